@@ -1,0 +1,84 @@
+/**
+ * The one map of memory 0 (shared, 32-bit): machine state. Memory 1 (shared, 64-bit) is guest RAM and ROM.
+ * Plain integer constants only, because AssemblyScript reads this file too. Sizes in bytes.
+ *
+ *   0x0000_0000  guard: nothing lives at address 0
+ *   0x0000_1000  VM: life cycle, clock, guest-physical map
+ *   0x0001_0000  devices which all vCPUs share: IOAPIC PIC PIT HPET RTC PM timer
+ *   0x0002_0000  port modes and port shadows, one byte per I/O port
+ *   0x0004_0000  ring of posted writes
+ *   0x0008_0000  CPUID and MSR tables
+ *   0x0100_0000  code lines: one u64 per page of memory 1, a bit per 64 bytes that have been decoded
+ *   0x0400_0000  vCPU 0, vCPU 1, ... 64 MiB apart (resident is only what they touch)
+ */
+export const WASM_PAGE_BYTES = 65536;
+
+export const VM_BASE = 0x1000;
+export const GUEST_MAP = 0x2000;
+export const VM_DEVICES = 0x10000;
+export const PORT_MODES = 0x20000;
+export const PORT_SHADOWS = 0x30000;
+export const POSTED_RING = 0x40000;
+export const POSTED_RING_BYTES = 0x10000;
+export const CPUID_TABLE = 0x80000;
+export const MSR_TABLE = 0x90000;
+export const CODE_LINES = 0x1000000;
+export const CODE_LINES_BYTES = 0x2000000;
+
+export const VCPUS = 0x4000000;
+export const VCPU_STRIDE = 0x4000000;
+
+// Within a vCPU's 64 MiB.
+export const VCPU_STATE_BYTES = 0x1000;
+export const VCPU_LAPIC = 0x1000;
+export const VCPU_LAPIC_BYTES = 0x1000;
+/** Copy of a micro-op followed by a stop, for single steps. */
+export const VCPU_STEP_UOPS = 0x2000;
+/** Software TLBs: four access classes of 4096 entries of 32 bytes. The last is never filled: every access takes the slow path. */
+export const VCPU_TLB = 0x20000;
+export const TLB_ENTRIES = 4096;
+export const TLB_ENTRY_BYTES = 32;
+export const TLB_BYTES = 0x20000;
+export const TLB_CLASSES = 4;
+/** Logs of filled slots (u32 entry addresses): non-global, then global, for each class that is filled. */
+export const VCPU_TLB_LOGS = 0xc0000;
+export const TLB_LOG_ENTRIES = 1024;
+/** Where a physical code address has its micro-op: 16384 x { key u64, micro-op u32, region slot u32 }. */
+export const VCPU_CODE_CACHE = 0x100000;
+export const CODE_CACHE_ENTRIES = 16384;
+export const VCPU_UOPS = 0x200000;
+export const VCPU_UOPS_END = 0x4000000;
+
+// A TLB entry. A tag is the linear page address (low 12 bits 0), or -1 when that access is not allowed without the slow path.
+export const TLB_READ = 0;
+export const TLB_WRITE = 8;
+export const TLB_EXEC = 16;
+export const TLB_ADDEND = 24;
+
+/** Guest-physical 0 lies here in memory 1; below are bounce pages, one of 256 bytes per vCPU, so that `hva < HVA_RAM` tells them apart. */
+export const HVA_RAM = 0x10000;
+export const BOUNCE_BYTES = 256;
+export const PAGE_BYTES = 4096;
+
+// A micro-op: 32 bytes.
+export const UOP_BYTES = 32;
+export const UOP_SHIFT = 5;
+export const UOP_HANDLER = 0;
+export const UOP_REG0 = 2;
+export const UOP_REG1 = 4;
+export const UOP_REG2 = 6;
+export const UOP_BASE = 8;
+export const UOP_INDEX = 9;
+export const UOP_SCALE = 10;
+/** Byte offset of the segment's base in the vCPU record (the zero slot where it is flat). */
+export const UOP_SEGMENT = 11;
+/** Offset of the instruction in its page, 0..4095 (next: plus length). */
+export const UOP_OFFSET = 12;
+export const UOP_LENGTH = 14;
+/** Bits 0-1 log2 of the address size in bytes minus 1 (0 16-bit, 1 32-bit, 2 64-bit); bits 2-4 segment register number. */
+export const UOP_ATTRIBUTES = 15;
+export const UOP_DISP = 16;
+/** Micro-op that a direct jump inside the page goes to, or 0 while unknown (shares UOP_DISP: such lines have no memory operand). */
+export const UOP_TARGET = 16;
+export const UOP_HEAT = 20;
+export const UOP_IMM = 24;
