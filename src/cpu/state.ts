@@ -94,6 +94,13 @@ export const VCPU = layout('VCPU', {
   tlbGlobalLogCount: field('u32', 'filled slots logged, global', { count: 4 }),
   scratch: field('u64', 'for helpers that return more than one value', { count: 16 }),
   counters: field('u64', 'statistics: vmm/stats names them', { count: 32 }),
+
+  // --- floating-point helpers (cpu/assembly/softfloat.ts, x87.ts, sse.ts) ---
+  fpuOperand: field('u64', 'data pointer of the present x87 instruction, stored by its handler: goes to fdp with an unmasked exception'),
+  fpuOpcode: field('u32', 'its 11-bit opcode, stored by its handler: goes to fop with an unmasked exception'),
+  fpuPending: field('u32', 'status flags of a computed but not yet committed x87 store; bit 31: a store is under way'),
+  softfloat: field('u64', 'work area of softfloat.ts', { count: 40 }),
+  image: field('u64', 'FXSAVE, FSAVE and FSTENV images on their way between the record and guest memory', { count: 64 }),
 });
 
 /** Code size of the present code segment. */
