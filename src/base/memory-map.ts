@@ -15,6 +15,12 @@ export const WASM_PAGE_BYTES = 65536;
 
 export const VM_BASE = 0x1000;
 export const GUEST_MAP = 0x2000;
+/** u32 number of ranges; the ranges, sorted by gpa, page-aligned and half open: { gpa u64, end u64, hva u64, protection u32 (PROTECTION_*), 0 u32 }. */
+export const GUEST_MAP_COUNT = 0x2000;
+export const GUEST_MAP_RANGES = 0x2010;
+export const GUEST_MAP_RANGE_BYTES = 32;
+export const GUEST_MAP_MAXIMUM = 64;
+export const PROTECTION_READ = 1, PROTECTION_WRITE = 2, PROTECTION_EXEC = 4;
 export const VM_DEVICES = 0x10000;
 export const PORT_MODES = 0x20000;
 export const PORT_SHADOWS = 0x30000;

@@ -94,6 +94,11 @@ export const VCPU = layout('VCPU', {
   tlbGlobalLogCount: field('u32', 'filled slots logged, global', { count: 4 }),
   scratch: field('u64', 'for helpers that return more than one value', { count: 16 }),
   counters: field('u64', 'statistics: vmm/stats names them', { count: 32 }),
+  translatedGpa: field('u64', 'guest-physical address of the last translation which did not end in RAM'),
+  walkError: field('u32', 'page-fault error code of the last page walk that failed'),
+  pendingDebug: field('u32', 'DR6 bits of data breakpoints hit by the present instruction; a trap #DB follows it'),
+  tlbLarge: field('u64', 'filter of 2 MiB (0-3) and 1 GiB (4-7) regions with a large page in the TLB: INVLPG inside one flushes all', { count: 8 }),
+  miscFeatures: field('u64', 'MSR_PLATFORM_INFO-like switches the guest may write', { count: 2 }),
 
   // --- floating-point helpers (cpu/assembly/softfloat.ts, x87.ts, sse.ts) ---
   fpuOperand: field('u64', 'data pointer of the present x87 instruction, stored by its handler: goes to fdp with an unmasked exception'),
