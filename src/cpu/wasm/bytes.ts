@@ -1,0 +1,82 @@
+/**
+ * Growable byte buffer with LEB128 integers.
+ * Implements: WebAssembly core specification 5.2.2 Integers. Runs on: any thread.
+ */
+export class Bytes {
+  #data = new Uint8Array(256);
+  size = 0;
+
+  u8(value: number): void {
+    if (this.size === this.#data.length) this.#grow(this.size + 1);
+    this.#data[this.size++] = value;
+  }
+
+  u32(value: number): void {
+    value >>>= 0;
+    while (value >= 0x80) {
+      this.u8((value & 0x7f) | 0x80);
+      value >>>= 7;
+    }
+    this.u8(value);
+  }
+
+  /** A 64-bit unsigned offset that fits a double. */
+  u53(value: number): void {
+    while (value >= 0x80) {
+      this.u8((value % 0x80) | 0x80);
+      value = Math.floor(value / 0x80);
+    }
+    this.u8(value);
+  }
+
+  s32(value: number): void {
+    for (;;) {
+      const low = value & 0x7f;
+      value >>= 7;
+      if ((value === 0 && !(low & 0x40)) || (value === -1 && low & 0x40)) {
+        this.u8(low);
+        return;
+      }
+      this.u8(low | 0x80);
+    }
+  }
+
+  /** A signed 64-bit integer given as its two halves. */
+  s64(low: number, high: number): void {
+    if (high === low >> 31) {
+      this.s32(low);
+      return;
+    }
+    for (;;) {
+      const bits = low & 0x7f;
+      low = (low >>> 7) | (high << 25);
+      high >>= 7;
+      if ((low === 0 && high === 0 && !(bits & 0x40)) || (low === -1 && high === -1 && bits & 0x40)) {
+        this.u8(bits);
+        return;
+      }
+      this.u8(bits | 0x80);
+    }
+  }
+
+  name(text: string): void {
+    this.u32(text.length);
+    for (let i = 0; i < text.length; i++) this.u8(text.charCodeAt(i));
+  }
+
+  append(other: Bytes): void {
+    if (this.size + other.size > this.#data.length) this.#grow(this.size + other.size);
+    this.#data.set(other.#data.subarray(0, other.size), this.size);
+    this.size += other.size;
+  }
+
+  bytes(): Uint8Array<ArrayBuffer> {
+    return this.#data.slice(0, this.size);
+  }
+
+  #grow(needed: number): void {
+    const grown = new Uint8Array(Math.max(needed, this.#data.length * 2));
+    grown.set(this.#data.subarray(0, this.size));
+    this.#data = grown;
+  }
+}

@@ -1,0 +1,673 @@
+/**
+ * Typed expression builder for one WebAssembly function; knows no x86.
+ *
+ * A body is pure expression nodes plus an ordered list of effects (set, store, call, if, loop). Nothing is encoded until `flush()`, which
+ * counts how often each node is really used: a node used once stays on the wasm stack, one used more often gets a temporary, one not
+ * used at all costs nothing. A node that reads mutable state names it (`reads`, an alias class); an effect that changes that state
+ * (`clobbers`) first saves the readers that are still to be used.
+ * Implements: WebAssembly core specification 5.4 Instructions. Runs on: any thread.
+ */
+import { Bytes } from './bytes.ts';
+import { COMPARE_EXCHANGE, COMPARISON, INTEGER, LANE, LOAD, PLAIN, SIMD, STORE, TYPE_CODE } from './opcodes.ts';
+import type { CompareExchangeKind, ComparisonOp, IntegerOp, LaneOp, LoadKind, PlainOp, StoreKind, Type } from './opcodes.ts';
+
+type NodeKind = 'op' | 'const' | 'get' | 'load' | 'call' | 'choose';
+
+/** Clobbers every alias class. */
+export const CLOBBERS_ALL = -1;
+
+const NATURAL_SIZE: Readonly<Record<Type, number>> = { i32: 4, i64: 8, f32: 4, f64: 8, v128: 16 };
+
+/** A pure expression. `size` is the width in bytes of the integer it stands for (narrow ones are zero-extended in an i32). */
+export class Node {
+  readonly kind: NodeKind;
+  readonly type: Type;
+  readonly args: readonly Node[];
+  size: number;
+  /** Opcode, local index or function index. */
+  code = 0;
+  /** Constant: its halves. Load: `low` is log2 of the alignment. */
+  low = 0;
+  high = 0;
+  offset = 0;
+  memory = 0;
+  /** Bytes after the opcode: a lane, a shuffle, a v128 constant. */
+  immediate: readonly number[] | undefined;
+  failure: Failure | undefined;
+  reads = 0;
+  serial = 0;
+  uses = 0;
+  visited = false;
+  temp = -1;
+
+  constructor(kind: NodeKind, type: Type, args: readonly Node[]) {
+    this.kind = kind;
+    this.type = type;
+    this.args = args;
+    this.size = NATURAL_SIZE[type];
+  }
+
+  isConstant(value?: number): boolean {
+    return this.kind === 'const' && this.type !== 'v128' && (value === undefined || (this.low === value && (this.type === 'i32' || this.high === value >> 31)));
+  }
+}
+
+/** A place to branch to; its depth is known when it is encoded. */
+export class Label {}
+
+/** After a call: encode a test that leaves an i32; when it is not zero, go to the label. */
+export interface Failure {
+  readonly test: (out: Bytes) => void;
+  readonly label: Label;
+}
+
+interface Effect {
+  readonly inputs: readonly Node[];
+  readonly clobbers: number;
+  readonly serial: number;
+  readonly nested: readonly (readonly Effect[])[];
+  /** Nodes with a smaller serial were computed outside of `nested`. */
+  readonly nestedFrom: number;
+  /** A loop: whatever comes from outside is evaluated before it. */
+  readonly loops: boolean;
+  readonly encode: (out: Bytes, nested: (index: number) => void) => void;
+}
+
+const NO_EFFECTS: readonly (readonly Effect[])[] = [];
+const EMPTY_BLOCK = 0x40;
+
+export class FunctionBuilder {
+  readonly out = new Bytes();
+  readonly params: readonly Type[];
+  readonly locals: Type[] = [];
+  #effects: Effect[] = [];
+  #serial = 0;
+  #readers: Node[] = [];
+  readonly #labels: (Label | undefined)[] = [];
+  readonly #free: Record<Type, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+  readonly #taken: Record<Type, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+
+  constructor(params: readonly Type[]) {
+    this.params = params;
+  }
+
+  newLocal(type: Type): number {
+    this.locals.push(type);
+    return this.params.length + this.locals.length - 1;
+  }
+
+  // --- expressions ---
+
+  i32(value: number): Node {
+    const node = this.#node('const', 'i32', []);
+    node.low = value | 0;
+    return node;
+  }
+
+  i64(value: bigint | number): Node {
+    const node = this.#node('const', 'i64', []);
+    if (typeof value === 'number') {
+      node.low = value | 0;
+      node.high = Math.floor(value / 0x1_0000_0000) | 0;
+    } else {
+      node.low = Number(BigInt.asIntN(32, value));
+      node.high = Number(BigInt.asIntN(32, value >> 32n));
+    }
+    return node;
+  }
+
+  /** @param bytes 16 bytes, lowest first. */
+  v128(bytes: readonly number[]): Node {
+    const node = this.#node('const', 'v128', []);
+    node.immediate = bytes;
+    return node;
+  }
+
+  op(name: IntegerOp, x: Node, y?: Node): Node {
+    if (y?.isConstant(0) && (name === 'add' || name === 'sub' || name === 'or' || name === 'xor' || name === 'shl' || name === 'shr_u' || name === 'shr_s')) return x;
+    if (y && x.isConstant(0) && (name === 'add' || name === 'or' || name === 'xor')) return y;
+    if (y?.isConstant(-1) && name === 'and') return x;
+    if (x.isConstant() && y?.isConstant()) {
+      const folded = x.type === 'i32' ? fold32(name, x.low, y.low) : undefined;
+      if (folded !== undefined) return this.i32(folded);
+      if (x.type === 'i64' && (name === 'add' || name === 'and' || name === 'sub')) return this.i64(fold64(name, constantOf(x), constantOf(y)));
+    }
+    const node = this.#node('op', x.type, y ? [x, y] : [x]);
+    node.code = INTEGER[name][x.type === 'i32' ? 0 : 1];
+    return node;
+  }
+
+  compare(name: ComparisonOp, x: Node, y?: Node): Node {
+    if (name === 'eqz' && x.isConstant()) return this.i32(x.low === 0 && (x.type === 'i32' || x.high === 0) ? 1 : 0);
+    const node = this.#node('op', 'i32', y ? [x, y] : [x]);
+    node.code = COMPARISON[name][x.type === 'i32' ? 0 : 1];
+    return node;
+  }
+
+  /** Floating-point, conversion and SIMD instructions by their wasm names. */
+  plain(name: PlainOp, ...args: Node[]): Node {
+    const [code, result] = PLAIN[name];
+    const node = this.#node('op', result, args);
+    node.code = code;
+    return node;
+  }
+
+  lane(name: LaneOp, lane: number, ...args: Node[]): Node {
+    const [code, result] = LANE[name];
+    const node = this.#node('op', result, args);
+    node.code = code;
+    node.immediate = [lane];
+    return node;
+  }
+
+  /** @param lanes 16 numbers: 0-15 bytes of x, 16-31 bytes of y. */
+  shuffle(x: Node, y: Node, lanes: readonly number[]): Node {
+    const node = this.#node('op', 'v128', [x, y]);
+    node.code = SIMD + 13;
+    node.immediate = lanes;
+    return node;
+  }
+
+  wrap(x: Node): Node {
+    if (x.type === 'i32') return x;
+    if (x.isConstant()) return this.i32(x.low);
+    if (x.kind === 'op' && (x.code === 0xad || x.code === 0xac)) return x.args[0]!;
+    const node = this.#node('op', 'i32', [x]);
+    node.code = 0xa7;
+    return node;
+  }
+
+  widen(x: Node, signed = false): Node {
+    if (x.type === 'i64') return x;
+    if (x.isConstant()) {
+      const node = this.#node('const', 'i64', []);
+      node.low = x.low;
+      node.high = signed ? x.low >> 31 : 0;
+      return node;
+    }
+    const node = this.#node('op', 'i64', [x]);
+    node.code = signed ? 0xac : 0xad;
+    return node;
+  }
+
+  select(condition: Node, yes: Node, no: Node): Node {
+    if (condition.isConstant()) return condition.low ? yes : no;
+    const node = this.#node('op', yes.type, [yes, no, condition]);
+    node.code = yes.type === 'v128' ? 0x1c : 0x1b;
+    if (yes.type === 'v128') node.immediate = [1, TYPE_CODE.v128];
+    return node;
+  }
+
+  /** x under a width of its own: `size` belongs to a node, so a shared one is not relabelled. */
+  resized(x: Node, size: number): Node {
+    if (x.size === size) return x;
+    const copy = this.#node(x.kind, x.type, x.args);
+    copy.code = x.code;
+    copy.low = x.low;
+    copy.high = x.high;
+    copy.offset = x.offset;
+    copy.memory = x.memory;
+    copy.immediate = x.immediate;
+    copy.size = size;
+    if (x.reads) {
+      copy.reads = x.reads;
+      copy.serial = x.serial;
+      this.#readers.push(copy);
+    }
+    return copy;
+  }
+
+  /** `if` with a value: only the chosen arm is evaluated. Arms may use only constants, locals and pinned values. */
+  choose(condition: Node, yes: Node, no: Node): Node {
+    return this.#node('choose', yes.type, [condition, yes, no]);
+  }
+
+  /** A call that is evaluated where it is used: pin it, or use it in an arm of `choose`. */
+  call(index: number, type: Type, args: readonly Node[], failure?: Failure): Node {
+    const node = this.#node('call', type, args);
+    node.code = index;
+    node.failure = failure;
+    return node;
+  }
+
+  /** @param reads alias class of the local, where effects change it. */
+  get(local: number, type: Type, reads = 0): Node {
+    const node = this.#node('get', type, []);
+    node.code = local;
+    return this.#reading(node, reads);
+  }
+
+  /** @param reads 0: nothing this function does changes what is loaded. */
+  load(kind: LoadKind, address: Node, offset: number, reads = 0, memory = 0): Node {
+    const [code, align, result] = LOAD[kind];
+    const node = this.#node('load', result, [address]);
+    node.code = code;
+    node.low = align;
+    node.offset = offset;
+    node.memory = memory;
+    return this.#reading(node, reads);
+  }
+
+  // --- effects ---
+
+  set(local: number, value: Node, clobbers = 0): void {
+    this.#effect([value], clobbers, (out) => {
+      out.u8(0x21);
+      out.u32(local);
+    });
+  }
+
+  /** Evaluate now, whatever happens later. */
+  pin(value: Node): Node {
+    if (value.kind === 'const' || (value.kind === 'get' && !value.reads)) return value;
+    const local = this.#takeTemp(value.type);
+    this.set(local, value);
+    const node = this.get(local, value.type);
+    node.size = value.size;
+    return node;
+  }
+
+  store(kind: StoreKind, address: Node, value: Node, offset: number, clobbers = 0, memory = 0): void {
+    this.#effect([address, value], clobbers, (out) => {
+      const [code, align] = STORE[kind];
+      opcode(out, code);
+      memarg(out, align, offset, memory);
+    });
+  }
+
+  /** The old value, evaluated now. */
+  compareExchange(kind: CompareExchangeKind, address: Node, expected: Node, replacement: Node, memory = 0): Node {
+    const [code, align, type] = COMPARE_EXCHANGE[kind];
+    const local = this.#takeTemp(type);
+    this.#effect([address, expected, replacement], 0, (out) => {
+      opcode(out, code);
+      memarg(out, align, 0, memory);
+      out.u8(0x21);
+      out.u32(local);
+    });
+    return this.get(local, type);
+  }
+
+  callVoid(index: number, args: readonly Node[], clobbers = CLOBBERS_ALL, failure?: Failure): void {
+    this.#effect(args, clobbers, (out) => {
+      out.u8(0x10);
+      out.u32(index);
+      if (failure) this.#encodeFailure(out, failure);
+    });
+  }
+
+  /** A call evaluated now, in its place among the effects. */
+  callNow(index: number, type: Type, args: readonly Node[], clobbers = CLOBBERS_ALL, failure?: Failure): Node {
+    const local = this.#takeTemp(type);
+    this.#effect(args, clobbers, (out) => {
+      out.u8(0x10);
+      out.u32(index);
+      out.u8(0x21);
+      out.u32(local);
+      if (failure) this.#encodeFailure(out, failure);
+    });
+    return this.get(local, type);
+  }
+
+  /** memory.copy within one memory. */
+  copyMemory(memory: number, to: Node, from: Node, sizeBytes: Node): void {
+    this.#effect([to, from, sizeBytes], 0, (out) => {
+      opcode(out, 0xfc000a);
+      out.u8(memory);
+      out.u8(memory);
+    });
+  }
+
+  fillMemory(memory: number, to: Node, byte: Node, sizeBytes: Node): void {
+    this.#effect([to, byte, sizeBytes], 0, (out) => {
+      opcode(out, 0xfc000b);
+      out.u8(memory);
+    });
+  }
+
+  if(condition: Node, yes: () => void, no?: () => void): void {
+    const from = ++this.#serial;
+    const nested = no ? [this.#list(yes), this.#list(no)] : [this.#list(yes)];
+    this.#effect([condition], 0, (out, encodeNested) => {
+      out.u8(0x04);
+      out.u8(EMPTY_BLOCK);
+      this.#labels.push(undefined);
+      encodeNested(0);
+      if (no) {
+        out.u8(0x05);
+        encodeNested(1);
+      }
+      this.#labels.pop();
+      out.u8(0x0b);
+    }, nested, from);
+  }
+
+  /** `body` gets the label that continues the loop; without a branch to it, it runs once. */
+  loop(body: (again: Label) => void): void {
+    const label = new Label(), from = ++this.#serial;
+    this.#effect([], 0, (out, nested) => this.#encodeBlock(out, 0x03, label, nested), [this.#list(() => body(label))], from, true);
+  }
+
+  /** `body` gets the label that leaves the block. */
+  block(body: (leave: Label) => void): void {
+    const label = new Label(), from = ++this.#serial;
+    this.#effect([], 0, (out, nested) => this.#encodeBlock(out, 0x02, label, nested), [this.#list(() => body(label))], from);
+  }
+
+  br(label: Label): void {
+    this.#effect([], 0, (out) => {
+      out.u8(0x0c);
+      out.u32(this.#depth(label));
+    });
+  }
+
+  brIf(condition: Node, label: Label): void {
+    this.#effect([condition], 0, (out) => {
+      out.u8(0x0d);
+      out.u32(this.#depth(label));
+    });
+  }
+
+  return(value?: Node): void {
+    this.#effect(value ? [value] : [], 0, (out) => out.u8(0x0f));
+  }
+
+  returnCall(index: number, args: readonly Node[]): void {
+    this.#effect(args, 0, (out) => {
+      out.u8(0x12);
+      out.u32(index);
+    });
+  }
+
+  returnCallIndirect(type: number, slot: Node, args: readonly Node[]): void {
+    this.#effect([...args, slot], 0, (out) => {
+      out.u8(0x13);
+      out.u32(type);
+      out.u32(0);
+    });
+  }
+
+  callIndirect(type: number, slot: Node, args: readonly Node[], result: Type, clobbers = CLOBBERS_ALL): Node {
+    const local = this.#takeTemp(result);
+    this.#effect([...args, slot], clobbers, (out) => {
+      out.u8(0x11);
+      out.u32(type);
+      out.u32(0);
+      out.u8(0x21);
+      out.u32(local);
+    });
+    return this.get(local, result);
+  }
+
+  unreachable(): void {
+    this.#effect([], 0, (out) => out.u8(0x00));
+  }
+
+  // --- structure that the caller encodes itself, around whole instructions ---
+
+  open(kind: 'block' | 'loop' | 'if', label: Label): void {
+    this.flush();
+    this.out.u8({ block: 0x02, loop: 0x03, if: 0x04 }[kind]);
+    this.out.u8(EMPTY_BLOCK);
+    this.#labels.push(label);
+  }
+
+  else(): void {
+    this.flush();
+    this.out.u8(0x05);
+  }
+
+  close(): void {
+    this.flush();
+    this.out.u8(0x0b);
+    this.#labels.pop();
+  }
+
+  /** Encode all pending effects. Nodes do not outlive it, except `get` of a local that the caller owns. */
+  flush(): void {
+    this.#count(this.#effects);
+    for (const effect of this.#effects) this.#encode(effect);
+    this.#effects = [];
+    this.#readers = [];
+    for (const type of Object.keys(this.#taken) as Type[]) {
+      this.#free[type].push(...this.#taken[type]);
+      this.#taken[type].length = 0;
+    }
+  }
+
+  /** Leave a value on the wasm stack, for an `open('if')` or a final result. */
+  flushValue(value: Node): void {
+    this.#effect([value], 0, () => {});
+    this.flush();
+  }
+
+  // --- inside ---
+
+  #node(kind: NodeKind, type: Type, args: readonly Node[]): Node {
+    const node = new Node(kind, type, args);
+    node.serial = ++this.#serial;
+    return node;
+  }
+
+  #reading(node: Node, reads: number): Node {
+    if (reads) {
+      node.reads = reads;
+      this.#readers.push(node);
+    }
+    return node;
+  }
+
+  #effect(inputs: readonly Node[], clobbers: number, encode: Effect['encode'], nested = NO_EFFECTS, nestedFrom = 0, loops = false): void {
+    this.#effects.push({ inputs, clobbers, nested, nestedFrom, loops, serial: ++this.#serial, encode });
+  }
+
+  #list(build: () => void): readonly Effect[] {
+    const outer = this.#effects;
+    this.#effects = [];
+    build();
+    const list = this.#effects;
+    this.#effects = outer;
+    return list;
+  }
+
+  #takeTemp(type: Type): number {
+    const local = this.#free[type].pop() ?? this.newLocal(type);
+    this.#taken[type].push(local);
+    return local;
+  }
+
+  #depth(label: Label): number {
+    const at = this.#labels.lastIndexOf(label);
+    if (at < 0) throw new Error('branch to a label that is not open');
+    return this.#labels.length - 1 - at;
+  }
+
+  #encodeBlock(out: Bytes, code: number, label: Label, nested: (index: number) => void): void {
+    out.u8(code);
+    out.u8(EMPTY_BLOCK);
+    this.#labels.push(label);
+    nested(0);
+    this.#labels.pop();
+    out.u8(0x0b);
+  }
+
+  #encodeFailure(out: Bytes, failure: Failure): void {
+    failure.test(out);
+    out.u8(0x0d);
+    out.u32(this.#depth(failure.label));
+  }
+
+  #count(effects: readonly Effect[]): void {
+    for (const effect of effects) {
+      for (const input of effect.inputs) this.#use(input);
+      for (const list of effect.nested) this.#count(list);
+    }
+  }
+
+  #use(node: Node): void {
+    node.uses++;
+    if (node.visited) return;
+    node.visited = true;
+    for (const arg of node.args) this.#use(arg);
+  }
+
+  #encode(effect: Effect): void {
+    for (const list of effect.nested) {
+      this.#hoist(list, effect.nestedFrom, effect.loops);
+      this.#saveReaders(list, effect.serial, effect.nestedFrom);
+    }
+    for (const input of effect.inputs) this.#value(input);
+    if (effect.clobbers) this.#saveReaders([effect], effect.serial, effect.serial);
+    effect.encode(this.out, (index) => {
+      for (const inner of effect.nested[index]!) this.#encode(inner);
+    });
+  }
+
+  /** What a nested list uses and was computed outside is evaluated before the condition. */
+  #hoist(effects: readonly Effect[], from: number, all: boolean): void {
+    for (const effect of effects) {
+      for (const input of effect.inputs) this.#hoistNode(input, from, all);
+      for (const list of effect.nested) this.#hoist(list, from, all);
+    }
+  }
+
+  #hoistNode(node: Node, from: number, all: boolean): void {
+    if (node.kind === 'const' || node.temp >= 0 || (node.kind === 'get' && !node.reads)) return;
+    if (node.serial < from && (all || node.uses > 1)) {
+      this.#save(node);
+      return;
+    }
+    for (const arg of node.args) this.#hoistNode(arg, from, all);
+  }
+
+  #saveReaders(effects: readonly Effect[], before: number, from: number): void {
+    for (const { clobbers, nested } of effects) {
+      if (clobbers) {
+        for (const node of this.#readers) {
+          if ((node.reads === clobbers || clobbers === CLOBBERS_ALL) && node.uses > 0 && node.temp < 0 && node.serial < Math.min(before, from)) this.#save(node);
+        }
+      }
+      for (const list of nested) this.#saveReaders(list, before, from);
+    }
+  }
+
+  #save(node: Node): void {
+    const { uses } = node;
+    node.uses = 1;
+    this.#value(node);
+    node.uses = uses;
+    node.temp = this.#takeTemp(node.type);
+    this.out.u8(0x21);
+    this.out.u32(node.temp);
+  }
+
+  #value(node: Node): void {
+    const out = this.out;
+    if (node.temp >= 0) {
+      node.uses--;
+      out.u8(0x20);
+      out.u32(node.temp);
+      return;
+    }
+    const shared = --node.uses > 0 && node.kind !== 'const' && !(node.kind === 'get' && !node.reads);
+    switch (node.kind) {
+      case 'const':
+        this.#constant(node);
+        break;
+      case 'get':
+        out.u8(0x20);
+        out.u32(node.code);
+        break;
+      case 'choose':
+        this.#value(node.args[0]!);
+        out.u8(0x04);
+        out.u8(TYPE_CODE[node.type]);
+        this.#labels.push(undefined);
+        this.#value(node.args[1]!);
+        out.u8(0x05);
+        this.#value(node.args[2]!);
+        this.#labels.pop();
+        out.u8(0x0b);
+        break;
+      case 'load':
+        this.#value(node.args[0]!);
+        opcode(out, node.code);
+        memarg(out, node.low, node.offset, node.memory);
+        break;
+      case 'call':
+        for (const arg of node.args) this.#value(arg);
+        out.u8(0x10);
+        out.u32(node.code);
+        if (node.failure) {
+          const result = this.newLocal(node.type);
+          out.u8(0x21);
+          out.u32(result);
+          this.#encodeFailure(out, node.failure);
+          out.u8(0x20);
+          out.u32(result);
+        }
+        break;
+      case 'op':
+        for (const arg of node.args) this.#value(arg);
+        opcode(out, node.code);
+        if (node.immediate) for (const byte of node.immediate) out.u8(byte);
+    }
+    if (shared) {
+      node.temp = this.#takeTemp(node.type);
+      out.u8(0x22);
+      out.u32(node.temp);
+    }
+  }
+
+  #constant(node: Node): void {
+    const out = this.out;
+    if (node.type === 'i32') {
+      out.u8(0x41);
+      out.s32(node.low);
+    } else if (node.type === 'i64') {
+      out.u8(0x42);
+      out.s64(node.low, node.high);
+    } else {
+      opcode(out, SIMD + 12);
+      for (const byte of node.immediate!) out.u8(byte);
+    }
+  }
+}
+
+/** The value of an i64 (or i32) constant; cold paths only. */
+export function constantOf(node: Node): bigint {
+  return node.type === 'i32' ? BigInt(node.low) : (BigInt(node.high) << 32n) | BigInt(node.low >>> 0);
+}
+
+function opcode(out: Bytes, code: number): void {
+  if (code > 0xff) {
+    out.u8(code >>> 16);
+    out.u32(code & 0xffff);
+  } else out.u8(code);
+}
+
+function memarg(out: Bytes, align: number, offset: number, memory: number): void {
+  if (memory) {
+    out.u8(align | 0x40);
+    out.u32(memory);
+  } else out.u8(align);
+  out.u53(offset);
+}
+
+function fold32(name: IntegerOp, x: number, y: number): number | undefined {
+  switch (name) {
+    case 'add': return (x + y) | 0;
+    case 'sub': return (x - y) | 0;
+    case 'and': return x & y;
+    case 'or': return x | y;
+    case 'xor': return x ^ y;
+    case 'shl': return x << y;
+    case 'shr_u': return (x >>> y) | 0;
+    case 'shr_s': return x >> y;
+    default: return undefined;
+  }
+}
+
+function fold64(name: 'add' | 'and' | 'sub', x: bigint, y: bigint): bigint {
+  return name === 'add' ? x + y : name === 'sub' ? x - y : x & y;
+}

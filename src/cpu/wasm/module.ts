@@ -1,0 +1,142 @@
+/**
+ * One WebAssembly module: imports first, then functions in the order they were added.
+ * Implements: WebAssembly core specification 5.5 Modules. Runs on: any thread.
+ */
+import { Bytes } from './bytes.ts';
+import type { FunctionBuilder } from './function.ts';
+import { TYPE_CODE } from './opcodes.ts';
+import type { Type } from './opcodes.ts';
+
+interface FunctionType {
+  readonly params: readonly Type[];
+  readonly results: readonly Type[];
+}
+
+const EXTERNAL_FUNCTION = 0, EXTERNAL_TABLE = 1, EXTERNAL_MEMORY = 2;
+const LIMITS_MAX = 1, LIMITS_SHARED = 2, LIMITS_64 = 4;
+const FUNCREF = 0x70;
+
+export class ModuleBuilder {
+  readonly #types: FunctionType[] = [];
+  readonly #typeOf = new Map<string, number>();
+  readonly #imports = new Bytes();
+  #importCount = 0;
+  #functionCount = 0;
+  readonly #declared: number[] = [];
+  readonly #bodies: FunctionBuilder[] = [];
+  readonly #exports: { readonly name: string; readonly index: number }[] = [];
+  readonly #elements: { readonly slot: number; readonly index: number }[] = [];
+
+  type(params: readonly Type[], results: readonly Type[]): number {
+    const key = `${params.join()}>${results.join()}`;
+    let index = this.#typeOf.get(key);
+    if (index === undefined) {
+      index = this.#types.push({ params, results }) - 1;
+      this.#typeOf.set(key, index);
+    }
+    return index;
+  }
+
+  /** @param addressType i64 for a memory64. Pages are 64 KiB; the real memory must be within [pages, maxPages]. */
+  importMemory(module: string, name: string, addressType: 'i32' | 'i64', pages: number, maxPages: number): void {
+    this.#import(module, name, EXTERNAL_MEMORY);
+    this.#imports.u8(LIMITS_MAX | LIMITS_SHARED | (addressType === 'i64' ? LIMITS_64 : 0));
+    this.#imports.u32(pages);
+    this.#imports.u32(maxPages);
+  }
+
+  importTable(module: string, name: string): void {
+    this.#import(module, name, EXTERNAL_TABLE);
+    this.#imports.u8(FUNCREF);
+    this.#imports.u8(0);
+    this.#imports.u32(1);
+  }
+
+  /** @returns the function's index, for calls. All imports come before the first `add` or `declare`. */
+  importFunction(module: string, name: string, params: readonly Type[], results: readonly Type[]): number {
+    this.#import(module, name, EXTERNAL_FUNCTION);
+    this.#imports.u32(this.type(params, results));
+    return this.#functionCount++;
+  }
+
+  add(body: FunctionBuilder, results: readonly Type[], options: { readonly exportAs?: string; readonly tableSlot?: number } = {}): number {
+    const index = this.#functionCount++;
+    this.#declared.push(this.type(body.params, results));
+    this.#bodies.push(body);
+    if (options.exportAs !== undefined) this.#exports.push({ name: options.exportAs, index });
+    if (options.tableSlot !== undefined) this.#elements.push({ slot: options.tableSlot, index });
+    return index;
+  }
+
+  encode(): Uint8Array<ArrayBuffer> {
+    const out = new Bytes();
+    for (const byte of [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]) out.u8(byte);
+    const section = (id: number, count: number, fill: (body: Bytes) => void): void => {
+      if (count === 0) return;
+      const body = new Bytes();
+      body.u32(count);
+      fill(body);
+      out.u8(id);
+      out.u32(body.size);
+      out.append(body);
+    };
+    section(1, this.#types.length, (body) => {
+      for (const { params, results } of this.#types) {
+        body.u8(0x60);
+        for (const list of [params, results]) {
+          body.u32(list.length);
+          for (const type of list) body.u8(TYPE_CODE[type]);
+        }
+      }
+    });
+    section(2, this.#importCount, (body) => body.append(this.#imports));
+    section(3, this.#declared.length, (body) => {
+      for (const type of this.#declared) body.u32(type);
+    });
+    section(7, this.#exports.length, (body) => {
+      for (const { name, index } of this.#exports) {
+        body.name(name);
+        body.u8(EXTERNAL_FUNCTION);
+        body.u32(index);
+      }
+    });
+    section(9, this.#elements.length, (body) => {
+      for (const { slot, index } of this.#elements) {
+        body.u8(0);
+        body.u8(0x41);
+        body.s32(slot);
+        body.u8(0x0b);
+        body.u32(1);
+        body.u32(index);
+      }
+    });
+    section(10, this.#bodies.length, (body) => {
+      for (const code of this.#bodies) {
+        const head = new Bytes();
+        const runs: { readonly type: Type; count: number }[] = [];
+        for (const type of code.locals) {
+          const last = runs.at(-1);
+          if (last?.type === type) last.count++;
+          else runs.push({ type, count: 1 });
+        }
+        head.u32(runs.length);
+        for (const run of runs) {
+          head.u32(run.count);
+          head.u8(TYPE_CODE[run.type]);
+        }
+        body.u32(head.size + code.out.size + 1);
+        body.append(head);
+        body.append(code.out);
+        body.u8(0x0b);
+      }
+    });
+    return out.bytes();
+  }
+
+  #import(module: string, name: string, kind: number): void {
+    this.#importCount++;
+    this.#imports.name(module);
+    this.#imports.name(name);
+    this.#imports.u8(kind);
+  }
+}
