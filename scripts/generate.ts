@@ -2,7 +2,7 @@
  * Writes src/generated/*-layout.ts: the offsets of every shared record as plain constants, readable by AssemblyScript and TypeScript.
  * Runs on: the command line, as part of `npm run build`.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type { Layout } from '../src/base/layout.ts';
 import { VCPU } from '../src/cpu/state.ts';
 import { VMM_LAYOUTS } from '../src/vmm/state.ts';
@@ -22,7 +22,13 @@ function write(fileName: string, source: string, layouts: readonly Layout<string
     }
     lines.push(`export const ${name}_SIZE_BYTES = ${sizeBytes};`);
   }
-  writeFileSync(new URL(fileName, folder), `${lines.join('\n')}\n`);
+  const text = `${lines.join('\n')}\n`;
+  const file = new URL(fileName, folder);
+  // An unchanged file keeps its time, so that nothing behind it is built again; another process never reads half a file.
+  if (existsSync(file) && readFileSync(file, 'utf8') === text) return;
+  const part = new URL(`${fileName}.${process.pid}`, folder);
+  writeFileSync(part, text);
+  renameSync(part, file);
 }
 
 write('vcpu-layout.ts', 'src/cpu/state.ts', [VCPU]);
