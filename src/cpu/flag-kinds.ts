@@ -1,29 +1,27 @@
 /**
- * Lazy flags: the meaning of the record {flagOp, flagP, flagQ, flagR}. Plain constants, because AssemblyScript reads this file too.
+ * The lazy flag record: what `flagOp` says about flagP, flagQ and flagR. Plain integer constants, because AssemblyScript reads this too.
+ * Implements: SDM vol. 1 3.4.3.1 Status Flags. Runs on: any thread; holds no state.
  *
- * flagOp: bits 0-1 log2 of the operand size, 2-7 kind, 8 rotated left, 9 rotated right, 10-11 log2 of the rotate's size, 16- shift count.
- * p, q, r are sign-extended to 64 bits. SUB: p - q, and the logic operations are SUB(result, 0). ADD, ADC, SBB: p result, q second operand.
- * INC, DEC: p result, q the old CF. Shifts: p result, q old value, CF from q and the count. MUL: p low half, q 1 on overflow. RAW: q the flag bits.
- * A rotate changes CF and OF alone: its result r is laid over the record.
+ * flagOp: bits 0-1 log2(size in bytes), 2-7 kind, 8-9 overlay of a later ROL or ROR (10-11 its log2(size)), 16-31 shift count.
+ * All values are sign-extended to 64 bits. ZF, SF and PF come from P - Q for SUB, else from P. AND, OR, XOR, TEST are SUB(result, 0).
+ *
+ *   kind      P       Q
+ *   SUB       x       y                    CMP, SUB, NEG (x = 0)
+ *   ADD, ADC  result  y                    ADC: with carry in; without it, ADD
+ *   SBB       result  y                    with borrow in; without it, SUB of x, y
+ *   INC, DEC  result  CF before, 0 or 1
+ *   SHL       result  value before         also SHLD
+ *   SHR, SAR  result  value before         also SHRD
+ *   MUL       low     1 when it overflowed (CF = OF)
+ *   RAW       unused  CF PF AF ZF SF OF in their places
  */
-export const FLAG_KIND_SUB = 0;
-export const FLAG_KIND_ADD = 1;
-export const FLAG_KIND_ADC = 2;
-export const FLAG_KIND_SBB = 3;
-export const FLAG_KIND_INC = 4;
-export const FLAG_KIND_DEC = 5;
-export const FLAG_KIND_SHL = 6;
-export const FLAG_KIND_SHR = 7;
-export const FLAG_KIND_SAR = 8;
-export const FLAG_KIND_MUL = 9;
-export const FLAG_KIND_RAW = 10;
-export const FLAG_ROTATED_LEFT = 0x100;
-export const FLAG_ROTATED_RIGHT = 0x200;
+export const FLAG_SUB = 0, FLAG_ADD = 1, FLAG_ADC = 2, FLAG_SBB = 3, FLAG_INC = 4, FLAG_DEC = 5, FLAG_SHL = 6, FLAG_SHR = 7, FLAG_SAR = 8, FLAG_MUL = 9, FLAG_RAW = 10;
 
-export const CF = 1;
-export const PF = 4;
-export const AF = 0x10;
-export const ZF = 0x40;
-export const SF = 0x80;
-export const OF = 0x800;
-export const ARITHMETIC_FLAGS = 0x8d5;
+/** A rotate changes CF and OF alone: it lays its result, flagR, over the record. */
+export const FLAG_ROTATED_LEFT = 0x100, FLAG_ROTATED_RIGHT = 0x200;
+
+export const FLAG_CF = 0x1, FLAG_PF = 0x4, FLAG_AF = 0x10, FLAG_ZF = 0x40, FLAG_SF = 0x80, FLAG_OF = 0x800;
+export const FLAG_STATUS = 0x8d5;
+
+export const RFLAGS_TF = 0x100, RFLAGS_IF = 0x200, RFLAGS_DF = 0x400, RFLAGS_IOPL = 0x3000, RFLAGS_NT = 0x4000, RFLAGS_RF = 0x10000, RFLAGS_VM = 0x20000,
+  RFLAGS_AC = 0x40000, RFLAGS_VIF = 0x80000, RFLAGS_VIP = 0x100000, RFLAGS_ID = 0x200000;
