@@ -309,12 +309,12 @@ export class FunctionBuilder {
     return this.get(local, type);
   }
 
-  /** memory.copy within one memory. */
-  copyMemory(memory: number, to: Node, from: Node, sizeBytes: Node): void {
+  /** memory.copy; the size is an i32 where either memory is 32-bit. */
+  copyMemory(toMemory: number, fromMemory: number, to: Node, from: Node, sizeBytes: Node): void {
     this.#effect([to, from, sizeBytes], 0, (out) => {
       opcode(out, 0xfc000a);
-      out.u8(memory);
-      out.u8(memory);
+      out.u8(toMemory);
+      out.u8(fromMemory);
     });
   }
 

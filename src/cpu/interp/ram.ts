@@ -1,0 +1,60 @@
+/**
+ * ram.wasm: accessors of memory 1 for AssemblyScript, which knows one 32-bit memory only.
+ * Implements: docs/internals.md "Wasm modules". Runs on: built ahead of time; used by every thread.
+ */
+import { FunctionBuilder } from '../wasm/function.ts';
+import { ModuleBuilder } from '../wasm/module.ts';
+import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
+import type { CompareExchangeKind, LoadKind, StoreKind, Type } from '../wasm/opcodes.ts';
+
+const RAM = 1;
+const LOADS: readonly (readonly [string, LoadKind, Type])[] = [['ld8', 'u8', 'i32'], ['ld16', 'u16', 'i32'], ['ld32', 'i32', 'i32'], ['ld64', 'i64', 'i64']];
+const STORES: readonly (readonly [string, StoreKind, Type])[] = [['st8', 'u8', 'i32'], ['st16', 'u16', 'i32'], ['st32', 'i32', 'i32'], ['st64', 'i64', 'i64']];
+const EXCHANGES: readonly (readonly [string, CompareExchangeKind, Type])[] = [['cas32', 'i32', 'i32'], ['cas64', 'i64', 'i64']];
+
+export function buildRam(): Uint8Array<ArrayBuffer> {
+  const module = new ModuleBuilder();
+  module.importMemory('env', 'memory', 'i32', 1, MEMORY0_MAX_PAGES);
+  module.importMemory('env', 'ram', 'i64', 1, MEMORY1_MAX_PAGES);
+  for (const [exportAs, kind, type] of LOADS) {
+    const f = new FunctionBuilder(['i64']);
+    f.flushValue(f.load(kind, f.get(0, 'i64'), 0, 0, RAM));
+    module.add(f, [type], { exportAs });
+  }
+  for (const [exportAs, kind, type] of STORES) {
+    const f = new FunctionBuilder(['i64', type]);
+    f.store(kind, f.get(0, 'i64'), f.get(1, type), 0, 0, RAM);
+    f.flush();
+    module.add(f, [], { exportAs });
+  }
+  for (const [exportAs, kind, type] of EXCHANGES) {
+    const f = new FunctionBuilder(['i64', type, type]);
+    f.flushValue(f.compareExchange(kind, f.get(0, 'i64'), f.get(1, type), f.get(2, type), RAM));
+    module.add(f, [type], { exportAs });
+  }
+  {
+    const f = new FunctionBuilder(['i64', 'i64', 'i64']);
+    f.copyMemory(RAM, RAM, f.get(0, 'i64'), f.get(1, 'i64'), f.get(2, 'i64'));
+    f.flush();
+    module.add(f, [], { exportAs: 'copy' });
+  }
+  {
+    const f = new FunctionBuilder(['i64', 'i32', 'i64']);
+    f.fillMemory(RAM, f.get(0, 'i64'), f.get(1, 'i32'), f.get(2, 'i64'));
+    f.flush();
+    module.add(f, [], { exportAs: 'fill' });
+  }
+  {
+    const f = new FunctionBuilder(['i32', 'i64', 'i32']);
+    f.copyMemory(0, RAM, f.get(0, 'i32'), f.get(1, 'i64'), f.get(2, 'i32'));
+    f.flush();
+    module.add(f, [], { exportAs: 'copyIn' });
+  }
+  {
+    const f = new FunctionBuilder(['i64', 'i32', 'i32']);
+    f.copyMemory(RAM, 0, f.get(0, 'i64'), f.get(1, 'i32'), f.get(2, 'i32'));
+    f.flush();
+    module.add(f, [], { exportAs: 'copyOut' });
+  }
+  return module.encode();
+}
