@@ -1,0 +1,55 @@
+/**
+ * com1..com4: a UART on its ports and its ISA line, wired so that the hot paths leave the vCPU without waiting.
+ * Implements: bhyve-map 2.3 (ports and IRQs); internals "ports" (posted writes, shadowed reads).
+ * Runs on: main event loop.
+ */
+import type { Log } from '../../base/log.ts';
+import type { CharBackend } from '../chars/backend.ts';
+import type { PortTable } from '../inout.ts';
+import type { IrqLines } from '../ports-of-machine.ts';
+import type { IrqLine } from './device.ts';
+import { Uart16550 } from './uart16550.ts';
+
+export interface ComPort {
+  readonly name: string;
+  readonly port: number;
+  readonly irq: number;
+}
+
+const THR = 0, IIR = 2, LSR = 5, MSR = 6;
+
+/** An ISA input, on the PIC and on the IOAPIC pin of the same number. */
+export function isaLine(lines: IrqLines, irq: number): IrqLine {
+  return {
+    assert: () => { lines.isaAssert(irq, irq); },
+    deassert: () => { lines.isaDeassert(irq, irq); },
+    pulse: () => { lines.isaPulse(irq, irq); },
+  };
+}
+
+export function attachCom(com: ComPort, ports: PortTable, lines: IrqLines, backend: CharBackend, log: Log): Uart16550 {
+  const uart = new Uart16550(isaLine(lines, com.irq), backend, log.named(com.name));
+  ports.register({ name: com.name, port: com.port, sizeBytes: 8, handler: uart });
+
+  // What each port was last told, so that a byte of output costs no call when nothing changed.
+  const told: (number | undefined)[] = [];
+  const shadow = (offset: number, value: number | undefined): void => {
+    if (told[offset] === value && offset in told) return;
+    told[offset] = value;
+    if (value !== undefined) ports.setShadow(com.port + offset, value);
+    ports.setMode(com.port + offset, value === undefined ? 'exit' : 'shadow', 'exit');
+  };
+  let posted: boolean | undefined;
+  uart.onChange = () => {
+    const shadows = uart.shadows();
+    shadow(IIR, shadows.iir);
+    shadow(LSR, shadows.lsr);
+    shadow(MSR, shadows.msr);
+    if (posted !== shadows.transmitOnly) {
+      posted = shadows.transmitOnly;
+      ports.setMode(com.port + THR, 'exit', posted ? 'posted' : 'exit');
+    }
+  };
+  uart.changed();
+  return uart;
+}

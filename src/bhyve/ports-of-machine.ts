@@ -1,0 +1,97 @@
+/**
+ * What the machine needs from the outside: guest memory, interrupt lines, life cycle, port modes, clock, configuration.
+ * Runs on: main event loop. vmmapi's handles satisfy these interfaces, and so do the fakes of tests.
+ */
+import type { Log } from '../base/log.ts';
+import type { CharBackend } from './chars/backend.ts';
+
+export interface GuestMemory {
+  /** @returns the bytes [gpa, gpa + sizeBytes), shared with running vCPUs, or undefined unless all lie in one range of RAM. */
+  view(gpa: number, sizeBytes: number): Uint8Array | undefined;
+}
+
+/** Lines of the interrupt controllers. `ioapicIrq` -1: not connected to the IOAPIC. */
+export interface IrqLines {
+  isaAssert(atpicIrq: number, ioapicIrq: number): void;
+  isaDeassert(atpicIrq: number, ioapicIrq: number): void;
+  isaPulse(atpicIrq: number, ioapicIrq: number): void;
+  isaSetTrigger(atpicIrq: number, trigger: 'edge' | 'level'): void;
+  ioapicAssert(pin: number): void;
+  ioapicDeassert(pin: number): void;
+  ioapicPulse(pin: number): void;
+  lapicMsi(address: number, data: number): void;
+}
+
+export type SuspendReason = 'reset' | 'poweroff' | 'halt' | 'triplefault';
+
+/** How the vCPU's thread treats a port. `exit` is the default: a synchronous exit to the machine. */
+export type PortRead = 'exit' | 'shadow';
+export type PortWrite = 'exit' | 'posted' | 'dropped';
+
+export interface PortModes {
+  /** Reads of `shadow` ports are answered from the shadow byte, writes of `posted` ones arrive later and in order. */
+  setMode(port: number, read: PortRead, write: PortWrite): void;
+  setShadow(port: number, value: number): void;
+}
+
+export const SEGMENT_NAMES = ['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr'] as const;
+export type SegmentName = (typeof SEGMENT_NAMES)[number];
+
+/** bhyve's segment access word: type 0-4 with S, DPL 5-6, P 7, L 13, D 14, G 15, unusable 16. */
+export interface Descriptor {
+  readonly base: bigint;
+  readonly limit: number;
+  readonly access: number;
+}
+
+/** Registers of a vCPU as a loader leaves them; what is not named keeps its reset value. */
+export interface InitialState {
+  readonly registers: Readonly<Record<string, bigint>>;
+  readonly descriptors: Readonly<Partial<Record<SegmentName | 'gdtr' | 'idtr', Descriptor>>>;
+}
+
+/** The virtual machine under the devices. */
+export interface MachineVm {
+  readonly name: string;
+  readonly lowmemBytes: number;
+  readonly highmemBytes: number;
+  readonly memory: GuestMemory;
+  readonly irq: IrqLines;
+  readonly ports: PortModes;
+  /** The first caller wins; later ones are ignored. */
+  suspend(reason: SuspendReason): void;
+  /** Drop every cached translation (TLB, decoded code) of the page of guest-physical memory which holds `gpa`. */
+  flushTranslation(gpa: number): void;
+  /** A byte of the CMOS (0x0e to 0x7f), as vm_rtc_write. */
+  rtcWrite(offset: number, value: number): void;
+  /** Low half of the HPET's capabilities register. */
+  readonly hpetCapabilities: number;
+  /**
+   * Make a named segment of device memory and map it.
+   * @returns its bytes, which the host may write; `protection` is the guest's view.
+   */
+  mapDevmem(name: string, gpa: number, sizeBytes: number, protection: 'rx' | 'rw'): Uint8Array;
+}
+
+export interface Clock {
+  /** Monotonic. */
+  nowNs(): number;
+}
+
+/** Variables of the configuration tree (bhyve_config(5)). */
+export interface ConfigReader {
+  get(name: string): string | undefined;
+  /** Names of the variables and nodes directly under `node`, in the order they were set. */
+  children(node: string): readonly string[];
+}
+
+export interface MachineEnv {
+  readonly log: Log;
+  readonly clock: Clock;
+  /** Open the backend of a serial device: `stdio`, a path, `tcp=...`. */
+  chars(backend: string, instance: string): CharBackend;
+  /** Random bytes, from the host or from the seed of a deterministic run. */
+  entropy(sizeBytes: number): Uint8Array;
+  /** The guest wrote the debug-exit port: the process ends with this status. */
+  debugExit(status: number): void;
+}
