@@ -6,7 +6,7 @@ import {
   FLAG_ADC, FLAG_ADD, FLAG_AF, FLAG_CF, FLAG_DEC, FLAG_INC, FLAG_MUL, FLAG_OF, FLAG_PF, FLAG_RAW, FLAG_ROTATED_LEFT, FLAG_ROTATED_RIGHT, FLAG_SBB, FLAG_SF,
   FLAG_SHL, FLAG_SHR, FLAG_STATUS, FLAG_SUB, FLAG_ZF,
 } from '../flag-kinds.ts';
-import { VCPU_FLAG_OP, VCPU_FLAG_P, VCPU_FLAG_Q, VCPU_FLAG_R } from '../../generated/vcpu-layout.ts';
+import { VCPU_FLAG_OP, VCPU_FLAG_P, VCPU_FLAG_Q, VCPU_FLAG_R, VCPU_RFLAGS } from '../../generated/vcpu-layout.ts';
 
 /** CF PF AF ZF SF OF of a record, at their places in RFLAGS. */
 export function computeFlags(op: u32, p: i64, q: i64, r: i64): u32 {
@@ -50,12 +50,12 @@ export function computeFlags(op: u32, p: i64, q: i64, r: i64): u32 {
       // Shifts; a count beyond the operand shifts zeros (SHL, SHR) or copies of the sign (SAR) through CF.
       const count: i64 = op >> 16;
       if (kind == FLAG_SHL) {
-        carry = count <= bits && ((q >> (<i64>bits - count)) & 1) != 0;
+        carry = count <= <i64>bits && ((q >> (<i64>bits - count)) & 1) != 0;
         overflow = (p < 0) != carry;
       } else if (kind == FLAG_SHR) {
         const old: u64 = (<u64>q << up) >> up;
-        carry = count <= bits && ((old >> (count - 1)) & 1) != 0;
-        overflow = ((<u64>p >> (bits - 2)) & 1) != 0;   // the old top bit, where the count is 1
+        carry = count <= <i64>bits && ((old >> (count - 1)) & 1) != 0;
+        overflow = (((p ^ (p << 1)) >> (bits - 1)) & 1) != 0;   // SHRD by 1: the sign changed; SHR: the old top bit
       } else {
         carry = ((q >> (count > 63 ? 63 : count - 1)) & 1) != 0;
       }
@@ -87,4 +87,20 @@ export function writeFlags(vcpu: usize, bits: u32): void {
   store<u32>(vcpu + VCPU_FLAG_OP, FLAG_RAW << 2);
   store<i64>(vcpu + VCPU_FLAG_P, 0);
   store<i64>(vcpu + VCPU_FLAG_Q, bits & FLAG_STATUS);
+}
+
+/** Set ZF alone: LAR, LSL, VERR, VERW, ARPL. */
+export function setZero(vcpu: usize, zero: bool): void {
+  writeFlags(vcpu, (readFlags(vcpu) & ~FLAG_ZF) | (zero ? FLAG_ZF : 0));
+}
+
+/** The whole of RFLAGS. */
+export function readRflags(vcpu: usize): u64 {
+  return load<u64>(vcpu, VCPU_RFLAGS) | <u64>readFlags(vcpu) | 2;
+}
+
+/** Store the whole of RFLAGS; the caller has masked what may change, and calls updateAccessClass after it. */
+export function storeRflags(vcpu: usize, value: u64): void {
+  writeFlags(vcpu, <u32>value);
+  store<u64>(vcpu, (value & ~<u64>FLAG_STATUS) | 2, VCPU_RFLAGS);
 }

@@ -1,0 +1,11 @@
+/**
+ * What cpu.wasm exports: the helpers of instructions and what the run loop and the host call.
+ * Implements: docs/internals.md; cpu/helpers.ts lists the helpers. Runs on: the vCPU's own thread.
+ */
+export { raise } from './raise';
+export { computeFlags, readFlags, readRflags, storeRflags, writeFlags } from './flags';
+export * from './memory';
+export { loadPdptes, peekTranslate } from './paging';
+export {
+  refreshState, tlbFlushAll, tlbFlushNonGlobal, tlbFlushPage, tlbInitialize, tlbProtectPage, updateAccessClass, updateMode, watchesData,
+} from './tlb';

@@ -1,0 +1,200 @@
+/**
+ * The software TLBs: fill, log, flush, and which of them the present access class uses.
+ * Implements: memory-map.ts "TLB entry"; SDM vol. 3A 4.10 Caching Translation Information.
+ * Runs on: the vCPU's own thread. PCIDs are not told apart: every load of CR3 drops the non-global entries, which the SDM allows.
+ */
+import {
+  CODE_LINES, CODE_LINES_BYTES, PAGE_BYTES, PROTECTION_EXEC, PROTECTION_READ, PROTECTION_WRITE, TLB_ADDEND, TLB_BYTES, TLB_CLASSES, TLB_ENTRIES, TLB_ENTRY_BYTES,
+  TLB_EXEC, TLB_LOG_ENTRIES, TLB_READ, TLB_WRITE, VCPU_TLB, VCPU_TLB_LOGS,
+} from '../../base/memory-map.ts';
+import {
+  VCPU_CPL, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_EFER, VCPU_MODE, VCPU_RFLAGS, VCPU_SEG_ACCESS, VCPU_STACK_MASK, VCPU_TLB as VCPU_TLB_FIELD, VCPU_TLB_GLOBAL_LOG_COUNT,
+  VCPU_TLB_LARGE, VCPU_TLB_LOG_COUNT, VCPU_TRANSLATED_GPA,
+} from '../../generated/vcpu-layout.ts';
+import { ACCESS_DB, ACCESS_L, CR0_AM, CR0_EM, CR0_TS, CR4_OSFXSR, CR4_SMAP, EFER_LMA, SEG_CS, SEG_SS } from './bits';
+import { raisePf, raiseUd } from './faults';
+import { findRange, rangeHva, rangeProtection } from './guest-map';
+import { ACCESS_FETCH, ACCESS_WRITE, PAGE_DIRTY, PAGE_EXEC, PAGE_GLOBAL, PAGE_HUGE, PAGE_LARGE, PAGE_READ, PAGE_WRITE, WALK_FAULT, WHO_SUPERVISOR, WHO_SUPERVISOR_AC, WHO_USER, walk } from './paging';
+
+/** Entries in a log of filled slots; a count above it says that the log overflowed. */
+const LOG_ENTRIES: u32 = TLB_LOG_ENTRIES;
+const FILLED_CLASSES: u32 = 3, CLASS_SLOW: u32 = 3;
+const NEVER: u64 = 0xffffffffffffffff;
+const RFLAGS_AC: u64 = 0x40000;
+
+/** Results of `translatePage` besides an hva: a fault was raised; no RAM there (or ROM to be written): see translatedGpa. */
+export const TRANSLATE_FAULT: u64 = 0xffffffffffffffff, TRANSLATE_DEVICE: u64 = 0;
+
+function tlbOf(vcpu: usize, who: u32): usize { return vcpu + VCPU_TLB + <usize>who * TLB_BYTES; }
+function entryOf(vcpu: usize, who: u32, linear: u64): usize {
+  return tlbOf(vcpu, who) + ((<usize>(linear >> 12)) & (TLB_ENTRIES - 1)) * TLB_ENTRY_BYTES;
+}
+
+/** Whose rights the present data accesses have: 0, 1 or 2, whatever the TLB in use. */
+export function presentWho(vcpu: usize): u32 {
+  if (load<u32>(vcpu, VCPU_CPL) == 3) return WHO_USER;
+  return (load<u64>(vcpu, VCPU_CR4) & CR4_SMAP) != 0 && (load<u64>(vcpu, VCPU_RFLAGS) & RFLAGS_AC) != 0 ? WHO_SUPERVISOR_AC : WHO_SUPERVISOR;
+}
+
+/** Bits of the word of lines that say which 64-byte lines of this page of memory 1 hold decoded code. */
+export function codeLines(hva: u64): u64 {
+  const at = (hva >> 12) << 3;
+  return at < <u64>CODE_LINES_BYTES ? atomic.load<u64>(<usize>CODE_LINES + <usize>at) : 0;
+}
+
+/** Choose the TLB of the present access class: after a change of CPL, RFLAGS.AC, CR0.AM, CR4.SMAP or DR7. */
+export function updateAccessClass(vcpu: usize): void {
+  const cpl = load<u32>(vcpu, VCPU_CPL);
+  let access = presentWho(vcpu);
+  if ((cpl == 3 && (load<u64>(vcpu, VCPU_CR0) & CR0_AM) != 0 && (load<u64>(vcpu, VCPU_RFLAGS) & RFLAGS_AC) != 0) || watchesData(load<u64>(vcpu + 56, VCPU_DR))) access = CLASS_SLOW;
+  store<u32>(vcpu, <u32>tlbOf(vcpu, access), VCPU_TLB_FIELD);
+}
+
+/** Is a data breakpoint of DR7 enabled? */
+export function watchesData(dr7: u64): bool {
+  for (let i: u64 = 0; i < 4; i++) {
+    if (((dr7 >> (i * 2)) & 3) != 0 && ((dr7 >> (16 + i * 4)) & 1) != 0) return true;
+  }
+  return false;
+}
+
+/** Recompute the code key and the stack mask: after a change of CS, SS, EFER.LMA, CR0.EM, CR0.TS or CR4.OSFXSR. */
+export function updateMode(vcpu: usize): void {
+  const codeAccess = load<u32>(vcpu + SEG_CS * 4, VCPU_SEG_ACCESS);
+  const long = (load<u64>(vcpu, VCPU_EFER) & EFER_LMA) != 0 && (codeAccess & ACCESS_L) != 0;
+  const trap = (load<u64>(vcpu, VCPU_CR0) & (CR0_EM | CR0_TS)) != 0 || (load<u64>(vcpu, VCPU_CR4) & CR4_OSFXSR) == 0;
+  store<u32>(vcpu, (long ? 2 : codeAccess & ACCESS_DB ? 1 : 0) | (trap ? 4 : 0), VCPU_MODE);
+  store<u64>(vcpu, long ? NEVER : load<u32>(vcpu + SEG_SS * 4, VCPU_SEG_ACCESS) & ACCESS_DB ? 0xffffffff : 0xffff, VCPU_STACK_MASK);
+}
+
+/** Derived state after registers were written from outside. */
+export function refreshState(vcpu: usize): void {
+  updateMode(vcpu);
+  updateAccessClass(vcpu);
+  tlbFlushAll(vcpu);
+}
+
+/** Empty every TLB, the never-filled one included: once, before the vCPU's first run. */
+export function tlbInitialize(vcpu: usize): void {
+  memory.fill(vcpu + VCPU_TLB, 0xff, TLB_BYTES * TLB_CLASSES);
+  for (let access: usize = 0; access < FILLED_CLASSES; access++) {
+    store<u32>(vcpu + access * 4, 0, VCPU_TLB_LOG_COUNT);
+    store<u32>(vcpu + access * 4, 0, VCPU_TLB_GLOBAL_LOG_COUNT);
+  }
+  memory.fill(vcpu + VCPU_TLB_LARGE, 0, 64);
+}
+
+function clearEntry(entry: usize): void {
+  store<u64>(entry, NEVER, TLB_READ);
+  store<u64>(entry, NEVER, TLB_WRITE);
+  store<u64>(entry, NEVER, TLB_EXEC);
+}
+
+function logOf(vcpu: usize, access: u32, global: u32): usize { return vcpu + VCPU_TLB_LOGS + <usize>(access * 2 + global) * (TLB_LOG_ENTRIES * 4); }
+function countOf(vcpu: usize, access: u32, global: u32): usize { return vcpu + (global ? VCPU_TLB_GLOBAL_LOG_COUNT : VCPU_TLB_LOG_COUNT) + access * 4; }
+
+function flushLog(vcpu: usize, access: u32, global: u32): void {
+  const countAt = countOf(vcpu, access, global), count = load<u32>(countAt);
+  if (count > LOG_ENTRIES) {
+    memory.fill(tlbOf(vcpu, access), 0xff, TLB_BYTES);
+  } else {
+    const log = logOf(vcpu, access, global);
+    for (let i: u32 = 0; i < count; i++) clearEntry(load<u32>(log + i * 4));
+  }
+  store<u32>(countAt, 0);
+}
+
+/** Drop every translation. */
+export function tlbFlushAll(vcpu: usize): void {
+  for (let access: u32 = 0; access < FILLED_CLASSES; access++) {
+    flushLog(vcpu, access, 0);
+    flushLog(vcpu, access, 1);
+  }
+  memory.fill(vcpu + VCPU_TLB_LARGE, 0, 64);
+}
+
+/** Drop every translation of a page that is not global. */
+export function tlbFlushNonGlobal(vcpu: usize): void {
+  for (let access: u32 = 0; access < FILLED_CLASSES; access++) flushLog(vcpu, access, 0);
+}
+
+function regionBit(region: u64): u64 { return (region ^ (region >> 8) ^ (region >> 16)) & 0xff; }
+
+function largeWord(vcpu: usize, linear: u64, huge: bool): usize {
+  return vcpu + VCPU_TLB_LARGE + (huge ? 32 : 0) + (<usize>(regionBit(linear >> (huge ? 30 : 21)) >> 6)) * 8;
+}
+
+function isLarge(vcpu: usize, linear: u64, huge: bool): bool {
+  return (load<u64>(largeWord(vcpu, linear, huge)) >> (regionBit(linear >> (huge ? 30 : 21)) & 63) & 1) != 0;
+}
+
+function noteLarge(vcpu: usize, linear: u64, huge: bool): void {
+  const word = largeWord(vcpu, linear, huge);
+  store<u64>(word, load<u64>(word) | (<u64>1 << (regionBit(linear >> (huge ? 30 : 21)) & 63)));
+}
+
+/** Drop the translations of the page that holds `linear`, whatever its size. */
+export function tlbFlushPage(vcpu: usize, linear: u64): void {
+  // A large page lies in many entries. The filter may say so wrongly (then more is flushed), never miss one. 4 MiB pages count as two of 2 MiB.
+  if (isLarge(vcpu, linear, true) || isLarge(vcpu, linear & ~<u64>0x200000, false) || isLarge(vcpu, linear | 0x200000, false)) {
+    tlbFlushAll(vcpu);
+    return;
+  }
+  const page = linear & ~<u64>0xfff;
+  for (let who: u32 = 0; who < FILLED_CLASSES; who++) {
+    const entry = entryOf(vcpu, who, linear);
+    if (load<u64>(entry, TLB_READ) == page || load<u64>(entry, TLB_WRITE) == page || load<u64>(entry, TLB_EXEC) == page) clearEntry(entry);
+  }
+}
+
+/** Stores to this page of memory 1 take the slow path from now on: code in it has been decoded. */
+export function tlbProtectPage(vcpu: usize, hva: u64): void {
+  const page = hva & ~<u64>0xfff, end = vcpu + VCPU_TLB + FILLED_CLASSES * TLB_BYTES;
+  for (let entry = vcpu + VCPU_TLB; entry < end; entry += TLB_ENTRY_BYTES) {
+    const tag = load<u64>(entry, TLB_WRITE);
+    if (tag != NEVER && tag + load<u64>(entry, TLB_ADDEND) == page) store<u64>(entry, NEVER, TLB_WRITE);
+  }
+}
+
+/**
+ * Translate one linear address, filling the TLB of `who` on a miss.
+ * @returns hva of `linear`; TRANSLATE_FAULT with #PF raised; TRANSLATE_DEVICE with translatedGpa set.
+ */
+export function translatePage(vcpu: usize, linear: u64, access: u32, who: u32): u64 {
+  const page = linear & ~<u64>0xfff, entry = entryOf(vcpu, who, linear);
+  if (load<u64>(entry + <usize>access * 8) == page) return linear + load<u64>(entry, TLB_ADDEND);
+  const found = walk(vcpu, linear, access, who, true);
+  if (found == WALK_FAULT) {
+    raisePf(vcpu, linear);
+    return TRANSLATE_FAULT;
+  }
+  const gpa = found & ~<u64>0xfff, range = findRange(gpa, PAGE_BYTES);
+  store<u64>(vcpu, gpa | (linear & 0xfff), VCPU_TRANSLATED_GPA);
+  const protection = range != 0 ? rangeProtection(range) : 0;
+  if (access == ACCESS_FETCH && (protection & PROTECTION_EXEC) == 0) {
+    // Fetching from where there is no memory reads bytes FF, and FF FF is no instruction.
+    raiseUd(vcpu);
+    return TRANSLATE_FAULT;
+  }
+  if ((protection & PROTECTION_READ) == 0) return TRANSLATE_DEVICE;
+  const hva = rangeHva(range, gpa);
+  store<u64>(entry, found & PAGE_READ ? page : NEVER, TLB_READ);
+  store<u64>(entry, (found & PAGE_WRITE) != 0 && (found & PAGE_DIRTY) != 0 && (protection & PROTECTION_WRITE) != 0 && codeLines(hva) == 0 ? page : NEVER, TLB_WRITE);
+  store<u64>(entry, (found & PAGE_EXEC) != 0 && (protection & PROTECTION_EXEC) != 0 ? page : NEVER, TLB_EXEC);
+  store<u64>(entry, hva - page, TLB_ADDEND);
+  log(vcpu, who, found & PAGE_GLOBAL ? 1 : 0, entry);
+  if (found & PAGE_LARGE) {
+    noteLarge(vcpu, linear, false);
+    if (found & PAGE_HUGE) noteLarge(vcpu, linear, true);
+  }
+  return access == ACCESS_WRITE && (protection & PROTECTION_WRITE) == 0 ? TRANSLATE_DEVICE : hva + (linear & 0xfff);
+}
+
+function log(vcpu: usize, who: u32, global: u32, entry: usize): void {
+  const countAt = countOf(vcpu, who, global), count = load<u32>(countAt);
+  const next = logOf(vcpu, who, global) + count * 4;
+  // Whoever stores often to a page with code comes here each time: once in the log is enough.
+  if (count != 0 && count <= LOG_ENTRIES && load<u32>(next - 4) == <u32>entry) return;
+  if (count < LOG_ENTRIES) store<u32>(next, <u32>entry);
+  if (count <= LOG_ENTRIES) store<u32>(countAt, count + 1);
+}
