@@ -104,7 +104,7 @@ export const VCPU = layout('VCPU', {
   fpuOperand: field('u64', 'data pointer of the present x87 instruction, stored by its handler: goes to fdp with an unmasked exception'),
   fpuOpcode: field('u32', 'its 11-bit opcode, stored by its handler: goes to fop with an unmasked exception'),
   fpuPending: field('u32', 'status flags of a computed but not yet committed x87 store; bit 31: a store is under way'),
-  softfloat: field('u64', 'work area of softfloat.ts', { count: 40 }),
+  softfloat: field('u64', 'work area of softfloat.ts', { count: 48 }),
   image: field('u64', 'FXSAVE, FSAVE and FSTENV images on their way between the record and guest memory', { count: 64 }),
 });
 
