@@ -9,3 +9,9 @@ export { loadPdptes, peekTranslate } from './paging';
 export {
   refreshState, tlbFlushAll, tlbFlushNonGlobal, tlbFlushPage, tlbInitialize, tlbProtectPage, updateAccessClass, updateMode, watchesData,
 } from './tlb';
+export {
+  arpl, lar, lgdt, lidt, lldt, loadSegment, lsl, ltr, moveToSegment, readSegmentBase, sgdt, sidt, sldt, str, swapgs, verr, verw, writeSegmentBase,
+} from './segments';
+export { deliver, softwareInterrupt } from './exceptions';
+export { clac, cli, farCall, farJump, farReturn, iret, popFlags, pushFlags, stac, sti, syscall, sysenter, sysexit, sysret } from './transfers';
+export { portCheck, portRead, portWrite } from './ports';
