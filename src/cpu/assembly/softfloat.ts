@@ -395,8 +395,8 @@ export function exactDivide(w: usize): void {
   }
   if (kindB == KIND_ZERO) {
     if (kindA == KIND_ZERO) return invalidResult(w);
+    // No DE for a denormal dividend: processors report ZE alone.
     flag(w, ZE);
-    noteDenormals(w);
     return setNumber(r, KIND_INFINITY, sign, 0, TOP_BIT, 0);
   }
   noteDenormals(w);

@@ -15,7 +15,7 @@
  * - Register numbers are relative to TOP.
  */
 import {
-  VCPU_FCW, VCPU_FDP, VCPU_FIP, VCPU_FOP, VCPU_FPR, VCPU_FPU_OPCODE, VCPU_FPU_OPERAND, VCPU_FPU_PENDING, VCPU_FSW, VCPU_FTW, VCPU_RIP, VCPU_SCRATCH,
+  VCPU_FAULT, VCPU_FCW, VCPU_FDP, VCPU_FIP, VCPU_FOP, VCPU_FPR, VCPU_FPU_OPCODE, VCPU_FPU_OPERAND, VCPU_FPU_PENDING, VCPU_FSW, VCPU_FTW, VCPU_RIP, VCPU_SCRATCH,
   VCPU_SOFTFLOAT,
 } from '../../generated/vcpu-layout.ts';
 import { raise } from './raise.ts';
@@ -62,6 +62,14 @@ function writeRegister(vcpu: usize, i: u32, signExponent: u32, significand: u64)
 function writeResult(vcpu: usize, i: u32): void {
   const r = work(vcpu) + W_R;
   writeRegister(vcpu, i, packF80Exponent(r), packF80Significand(r));
+}
+
+/** ST(i) := A, where R is it: a value that was not computed, so that no underflow is to be seen. */
+function writeDenormalized(vcpu: usize, i: u32): void {
+  const w = work(vcpu);
+  store<u32>(w, load<u32>(w, W_UNMASKED) & ~UE, W_UNMASKED);
+  roundToF80(w, 64);
+  writeResult(vcpu, i);
 }
 
 function pop(vcpu: usize, pops: u32): void {
@@ -114,8 +122,22 @@ function prepare(vcpu: usize): bool {
   return false;
 }
 
-/** Begin an instruction that has no store to fail: #MF, or FIP set and C1 clear. */
+/** Begin an instruction with registers alone: #MF, or FIP set and C1 clear. Its exceptions leave FDP as it is. */
 function begin(vcpu: usize): bool {
+  store<u64>(vcpu, load<u64>(vcpu, VCPU_FDP), VCPU_FPU_OPERAND);
+  return beginWithOperand(vcpu);
+}
+
+/** The same for the instructions which leave C1 alone (FCOMI, FCMOV, FNOP). */
+function beginKeepingC1(vcpu: usize): bool {
+  const c1 = fswOf(vcpu) & FSW_C1;
+  if (begin(vcpu)) return true;
+  setFsw(vcpu, fswOf(vcpu) | c1);
+  return false;
+}
+
+/** Begin an instruction with a memory source, whose address is in fpuOperand. */
+function beginWithOperand(vcpu: usize): bool {
   if (prepare(vcpu)) return true;
   store<u64>(vcpu, load<u64>(vcpu, VCPU_RIP), VCPU_FIP);
   setFsw(vcpu, fswOf(vcpu) & ~FSW_C1);
@@ -164,7 +186,7 @@ export function fpuWait(vcpu: usize): void {
 }
 
 export function fpuNop(vcpu: usize): void {
-  if (begin(vcpu)) return;
+  beginKeepingC1(vcpu);
 }
 
 // --- basic arithmetic (FADD FSUB FSUBR FMUL FDIV FDIVR and their P and I forms) ---
@@ -204,7 +226,7 @@ export function fpuArithmetic(vcpu: usize, operation: u32, destination: u32, sou
 
 /** ST(0) := ST(0) op the number in `memoryOperand`, which the caller fills after this has said false. */
 function beginMemoryForm(vcpu: usize): bool {
-  if (begin(vcpu)) return true;
+  if (beginWithOperand(vcpu)) return true;
   if (!isEmpty(vcpu, 0)) return false;
   if (stackFault(vcpu, 0)) writeIndefinite(vcpu, 0);
   return true;
@@ -242,7 +264,7 @@ export function fpuArithmeticI32(vcpu: usize, operation: u32, value: i32): void 
 
 // --- compare ---
 
-/** Compare A with B. @returns the relation (softfloat), or 4 when an unmasked exception stops the instruction; flags are settled. */
+/** Compare A with B. @returns the relation (softfloat); flags are in the work area. */
 function compareNumbers(vcpu: usize, quiet: u32): u32 {
   const w = work(vcpu);
   const a = kindOf(w + W_A), b = kindOf(w + W_B);
@@ -253,27 +275,25 @@ function compareNumbers(vcpu: usize, quiet: u32): u32 {
     if (load<u32>(w + W_A, N_DENORMAL) | load<u32>(w + W_B, N_DENORMAL)) flag(w, DE);
     relation = relationOf(w);
   }
-  return signal(vcpu, flagsOf(w)) ? 4 : relation;
+  return relation;
 }
 
 function setCodes(vcpu: usize, codes: u32): void {
   setFsw(vcpu, fswOf(vcpu) & ~FSW_CODES | codes);
 }
 
+/** Processors set the condition codes even when an unmasked exception keeps the operands on the stack. */
 function finishCompare(vcpu: usize, quiet: u32, pops: u32): void {
   const relation = compareNumbers(vcpu, quiet);
-  if (relation == 4) return;
   setCodes(vcpu, relation == 0 ? 0 : relation == 1 ? FSW_C0 : relation == 2 ? FSW_C3 : FSW_C0 | FSW_C2 | FSW_C3);
-  pop(vcpu, pops);
+  if (!signal(vcpu, flagsOf(work(vcpu)))) pop(vcpu, pops);
 }
 
 /** @returns whether the instruction is over because of an empty register. */
 function compareUnderflow(vcpu: usize, empty: bool, pops: u32): bool {
   if (!empty) return false;
-  if (stackFault(vcpu, 0)) {
-    setCodes(vcpu, FSW_C0 | FSW_C2 | FSW_C3);
-    pop(vcpu, pops);
-  }
+  setCodes(vcpu, FSW_C0 | FSW_C2 | FSW_C3);
+  if (stackFault(vcpu, 0)) pop(vcpu, pops);
   return true;
 }
 
@@ -288,7 +308,7 @@ export function fpuCompare(vcpu: usize, source: u32, quiet: u32, pops: u32): voi
 
 /** FCOM(P) m32fp. */
 export function fpuCompareF32(vcpu: usize, bits: u32, pops: u32): void {
-  if (begin(vcpu) || compareUnderflow(vcpu, isEmpty(vcpu, 0), pops)) return;
+  if (beginWithOperand(vcpu) || compareUnderflow(vcpu, isEmpty(vcpu, 0), pops)) return;
   const w = work(vcpu);
   unpackRegister(vcpu, 0, w + W_A);
   unpackF32(w + W_B, bits, 0);
@@ -297,7 +317,7 @@ export function fpuCompareF32(vcpu: usize, bits: u32, pops: u32): void {
 
 /** FCOM(P) m64fp. */
 export function fpuCompareF64(vcpu: usize, bits: u64, pops: u32): void {
-  if (begin(vcpu) || compareUnderflow(vcpu, isEmpty(vcpu, 0), pops)) return;
+  if (beginWithOperand(vcpu) || compareUnderflow(vcpu, isEmpty(vcpu, 0), pops)) return;
   const w = work(vcpu);
   unpackRegister(vcpu, 0, w + W_A);
   unpackF64(w + W_B, bits, 0);
@@ -306,7 +326,7 @@ export function fpuCompareF64(vcpu: usize, bits: u64, pops: u32): void {
 
 /** FICOM(P) m16int (sign-extended) or m32int. */
 export function fpuCompareI32(vcpu: usize, value: i32, pops: u32): void {
-  if (begin(vcpu) || compareUnderflow(vcpu, isEmpty(vcpu, 0), pops)) return;
+  if (beginWithOperand(vcpu) || compareUnderflow(vcpu, isEmpty(vcpu, 0), pops)) return;
   const w = work(vcpu);
   unpackRegister(vcpu, 0, w + W_A);
   unpackI64(w + W_B, value);
@@ -314,23 +334,27 @@ export function fpuCompareI32(vcpu: usize, value: i32, pops: u32): void {
 }
 
 /** FTST: compare ST(0) with 0.0. */
-export function fpuTest(vcpu: usize): void { fpuCompareI32(vcpu, 0, 0); }
+export function fpuTest(vcpu: usize): void {
+  store<u64>(vcpu, load<u64>(vcpu, VCPU_FDP), VCPU_FPU_OPERAND);
+  fpuCompareI32(vcpu, 0, 0);
+}
 
 /** FCOMI(P), FUCOMI(P) with quiet = 1: ZF PF CF of RFLAGS; OF SF AF are cleared. */
 export function fpuCompareFlags(vcpu: usize, source: u32, quiet: u32, pops: u32): void {
-  if (begin(vcpu)) return;
+  if (beginKeepingC1(vcpu)) return;
   let relation: u32 = 3;
+  let done = false;
   if (isEmpty(vcpu, 0) || isEmpty(vcpu, source)) {
-    if (!stackFault(vcpu, 0)) return;
+    done = stackFault(vcpu, 0);
   } else {
     const w = work(vcpu);
     unpackRegister(vcpu, 0, w + W_A);
     unpackRegister(vcpu, source, w + W_B);
     relation = compareNumbers(vcpu, quiet);
-    if (relation == 4) return;
+    done = !signal(vcpu, flagsOf(w));
   }
   writeFlags(vcpu, relation == 0 ? 0 : relation == 1 ? 1 : relation == 2 ? 0x40 : 0x45);
-  pop(vcpu, pops);
+  if (done) pop(vcpu, pops);
 }
 
 /** FXAM: class of ST(0) in C3 C2 C0, sign in C1 (also of an empty register). */
@@ -377,7 +401,8 @@ function pushConverted(vcpu: usize): void {
     noteDenormal(w);
     copyNumber(w + W_R, w + W_A);
   }
-  if (!unmaskedBefore(w)) {
+  // Processors push a denormal even when DE is unmasked.
+  if (!(flagsOf(w) & load<u32>(w, W_UNMASKED) & IE)) {
     decrementTop(vcpu);
     writeResult(vcpu, 0);
   }
@@ -386,34 +411,34 @@ function pushConverted(vcpu: usize): void {
 
 /** FLD m32fp. */
 export function fpuLoadF32(vcpu: usize, bits: u32): void {
-  if (begin(vcpu) || !room(vcpu)) return;
+  if (beginWithOperand(vcpu) || !room(vcpu)) return;
   unpackF32(work(vcpu) + W_A, bits, 0);
   pushConverted(vcpu);
 }
 
 /** FLD m64fp. */
 export function fpuLoadF64(vcpu: usize, bits: u64): void {
-  if (begin(vcpu) || !room(vcpu)) return;
+  if (beginWithOperand(vcpu) || !room(vcpu)) return;
   unpackF64(work(vcpu) + W_A, bits, 0);
   pushConverted(vcpu);
 }
 
 /** FLD m80fp from scratch[0..1]; any encoding, no exception but stack overflow. */
 export function fpuLoadF80(vcpu: usize): void {
-  if (begin(vcpu) || !room(vcpu)) return;
+  if (beginWithOperand(vcpu) || !room(vcpu)) return;
   pushRaw(vcpu, load<u16>(vcpu, VCPU_SCRATCH + 8), load<u64>(vcpu, VCPU_SCRATCH));
 }
 
 /** FILD m16int and m32int (sign-extended) and m64int. */
 export function fpuLoadI64(vcpu: usize, value: i64): void {
-  if (begin(vcpu) || !room(vcpu)) return;
+  if (beginWithOperand(vcpu) || !room(vcpu)) return;
   unpackI64(work(vcpu) + W_A, value);
   pushConverted(vcpu);
 }
 
 /** FBLD: 18 packed decimal digits and a sign from scratch[0..1]. Digits above 9 count as they are. */
 export function fpuLoadBcd(vcpu: usize): void {
-  if (begin(vcpu) || !room(vcpu)) return;
+  if (beginWithOperand(vcpu) || !room(vcpu)) return;
   let value: u64 = 0;
   for (let i: usize = 9; i-- > 0;) {
     const byte = <u64>load<u8>(vcpu + VCPU_SCRATCH + i);
@@ -427,7 +452,8 @@ export function fpuLoadBcd(vcpu: usize): void {
 
 /** FLD ST(i). */
 export function fpuLoadRegister(vcpu: usize, i: u32): void {
-  if (begin(vcpu) || !room(vcpu)) return;
+  if (begin(vcpu)) return;
+  // Underflow comes before overflow.
   if (isEmpty(vcpu, i)) {
     if (stackFault(vcpu, 0)) {
       decrementTop(vcpu);
@@ -435,6 +461,7 @@ export function fpuLoadRegister(vcpu: usize, i: u32): void {
     }
     return;
   }
+  if (!room(vcpu)) return;
   const register = registerOf(vcpu, i);
   pushRaw(vcpu, load<u16>(register, 8), load<u64>(register));
 }
@@ -629,7 +656,7 @@ export function fpuExchange(vcpu: usize, i: u32): void {
 
 /** FCMOVcc: ST(0) := ST(i) when `condition` is not 0. Empty registers count either way. */
 export function fpuMoveIf(vcpu: usize, condition: u32, i: u32): void {
-  if (begin(vcpu)) return;
+  if (beginKeepingC1(vcpu)) return;
   if (isEmpty(vcpu, 0) || isEmpty(vcpu, i)) {
     if (stackFault(vcpu, 0)) writeIndefinite(vcpu, 0);
     return;
@@ -648,8 +675,7 @@ export function fpuRotate(vcpu: usize, by: i32): void {
 
 /** FFREE ST(i), then `pops` (FFREEP, DF C0+i, pops 1). */
 export function fpuFree(vcpu: usize, i: u32, pops: u32): void {
-  if (prepare(vcpu)) return;
-  store<u64>(vcpu, load<u64>(vcpu, VCPU_RIP), VCPU_FIP);
+  if (begin(vcpu)) return;
   store<u32>(vcpu, load<u32>(vcpu, VCPU_FTW) & ~(1 << physical(vcpu, i)), VCPU_FTW);
   pop(vcpu, pops);
 }
@@ -691,7 +717,10 @@ export function fpuRoundToInteger(vcpu: usize): void {
     roundToIntegral(w, load<u32>(w, W_ROUNDING));
   }
   if (!unmaskedBefore(w)) writeResult(vcpu, 0);
-  else store<u32>(w, flagsOf(w) & BEFORE, W_FLAGS);
+  else {
+    store<u32>(w, flagsOf(w) & BEFORE, W_FLAGS);
+    store<u32>(w, 0, W_ROUNDED_UP);
+  }
   settle(vcpu);
 }
 
@@ -759,14 +788,22 @@ function beginBinary(vcpu: usize, destination: u32, pops: u32): bool {
 
 /** FPREM (nearest = 0), FPREM1 (1): Q2 Q1 Q0 in C0 C3 C1; C2 when more is to be done. */
 export function fpuRemainder(vcpu: usize, nearest: u32): void {
-  if (!beginBinary(vcpu, 0, 0)) return;
+  const started = beginBinary(vcpu, 0, 0);
+  if (!load<u32>(vcpu, VCPU_FAULT)) setFsw(vcpu, fswOf(vcpu) & ~FSW_C2);
+  if (!started) return;
   const w = work(vcpu);
   let quotient: u32 = 0;
-  if (!propagateNan(w, true)) quotient = exactRemainder(w, nearest);
+  const isNan = propagateNan(w, true);
+  if (!isNan) quotient = exactRemainder(w, nearest);
   if (unmaskedBefore(w)) return settle(vcpu);
-  roundToF80(w, 64);
-  writeResult(vcpu, 0);
+  if (kindOf(w + W_B) == KIND_INFINITY) {
+    writeDenormalized(vcpu, 0);
+  } else {
+    roundToF80(w, 64);
+    writeResult(vcpu, 0);
+  }
   settle(vcpu);
+  if (isNan || flagsOf(w) & IE) return;
   setCodes(vcpu, (quotient & 8 ? FSW_C2 : 0) | (quotient & 4 ? FSW_C0 : 0) | (quotient & 2 ? FSW_C3 : 0) | (quotient & 1 ? FSW_C1 : 0));
 }
 
@@ -789,6 +826,10 @@ export function fpuScale(vcpu: usize): void {
           // Beyond 2^17 every result overflows or underflows.
           const by = exponentOf(b) > 17 ? 0x20000 : <i32>(significandOf(b) >> (63 - exponentOf(b)));
           setNumber(r, KIND_FINITE, signOf(a), exponentOf(a) + (signOf(b) ? -by : by), significandOf(a), 0);
+        } else if (kindB == KIND_ZERO) {
+          // Not scaled: a denormal does not underflow again.
+          if (!unmaskedBefore(w)) writeDenormalized(vcpu, 0);
+          return settle(vcpu);
         }
       }
     }
@@ -858,9 +899,17 @@ function trigonometricSpecial(w: usize): bool {
   return false;
 }
 
+/** @returns whether ST(0) is there and in range; C2 tells which. */
+function beginTrigonometric(vcpu: usize): bool {
+  const started = beginUnary(vcpu);
+  if (started) return !outOfRange(vcpu);
+  if (!load<u32>(vcpu, VCPU_FAULT)) setFsw(vcpu, fswOf(vcpu) & ~FSW_C2);
+  return false;
+}
+
 /** FSIN. */
 export function fpuSine(vcpu: usize): void {
-  if (!beginUnary(vcpu) || outOfRange(vcpu)) return;
+  if (!beginTrigonometric(vcpu)) return;
   const w = work(vcpu);
   if (!trigonometricSpecial(w)) sine(w);
   finish(vcpu, 0, 64, 0);
@@ -868,7 +917,7 @@ export function fpuSine(vcpu: usize): void {
 
 /** FCOS. */
 export function fpuCosine(vcpu: usize): void {
-  if (!beginUnary(vcpu) || outOfRange(vcpu)) return;
+  if (!beginTrigonometric(vcpu)) return;
   const w = work(vcpu);
   if (!trigonometricSpecial(w)) cosine(w);
   finish(vcpu, 0, 64, 0);
@@ -879,8 +928,8 @@ export function fpuSineCosine(vcpu: usize, isTangent: u32): void {
   if (begin(vcpu)) return;
   const empty = isEmpty(vcpu, 0);
   if (empty || !isEmpty(vcpu, 7)) {
+    setFsw(vcpu, fswOf(vcpu) & ~FSW_C2);
     if (stackFault(vcpu, u32(!empty))) {
-      setFsw(vcpu, fswOf(vcpu) & ~FSW_C2);
       writeIndefinite(vcpu, 0);
       decrementTop(vcpu);
       writeIndefinite(vcpu, 0);
