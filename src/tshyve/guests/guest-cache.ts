@@ -1,0 +1,211 @@
+/**
+ * The guests that are ready to boot, on disk. A guest is there whole or not at all; whatever is interrupted leaves only litter.
+ * Implements: XDG Base Directory Specification ($XDG_CACHE_HOME).
+ * Runs on: main event loop.
+ *
+ *   lists/          package indexes, verified again at each use
+ *   guests/NAME/DIGEST/{vmlinuz,initrd}
+ *   guests/NAME.json   which DIGEST counts; written last
+ *   guests/NAME.lock   the process that is pulling NAME
+ */
+import { createHash } from 'node:crypto';
+import { mkdir, open, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { VmError } from '../../base/errors.ts';
+
+/** What is on disk under one name. */
+export interface CachedGuest {
+  readonly kernelPath: string;
+  readonly initrdPath: string;
+  readonly commandLine: string;
+  readonly description: string;
+  /** Packages and versions it was made of. */
+  readonly packages: Readonly<Record<string, string>>;
+  readonly sizeBytes: number;
+  readonly pulled: Date;
+}
+
+export interface GuestImage {
+  readonly kernel: Uint8Array;
+  readonly initrd: Uint8Array;
+  readonly commandLine: string;
+  readonly description: string;
+  readonly packages: Readonly<Record<string, string>>;
+}
+
+interface Manifest {
+  readonly format: 1;
+  readonly digest: string;
+  readonly commandLine: string;
+  readonly description: string;
+  readonly packages: Record<string, string>;
+  readonly files: Record<'vmlinuz' | 'initrd', { sha256: string; sizeBytes: number }>;
+  readonly pulled: string;
+}
+
+const LOCK_POLL_MS = 100;
+/** A lock file without a readable owner is one being written; older than this it is litter. */
+const LOCK_WRITING_MS = 5000;
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+/** $XDG_CACHE_HOME/tshyve; a value that is not absolute is to be ignored, says the specification. */
+export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
+  const base = env['XDG_CACHE_HOME'];
+  return join(base !== undefined && isAbsolute(base) ? base : join(env['HOME'] || homedir(), '.cache'), 'tshyve');
+}
+
+export class GuestCache {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** A file's place among the package indexes. */
+  async listPath(name: string): Promise<string> {
+    await this.#makeFolder('lists');
+    return join(this.#folder, 'lists', name.replace(/[^\w.-]+/g, '_'));
+  }
+
+  /** A folder for the downloads of one pull; disposing it removes them. */
+  async workFolder(name: string): Promise<{ path: string } & AsyncDisposable> {
+    await this.#removeLitter();
+    const path = await this.#makeFolder('work', `${fileName(name)}.${process.pid}.${Date.now().toString(36)}`);
+    return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+  }
+
+  /** @returns the guest, or undefined when it has not been pulled or its files are not what was stored. */
+  async find(name: string): Promise<CachedGuest | undefined> {
+    const manifest = await this.#manifest(name);
+    if (!manifest) return undefined;
+    const pathOf = (file: string): string => join(this.#folder, 'guests', fileName(name), manifest.digest, file);
+    let sizeBytes = 0;
+    for (const [file, expected] of Object.entries(manifest.files)) {
+      if (!(await isFile(pathOf(file), expected))) return undefined;
+      sizeBytes += expected.sizeBytes;
+    }
+    const { commandLine, description, packages, pulled } = manifest;
+    return { kernelPath: pathOf('vmlinuz'), initrdPath: pathOf('initrd'), commandLine, description, packages, sizeBytes, pulled: new Date(pulled) };
+  }
+
+  /** Store a guest; from the moment it is named by the manifest, older files of that name are no longer used and go. */
+  async store(name: string, image: GuestImage): Promise<void> {
+    const { kernel, initrd, commandLine, description, packages } = image;
+    const describe = (bytes: Uint8Array): { sha256: string; sizeBytes: number } => ({ sha256: sha256(bytes), sizeBytes: bytes.length });
+    const files = { vmlinuz: describe(kernel), initrd: describe(initrd) };
+    const digest = sha256(Buffer.from(JSON.stringify(files))).slice(0, 16);
+    const folder = await this.#makeFolder('guests', fileName(name), digest);
+    await writeAtomically(join(folder, 'vmlinuz'), kernel);
+    await writeAtomically(join(folder, 'initrd'), initrd);
+    const manifest: Manifest = { format: 1, digest, commandLine, description, packages: { ...packages }, files, pulled: new Date().toISOString() };
+    await writeAtomically(this.#manifestPath(name), `${JSON.stringify(manifest, null, 2)}\n`);
+    const versions = join(this.#folder, 'guests', fileName(name));
+    for (const old of await readdir(versions)) if (old !== digest) await rm(join(versions, old), { recursive: true, force: true });
+  }
+
+  /** Run `body` while no other process pulls `name`. @param waiting is told, once, when there is another. */
+  async locked<Result>(name: string, waiting: (owner: number) => void, signal: AbortSignal | undefined, body: () => Promise<Result>): Promise<Result> {
+    const lock = join(await this.#makeFolder('guests'), `${fileName(name)}.lock`);
+    for (let told = false; ; ) {
+      try {
+        await writeFile(lock, String(process.pid), { flag: 'wx' });
+        break;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw unwritable(lock, error);
+      }
+      const owner = Number.parseInt(await readFile(lock, 'utf8').catch(() => ''), 10);
+      const ageMs = Date.now() - ((await stat(lock).catch(() => undefined))?.mtimeMs ?? Date.now());
+      if (Number.isNaN(owner) ? ageMs > LOCK_WRITING_MS : !isAlive(owner)) {
+        await rm(lock, { force: true });
+        continue;
+      }
+      if (!told && !Number.isNaN(owner)) {
+        waiting(owner);
+        told = true;
+      }
+      await sleep(LOCK_POLL_MS, undefined, signal ? { signal } : {});
+    }
+    try {
+      return await body();
+    } finally {
+      await rm(lock, { force: true });
+    }
+  }
+
+  #manifestPath(name: string): string {
+    return join(this.#folder, 'guests', `${fileName(name)}.json`);
+  }
+
+  async #manifest(name: string): Promise<Manifest | undefined> {
+    const text = await readFile(this.#manifestPath(name), 'utf8').catch(() => undefined);
+    if (text === undefined) return undefined;
+    try {
+      const manifest = JSON.parse(text) as Manifest;
+      return manifest.format === 1 && /^[0-9a-f]{16}$/.test(manifest.digest) && manifest.files.vmlinuz && manifest.files.initrd ? manifest : undefined;
+    } catch {
+      return undefined; // not ours, or of another version: pulled anew
+    }
+  }
+
+  async #makeFolder(...parts: string[]): Promise<string> {
+    const path = join(this.#folder, ...parts);
+    await mkdir(path, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+      throw unwritable(path, error);
+    });
+    return path;
+  }
+
+  /** Work folders are named after the process that uses them; those of dead ones were left behind by a kill. */
+  async #removeLitter(): Promise<void> {
+    const folder = join(this.#folder, 'work');
+    for (const name of await readdir(folder).catch(() => [] as string[])) {
+      const pid = Number(name.split('.').at(-2));
+      if (!(pid > 0) || !isAlive(pid)) await rm(join(folder, name), { recursive: true, force: true });
+    }
+  }
+}
+
+/** Is the file at `path` whole and what was expected? Read in pieces: it is looked at before each boot, and should not stay in memory. */
+export async function isFile(path: string, expected: { readonly sha256: string; readonly sizeBytes: number }): Promise<boolean> {
+  const found = await stat(path).catch(() => undefined);
+  if (found?.size !== expected.sizeBytes) return false;
+  await using file = await open(path);
+  const hash = createHash('sha256');
+  const piece = Buffer.alloc(1 << 20);
+  for (;;) {
+    const { bytesRead } = await file.read(piece);
+    if (bytesRead === 0) return hash.digest('hex') === expected.sha256;
+    hash.update(piece.subarray(0, bytesRead));
+  }
+}
+
+const fileName = (guest: string): string => guest.replace(/[^\w.-]+/g, '-');
+
+function unwritable(path: string, cause: unknown): VmError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new VmError('EACCES', `cache ${path}: ${reason}; XDG_CACHE_HOME names another place`, { cause });
+}
+
+async function writeAtomically(path: string, content: Uint8Array | string): Promise<void> {
+  const part = `${path}.part.${process.pid}`;
+  try {
+    await writeFile(part, content, { flush: true });
+    await rename(part, path);
+  } catch (cause) {
+    await rm(part, { force: true });
+    if ((cause as NodeJS.ErrnoException).code === 'ENOSPC') throw new VmError('ENOSPC', `${path}: no space left for ${content.length} bytes`, { cause });
+    throw unwritable(path, cause);
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
