@@ -1,0 +1,63 @@
+/**
+ * What the vmm needs from the program around it: threads, clock, compiled modules. Node hands in one, a browser another, tests a third.
+ * Runs on: main event loop, and `ProcessorFactory` on the vCPUs' threads.
+ */
+import type { Log } from '../base/log.ts';
+import type { InCoreDevices } from './in-core.ts';
+
+/** The compiled modules of docs/internals.md, in the order of their instantiation. */
+export interface EngineModules {
+  readonly ram: WebAssembly.Module;
+  readonly vmm: WebAssembly.Module;
+  readonly cpu: WebAssembly.Module;
+  readonly handlers: WebAssembly.Module;
+}
+
+/** What a vCPU's thread is given; can be cloned to it. */
+export interface VcpuInit {
+  readonly vcpu: number;
+  readonly memory0: WebAssembly.Memory;
+  readonly memory1: WebAssembly.Memory;
+  readonly modules: EngineModules;
+}
+
+export interface VcpuThread {
+  /** End the thread wherever it is. */
+  terminate(): Promise<void>;
+}
+
+export interface VmmHost {
+  readonly modules: EngineModules;
+  readonly log: Log;
+  /** Monotonic, the same scale on every thread. */
+  nowNs(): number;
+  /** Let the event loop have a turn. */
+  yield(): Promise<void>;
+  /** Start a thread that calls `runVcpu(init, ...)`. @param failed is called when it dies of an error. */
+  spawnVcpu(init: VcpuInit, failed: (error: Error) => void): VcpuThread;
+  /** In-core devices as the main event loop reaches them; absent: vmm.wasm is instantiated. */
+  createDevices?(memory0: WebAssembly.Memory, memory1: WebAssembly.Memory): InCoreDevices;
+}
+
+/** What a vCPU's thread has to do for the processor in it. */
+export interface ProcessorHost {
+  nowNs(): number;
+  /** A synchronous exit: the payload lies in the record's exit* fields; returns when it has been answered there. */
+  exit(reason: number): void;
+}
+
+/** The processor as its thread's loop drives it. */
+export interface VcpuProcessor {
+  /** Execute about `budget` instructions. @returns RUN_* */
+  run(budget: number): number;
+  /** Run what is due on device timers. */
+  poll(): void;
+  /** When a timer of this vCPU or a shared device is due next; Infinity: never. */
+  nextDeadlineNs(): number;
+  /** Recompute what is derived from registers: they were written from outside. */
+  refreshState(): void;
+  /** Leave the lazy flags as FLAG_RAW, so that others can read them. */
+  settleFlags(): void;
+}
+
+export type ProcessorFactory = (init: VcpuInit, host: ProcessorHost) => VcpuProcessor;
