@@ -11,9 +11,11 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** A bare module: both memories, the table and all else come from the host; docs/decisions.md says why. */
 const FLAGS = [
-  ...['--runtime', 'stub', '--importMemory', '--sharedMemory', '--initialMemory', '16', '--maximumMemory', '65536', '--importTable'],
-  ...['--enable', 'simd,threads,bulk-memory,sign-extension,mutable-globals,nontrapping-f2i', '--noAssert', '-O3'],
-];
+  '--runtime stub --importMemory --sharedMemory --initialMemory 16 --maximumMemory 65536 --importTable --noAssert -O3',
+  '--enable simd,threads,bulk-memory,sign-extension,mutable-globals,nontrapping-f2i',
+]
+  .join(' ')
+  .split(' ');
 
 async function compile(name: string): Promise<void> {
   const entry = `src/${name}/assembly/index.ts`;
@@ -28,7 +30,7 @@ async function compile(name: string): Promise<void> {
   } catch (error) {
     rmSync(root + part, { force: true });
     const { stdout = '', stderr = '', message } = error as Error & { stdout?: string; stderr?: string };
-    process.stderr.write(`${entry}: ${stdout}${stderr}` || message);
+    process.stderr.write(`${entry}: ${stdout + stderr || message}\n`);
     process.exitCode = 1;
   }
 }

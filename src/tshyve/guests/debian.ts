@@ -72,12 +72,22 @@ export async function chooseMirrors({ mirror, env = process.env, aptFolder }: Pi
   return mirrorsAt(named);
 }
 
-/** The URLs which `tshyve doctor` tries. */
-export function releaseUrls(mirrors: DebianMirrors, suite = DEBIAN_RECIPES[0]!.suite): string[] {
-  return [releaseUrl(mirrors.main[0]!, suite), releaseUrl(mirrors.security[0]!, `${suite}-security`)];
-}
-
 const releaseUrl = (uri: string, suite: string): string => `${uri}/dists/${suite}/InRelease`;
+
+/** For `tshyve doctor`: ask both archives for their signed Release files. @returns what was found, in a line @throws as pullDebian */
+export async function checkMirror(options: PullOptions): Promise<string> {
+  const mirrors = await chooseMirrors(options);
+  const { env, signal, aptFolder, progress } = options;
+  using downloader = new Downloader({ progress, proxy: await readAptProxy(aptFolder), signal, ...(env ? { env } : {}) });
+  const suite = DEBIAN_RECIPES[0]!.suite;
+  const wanted = [[mirrors.main[0]!, suite] as const, [mirrors.security[0]!, `${suite}-security`] as const];
+  const keys = options.keys ?? (await readFile(new URL('archive-keys.asc', RECIPE_FOLDER), 'utf8'));
+  for (const [uri, name] of wanted) {
+    const url = releaseUrl(uri, name);
+    await verifyRelease(await downloader.text({ url, label: name, maxBytes: MAX_RELEASE_BYTES }), keys, url);
+  }
+  return `${mirrors.main[0]} (${mirrors.from}): ${wanted.map(([, name]) => name).join(' and ')} answer, signatures good`;
+}
 
 /**
  * Fetch, verify and put together.

@@ -40,12 +40,13 @@ const STALL_MS = 20_000;
 /** How many bytes the kernel's socket queue may fill before we look: keep the event loop free for progress and signals. */
 const WRITE_BYTES = 1 << 20;
 
-/** Downloads with one set of connections; dispose it to close them. */
+/** Downloads with one set of connections; disposing it ends what is still under way. */
 export class Downloader implements Disposable {
   readonly #http: HttpAgent;
   readonly #https: HttpsAgent;
   readonly #progress: Progress;
-  readonly #signal: AbortSignal | undefined;
+  readonly #closed = new AbortController();
+  readonly #signal: AbortSignal;
 
   constructor(options: { progress: Progress; proxy?: AptProxy; env?: NodeJS.ProcessEnv; signal?: AbortSignal | undefined }) {
     const { env = process.env, proxy = {} } = options;
@@ -60,10 +61,11 @@ export class Downloader implements Disposable {
     this.#http = new HttpAgent({ keepAlive: true, proxyEnv });
     this.#https = new HttpsAgent({ keepAlive: true, proxyEnv });
     this.#progress = options.progress;
-    this.#signal = options.signal;
+    this.#signal = AbortSignal.any([this.#closed.signal, ...(options.signal ? [options.signal] : [])]);
   }
 
   [Symbol.dispose](): void {
+    this.#closed.abort();
     this.#http.destroy();
     this.#https.destroy();
   }
@@ -120,7 +122,7 @@ export class Downloader implements Disposable {
         return result;
       } catch (cause) {
         item?.cancel();
-        this.#signal?.throwIfAborted();
+        this.#signal.throwIfAborted();
         if (cause instanceof VmError) throw cause;
         if (attempt === ATTEMPTS || !isTransient(cause)) throw new VmError('EIO', `${request.url}: ${reasonOf(cause)}`, { cause });
       }
@@ -148,7 +150,7 @@ export class Downloader implements Disposable {
         agent: isHttps ? this.#https : this.#http,
         headers: { 'user-agent': 'tshyve', accept: '*/*' },
         timeout: STALL_MS,
-        ...(this.#signal ? { signal: this.#signal } : {}),
+        signal: this.#signal,
       });
       request.on('timeout', () => request.destroy(Object.assign(new Error(`no answer within ${STALL_MS / 1000} s`), { code: 'ETIMEDOUT' })));
       request.on('error', reject);
