@@ -21,13 +21,25 @@ export const GUEST_MAP_RANGES = 0x2010;
 export const GUEST_MAP_RANGE_BYTES = 32;
 export const GUEST_MAP_MAXIMUM = 64;
 export const PROTECTION_READ = 1, PROTECTION_WRITE = 2, PROTECTION_EXEC = 4;
+/** Words between the vCPUs' threads and the owner of the VM: vmm/host-state.ts. */
+export const VM_HOST = 0x1e00;
 export const VM_DEVICES = 0x10000;
 export const PORT_MODES = 0x20000;
 export const PORT_SHADOWS = 0x30000;
 export const POSTED_RING = 0x40000;
 export const POSTED_RING_BYTES = 0x10000;
 export const CPUID_TABLE = 0x80000;
+/** u32 number of rows at CPUID_TABLE; rows sorted by leaf, subleaf: { leaf, subleaf (or CPUID_ANY_SUBLEAF), eax, ebx, ecx, edx }, u32 each. */
+export const CPUID_ROWS = 0x80010;
+export const CPUID_ROW_BYTES = 24;
+export const CPUID_ANY_SUBLEAF = -1;
 export const MSR_TABLE = 0x90000;
+/** u32 number of rows at MSR_TABLE; rows { msr u32, MSR_WRITE_* u32, value u64 } of constant registers. */
+export const MSR_ROWS = 0x90010;
+export const MSR_ROW_BYTES = 16;
+export const MSR_WRITE_FAULTS = 0, MSR_WRITE_IGNORED = 1;
+/** 256 x u32: CRC-32C of each byte; cpu.wasm fills it in at first use. */
+export const CRC32C_TABLE = 0x98000;
 export const CODE_LINES = 0x1000000;
 export const CODE_LINES_BYTES = 0x2000000;
 
@@ -40,6 +52,8 @@ export const VCPU_LAPIC = 0x1000;
 export const VCPU_LAPIC_BYTES = 0x1000;
 /** Copy of a micro-op followed by a stop, for single steps. */
 export const VCPU_STEP_UOPS = 0x2000;
+/** Words between this vCPU's thread and the owner of the VM: vmm/host-state.ts. */
+export const VCPU_HOST = 0x10000;
 /** Software TLBs: four access classes of 4096 entries of 32 bytes. The last is never filled: every access takes the slow path. */
 export const VCPU_TLB = 0x20000;
 export const TLB_ENTRIES = 4096;

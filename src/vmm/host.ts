@@ -35,8 +35,8 @@ export interface VmmHost {
   yield(): Promise<void>;
   /** Start a thread that calls `runVcpu(init, ...)`. @param failed is called when it dies of an error. */
   spawnVcpu(init: VcpuInit, failed: (error: Error) => void): VcpuThread;
-  /** In-core devices as the main event loop reaches them; absent: vmm.wasm is instantiated. */
-  createDevices?(memory0: WebAssembly.Memory, memory1: WebAssembly.Memory): InCoreDevices;
+  /** In-core devices as the main event loop reaches them: `createInCoreDevices` unless a test has its own. */
+  createDevices(memory0: WebAssembly.Memory, memory1: WebAssembly.Memory): InCoreDevices;
 }
 
 /** What a vCPU's thread has to do for the processor in it. */

@@ -3,7 +3,7 @@
  * Implements: bhyve's vm_run and vm_handle_hlt (bhyve-map 3.1, 3.3), event folding of 3.5. Runs on: the vCPU's own thread.
  * The thread sleeps in one place only, the vCPU's `requests` word, so that any request wakes it; nothing is polled.
  */
-import { RFLAGS_IF, RUN_BUDGET, RUN_DEBUG, RUN_EXCEPTION, RUN_HALTED, RUN_STEPPED, RUN_TRIPLE_FAULT, REQUEST_DEBUG, REQUEST_INTERRUPT, REQUEST_KICK, REQUEST_NMI, REQUEST_SUSPEND } from '../cpu/index.ts';
+import { RFLAGS_IF, RUN_BUDGET, RUN_EXCEPTION, RUN_HALTED, RUN_STEPPED, RUN_TRIPLE_FAULT, REQUEST_DEBUG, REQUEST_INTERRUPT, REQUEST_KICK, REQUEST_NMI, REQUEST_SUSPEND } from '../cpu/index.ts';
 import { VCPU_COUNTERS, VCPU_EXIT_CODE, VCPU_EXIT_REASON, VCPU_INJECTED, VCPU_INTINFO, VCPU_NMI_BLOCKED, VCPU_RFLAGS } from '../generated/vcpu-layout.ts';
 import { VCPU_HOST } from '../base/memory-map.ts';
 import { entryIntinfo } from './events.ts';
