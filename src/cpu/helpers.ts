@@ -11,6 +11,8 @@ export interface HelperRow {
   readonly faults?: true;
   /** Needs `rip` and `nextRip` in the record. */
   readonly rip?: true;
+  /** A pure function: the vCPU is not passed. */
+  readonly bare?: true;
   /** Changes rip, the mode, the access class or mappings: its instruction is declared `ends: 'system'`. */
   readonly system?: true;
 }
@@ -42,7 +44,17 @@ export const HELPERS = {
   /** destination, value, count, log2Size (DF clear): elements stored at once. */
   stringFill: row('i64 i64 i64 i32', 'i64'),
 
+  // --- faults ---
+  /** vector, 1 with an error code, error code. */
+  raiseFault: row('i32 i32 i32', '', 'f'),
+  /** rip of a near jump outside 64-bit mode: #GP(0) beyond the limit of CS. */
+  checkNear: row('i64', '', 'f'),
+  /** FPU_CLASS of the instruction: #UD, #NM as CR0 and CR4 say. */
+  checkFpu: row('i32', '', 'f'),
+
   // --- flags ---
+  /** op, p, q, r of a record, and no vCPU: CF PF AF ZF SF OF in their places. */
+  computeFlags: { parameters: ['i32', 'i64', 'i64', 'i64'], result: 'i32', bare: true },
   /** CF PF AF ZF SF OF in their places. */
   readFlags: row('', 'i32'),
   writeFlags: row('i32'),

@@ -15,3 +15,18 @@ export {
 export { deliver, softwareInterrupt } from './exceptions';
 export { clac, cli, farCall, farJump, farReturn, iret, popFlags, pushFlags, stac, sti, syscall, sysenter, sysexit, sysret } from './transfers';
 export { portCheck, portRead, portWrite } from './ports';
+export {
+  clts, hlt, invlpg, invpcid, lmsw, readControl, readDebug, requireSupervisor, smsw, undefinedInstruction, writeControl, writeDebug, xgetbv, xsetbv,
+} from './control';
+export { rdmsr, rdpmc, rdtsc, rdtscp, readMsr, writeMsr, wrmsr } from './msr';
+export { cpuid } from './cpuid';
+export { fxrstor, fxsave, xrstor, xsave, xsaveopt } from './xsave';
+export {
+  aaa, aad, aam, aas, bound, crc32, daa, das, divide, divideSigned, enter, multiplyHigh, multiplyHighSigned, popAll, pushAll, random,
+} from './integer';
+export { pcmpestri, pcmpestrm, pcmpistri, pcmpistrm } from './strings-sse';
+export { resetCpu } from './reset';
+export { checkFpu, checkNear, raiseFault, run, settleFlags } from './run';
+export * from './x87';
+export * from './x87-memory';
+export * from './x87-state';

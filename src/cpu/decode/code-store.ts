@@ -1,0 +1,290 @@
+/**
+ * The decoded code of one vCPU: runs of micro-ops in memory 0, found by physical address (an offset in memory 1) and mode.
+ *
+ * A page of code is known by its place in memory 1, so a change of mappings throws nothing away. Lines of 64 bytes that have been decoded are
+ * marked in CODE_LINES; whoever stores into one calls `written`, and what overlaps becomes STALE: running code meets it and looks again.
+ * Implements: docs/internals.md; SDM vol. 3A 9.1.3 Handling Self- and Cross-Modifying Code. Runs on: the vCPU's thread.
+ */
+import {
+  CODE_CACHE_ENTRIES, CODE_LINES, PAGE_BYTES, UOP_ATTRIBUTES, UOP_BASE, UOP_BYTES, UOP_DISP, UOP_HANDLER, UOP_HEAT, UOP_IMM, UOP_INDEX, UOP_LENGTH, UOP_OFFSET,
+  UOP_REG0, UOP_SCALE, UOP_SEGMENT, UOP_TARGET, VCPU_CODE_CACHE, VCPU_UOPS, VCPU_UOPS_END,
+} from '../../base/memory-map.ts';
+import { MODE_FPU_TRAP, VCPU } from '../state.ts';
+import { DECODED, DECODE_TRUNCATED, DECODE_UNDEFINED, Decoder } from './decoder.ts';
+import {
+  ENV_LONG32, HANDLER_CONTINUE, HANDLER_FPU_CHECK, HANDLER_LINK, HANDLER_STALE, HANDLER_STRADDLE, HANDLER_TOO_LONG, HANDLER_UNDEFINED, VARIANTS, variantOf,
+} from './variants.ts';
+
+/** Translate a linear address for fetching: an hva, or undefined with a fault raised in the record. */
+export type FetchTranslate = (linear: bigint) => number | undefined;
+
+export interface CodeStoreOptions {
+  readonly memory0: SharedArrayBuffer;
+  readonly memory1: Uint8Array;
+  /** Address of the vCPU in memory 0. */
+  readonly vcpu: number;
+  readonly manifest: Uint16Array;
+  readonly fetchTranslate: FetchTranslate;
+  /** The first code of this page of memory 1 has been decoded: stores to it must take the slow path. */
+  readonly protectPage: (hvaPage: number) => void;
+}
+
+interface CodePage {
+  readonly hvaPage: number;
+  /** Micro-op by offset | mode << 12. */
+  readonly entries: Map<number, number>;
+  /** Jumps that wait for their target in this page to be decoded, by the same key. */
+  readonly waiting: Map<number, number[]>;
+  /** Straddling micro-ops whose second half lies here: [page of the first half, key there]. */
+  readonly tails: [CodePage, number][];
+}
+
+const MAX_RUN = 256;
+const MAX_LENGTH = 15;
+/** Micro-ops that a run may need at most, with its checks and its end. */
+const RUN_RESERVE_BYTES = (MAX_RUN * 2 + 4) * UOP_BYTES;
+
+export class CodeStore {
+  readonly stats = { decodedInstructions: 0, runs: 0, invalidatedPages: 0, flushes: 0 };
+  readonly #options: CodeStoreOptions;
+  readonly #view: DataView;
+  readonly #lines: Int32Array;
+  readonly #cache: Int32Array;
+  readonly #decoder = new Decoder();
+  readonly #scratch = new Uint8Array(MAX_LENGTH);
+  #pages = new Map<number, CodePage>();
+  #next: number;
+  readonly #end: number;
+
+  constructor(options: CodeStoreOptions) {
+    this.#options = options;
+    this.#view = new DataView(options.memory0);
+    this.#lines = new Int32Array(options.memory0, CODE_LINES);
+    this.#cache = new Int32Array(options.memory0, options.vcpu + VCPU_CODE_CACHE, CODE_CACHE_ENTRIES * 4);
+    this.#next = options.vcpu + VCPU_UOPS;
+    this.#end = options.vcpu + VCPU_UOPS_END;
+    this.#clearCache();
+  }
+
+  /**
+   * Micro-op of the vCPU's rip, decoding what is not known yet; it is entered into the code cache.
+   * @returns 0 when fetching faults (the fault is in the record).
+   */
+  lookup(): number {
+    const { vcpu } = this.#options, view = this.#view, mode = view.getUint32(vcpu + VCPU.offset.mode, true);
+    const rip = view.getBigUint64(vcpu + VCPU.offset.rip, true);
+    const linear = (mode & 3) === 2 ? rip : BigInt.asUintN(32, rip + view.getBigUint64(vcpu + VCPU.offset.segBase + 8, true));
+    const hva = this.#options.fetchTranslate(linear);
+    if (hva === undefined) return 0;
+    const offset = hva % PAGE_BYTES, hvaPage = hva - offset, key = offset | (mode << 12);
+    const page = this.#page(hvaPage);
+    let uop = page.entries.get(key);
+    if (uop !== undefined && view.getUint16(uop + UOP_HANDLER, true) === HANDLER_STRADDLE) {
+      const second = this.#options.fetchTranslate(linear - BigInt(offset) + 4096n);
+      if (second === undefined) return 0;
+      if (BigInt(second) !== view.getBigUint64(uop + UOP_IMM, true)) {
+        this.#kill(page, key, uop);
+        uop = undefined;
+      }
+    }
+    if (uop === undefined) {
+      uop = this.#decodeRun(page, offset, mode, linear);
+      if (uop === 0) return 0;
+    }
+    const slot = hash(hva) * 4;
+    this.#cache[slot] = hva | 0;
+    this.#cache[slot + 1] = Math.floor(hva / 0x1_0000_0000) | (mode << 16);
+    this.#cache[slot + 2] = uop;
+    return uop;
+  }
+
+  /** Bytes of the given 64-byte lines of a page of memory 1 change: forget what was decoded there. @param linesLow lines 0-31 */
+  written(hvaPage: number, linesLow: number, linesHigh: number): void {
+    const page = this.#pages.get(hvaPage);
+    if (!page) return;
+    this.stats.invalidatedPages++;
+    for (const [key, uop] of page.entries) {
+      const offset = key & 4095, last = Math.min(offset + Math.max(1, this.#lengthAt(uop)) - 1, PAGE_BYTES - 1);
+      if (touches(offset >> 6, last >> 6, linesLow, linesHigh)) this.#kill(page, key, uop);
+    }
+    if (linesLow & 1) {
+      for (const [first, key] of page.tails) {
+        const uop = first.entries.get(key);
+        if (uop !== undefined) this.#kill(first, key, uop);
+      }
+      page.tails.length = 0;
+    }
+    const at = (hvaPage / PAGE_BYTES) * 2;
+    Atomics.and(this.#lines, at, ~linesLow);
+    Atomics.and(this.#lines, at + 1, ~linesHigh);
+  }
+
+  /** Forget what was decoded of one page of memory 1. */
+  forgetPage(hvaPage: number): void { this.written(hvaPage, -1, -1); }
+
+  /** Forget everything. Only while no handler runs. */
+  flush(): void {
+    this.stats.flushes++;
+    for (const hvaPage of this.#pages.keys()) {
+      const at = (hvaPage / PAGE_BYTES) * 2;
+      Atomics.store(this.#lines, at, 0);
+      Atomics.store(this.#lines, at + 1, 0);
+    }
+    this.#pages = new Map();
+    this.#next = this.#options.vcpu + VCPU_UOPS;
+    this.#clearCache();
+  }
+
+  #clearCache(): void { this.#cache.fill(-1); }
+
+  #page(hvaPage: number): CodePage {
+    let page = this.#pages.get(hvaPage);
+    if (!page) {
+      page = { hvaPage, entries: new Map(), waiting: new Map(), tails: [] };
+      this.#pages.set(hvaPage, page);
+    }
+    return page;
+  }
+
+  /** Length of the instruction that an entry stands for; a check or a straddle comes before it. */
+  #lengthAt(uop: number): number { return this.#view.getUint8(uop + UOP_LENGTH); }
+
+  #kill(page: CodePage, key: number, uop: number): void {
+    this.#view.setUint16(uop + UOP_HANDLER, HANDLER_STALE, true);
+    page.entries.delete(key);
+    const slot = hash(page.hvaPage + (key & 4095)) * 4;
+    if (this.#cache[slot + 2] === uop) this.#cache[slot + 1] = -1;
+  }
+
+  #markLines(hvaPage: number, offset: number, end: number): void {
+    const at = (hvaPage / PAGE_BYTES) * 2, lines = this.#lines;
+    if (lines[at] === 0 && lines[at + 1] === 0) this.#options.protectPage(hvaPage);
+    for (let line = offset >> 6; line <= (end - 1) >> 6; line++) {
+      const word = at + (line >> 5), bit = 1 << (line & 31);
+      if ((lines[word]! & bit) === 0) Atomics.or(lines, word, bit);
+    }
+  }
+
+  #decodeRun(page: CodePage, offset: number, mode: number, linear: bigint): number {
+    if (this.#next + RUN_RESERVE_BYTES > this.#end) {
+      this.flush();
+      return this.#decodeRun(this.#page(page.hvaPage), offset, mode, linear);
+    }
+    const decoder = this.#decoder, { memory1 } = this.#options, codeMode = mode & 3, first = this.#next;
+    this.stats.runs++;
+    let at = offset;
+    for (let count = 0; ; count++) {
+      const key = at | (mode << 12), known = count > 0 ? page.entries.get(key) : undefined;
+      if (known !== undefined) {
+        this.#view.setInt32(this.#pseudo(HANDLER_LINK, at, 0) + UOP_TARGET, known, true);
+        break;
+      }
+      if (at >= PAGE_BYTES || count === MAX_RUN) {
+        this.#pseudo(HANDLER_CONTINUE, at, 0);
+        break;
+      }
+      let status = decoder.decode(memory1, page.hvaPage + at, page.hvaPage + PAGE_BYTES, codeMode), second: number | undefined;
+      if (status === DECODE_TRUNCATED) {
+        if (count > 0) {
+          this.#pseudo(HANDLER_CONTINUE, at, 0);
+          break;
+        }
+        second = this.#options.fetchTranslate(linear - BigInt(at) + 4096n);
+        if (second === undefined) return 0;
+        const here = PAGE_BYTES - at, scratch = this.#scratch;
+        for (let i = 0; i < MAX_LENGTH; i++) scratch[i] = memory1[i < here ? page.hvaPage + at + i : second + i - here]!;
+        status = decoder.decode(scratch, 0, MAX_LENGTH, codeMode);
+      }
+      const length = decoder.lengthBytes, end = at + length;
+      this.#markLines(page.hvaPage, at, Math.min(end, PAGE_BYTES));
+      const entry = this.#next;
+      page.entries.set(key, entry);
+      if (second !== undefined && end > PAGE_BYTES) {
+        this.#view.setBigUint64(this.#pseudo(HANDLER_STRADDLE, at, length) + UOP_IMM, BigInt(second), true);
+        this.#markLines(second, 0, end - PAGE_BYTES);
+        this.#page(second).tails.push([page, key]);
+      }
+      if (status === DECODED) this.#encode(page, at, mode);
+      else this.#pseudo(status === DECODE_UNDEFINED ? HANDLER_UNDEFINED : HANDLER_TOO_LONG, at, length);
+      this.#resolve(page, key, entry);
+      if (status !== DECODED) break;
+      this.stats.decodedInstructions++;
+      at = end;
+      const { ends } = decoder.row;
+      if (ends !== 'no' && ends !== 'branch') break;
+      if (end > PAGE_BYTES) {
+        this.#pseudo(HANDLER_CONTINUE, at, 0);
+        break;
+      }
+    }
+    return first;
+  }
+
+  #pseudo(handler: number, offset: number, length: number): number {
+    const uop = this.#next, view = this.#view;
+    this.#next += UOP_BYTES;
+    view.setUint16(uop + UOP_HANDLER, handler, true);
+    view.setUint16(uop + UOP_OFFSET, offset, true);
+    view.setUint8(uop + UOP_LENGTH, length);
+    return uop;
+  }
+
+  /** Write the decoder's last instruction as a micro-op, after a check where the FPU may refuse it. */
+  #encode(page: CodePage, offset: number, mode: number): void {
+    const decoder = this.#decoder, view = this.#view, { row } = decoder;
+    if ((mode & MODE_FPU_TRAP) !== 0 && row.fpuClass !== 0) view.setInt32(this.#pseudo(HANDLER_FPU_CHECK, offset, decoder.lengthBytes) + UOP_IMM, row.fpuClass, true);
+    const variant = variantOf(decoder.operandSize >> 2, decoder.isMemory, decoder.environment, decoder.prefix);
+    const uop = this.#pseudo(this.#options.manifest[row.lineIndex * VARIANTS + variant] || HANDLER_UNDEFINED, offset, decoder.lengthBytes);
+    for (let i = 0; i < decoder.registerCount; i++) view.setUint16(uop + UOP_REG0 + i * 2, decoder.registers[i]!, true);
+    view.setUint8(uop + UOP_BASE, decoder.base);
+    view.setUint8(uop + UOP_INDEX, decoder.index);
+    view.setUint8(uop + UOP_SCALE, decoder.scale);
+    view.setUint8(uop + UOP_SEGMENT, decoder.segmentSlot());
+    view.setUint8(uop + UOP_ATTRIBUTES, (decoder.environment <= ENV_LONG32 ? 2 : 1) | (decoder.segment << 2));
+    const next = offset + decoder.lengthBytes;
+    if (decoder.ripRelative) {
+      const low = decoder.dispLow + next;   // beyond 32 bits only upwards: the displacement is signed
+      view.setInt32(uop + UOP_DISP, low, true);
+      view.setInt32(uop + UOP_DISP + 4, Math.floor(low / 0x1_0000_0000), true);
+    } else {
+      view.setInt32(uop + UOP_DISP, decoder.dispLow, true);
+      view.setInt32(uop + UOP_DISP + 4, decoder.dispHigh, true);
+    }
+    if (decoder.relative) {
+      const target = decoder.immediateLow + next;
+      view.setInt32(uop + UOP_IMM, target, true);
+      view.setInt32(uop + UOP_IMM + 4, Math.floor(target / 0x1_0000_0000), true);
+      view.setInt32(uop + UOP_TARGET, 0, true);
+      view.setInt32(uop + UOP_HEAT, 0, true);
+      if (target >= 0 && target < PAGE_BYTES) this.#link(page, uop, target | (mode << 12));
+    } else {
+      view.setInt32(uop + UOP_IMM, decoder.immediateLow, true);
+      view.setInt32(uop + UOP_IMM + 4, decoder.immediateHigh, true);
+    }
+  }
+
+  #link(page: CodePage, uop: number, key: number): void {
+    const target = page.entries.get(key);
+    if (target !== undefined) {
+      this.#view.setInt32(uop + UOP_TARGET, target, true);
+      return;
+    }
+    const waiting = page.waiting.get(key);
+    if (waiting) waiting.push(uop);
+    else page.waiting.set(key, [uop]);
+  }
+
+  #resolve(page: CodePage, key: number, uop: number): void {
+    const waiting = page.waiting.get(key);
+    if (!waiting) return;
+    for (const jump of waiting) this.#view.setInt32(jump + UOP_TARGET, uop, true);
+    page.waiting.delete(key);
+  }
+}
+
+function hash(hva: number): number { return ((hva | 0) ^ Math.floor(hva / PAGE_BYTES)) & (CODE_CACHE_ENTRIES - 1); }
+
+function touches(first: number, last: number, low: number, high: number): boolean {
+  for (let line = first; line <= last; line++) if (((line < 32 ? low >>> line : high >>> (line - 32)) & 1) !== 0) return true;
+  return false;
+}

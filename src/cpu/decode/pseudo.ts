@@ -1,0 +1,20 @@
+/**
+ * Handlers that stand for no instruction of the guest; the others follow. Plain constants, because AssemblyScript reads this file too.
+ */
+/** Ends a single step. */
+export const HANDLER_STOP = 1;
+/** Goes on at code decoded before. */
+export const HANDLER_LINK = 2;
+/** Goes on at code that is looked up, such as the next page. */
+export const HANDLER_CONTINUE = 3;
+/** What stood here was overwritten. */
+export const HANDLER_STALE = 4;
+/** The next micro-op lies over two pages: prove the second. */
+export const HANDLER_STRADDLE = 5;
+/** The next micro-op needs the FPU: may it be used? */
+export const HANDLER_FPU_CHECK = 6;
+/** #UD. */
+export const HANDLER_UNDEFINED = 7;
+/** #GP(0): more than 15 bytes. */
+export const HANDLER_TOO_LONG = 8;
+export const FIRST_HANDLER = 16;

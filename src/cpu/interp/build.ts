@@ -1,0 +1,15 @@
+/**
+ * Writes src/generated/{ram,handlers}.wasm and handlers.json (manifest and names) from the declarations.
+ * Runs on: the command line, as part of `npm run build`.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { buildHandlers } from './handlers.ts';
+import { buildRam } from './ram.ts';
+
+const folder = new URL('../../generated/', import.meta.url);
+mkdirSync(folder, { recursive: true });
+const handlers = buildHandlers();
+writeFileSync(new URL('ram.wasm', folder), buildRam());
+writeFileSync(new URL('handlers.wasm', folder), handlers.module);
+writeFileSync(new URL('handlers.manifest', folder), new Uint8Array(handlers.manifest.buffer));
+writeFileSync(new URL('handlers.names', folder), handlers.names.map((name) => name ?? '').join('\n'));

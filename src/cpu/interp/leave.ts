@@ -1,0 +1,15 @@
+/**
+ * Why a handler returned to the run loop. Plain constants, because AssemblyScript reads this file too.
+ */
+/** A helper raised an exception; exitUop is the faulting instruction and `budget` is still biased by it. */
+export const LEAVE_FAULT = 1;
+/** Go on at rip, whose micro-op is not in the code cache. */
+export const LEAVE_LOOKUP = 2;
+/** No instructions left; go on at rip. */
+export const LEAVE_BUDGET = 3;
+/** A system instruction: look around, then go on at rip. */
+export const LEAVE_SYSTEM = 4;
+/** An instruction over two pages whose second page was not proved by the exec TLB; exitUop is its STRADDLE, `rip` its address. */
+export const LEAVE_STRADDLE = 5;
+/** A system instruction whose helper set rip: far transfers, interrupts, system calls. */
+export const LEAVE_TRANSFER = 6;

@@ -1,0 +1,357 @@
+/**
+ * The interpreter's stage: operands are open, read through the micro-op record. A handler is (vcpu, micro-op) -> LEAVE_* reason and ends by
+ * tail-calling the next one.
+ *
+ * The budget is exact and nearly free: the word in memory is biased by the position of the entry's micro-op, so straight-line code counts
+ * itself; a taken jump rebases it.
+ * Implements: docs/internals.md "Calls and faults". Runs on: built ahead of time.
+ */
+import {
+  CODE_CACHE_ENTRIES, TLB_ADDEND, TLB_EXEC, UOP_ATTRIBUTES, UOP_BASE, UOP_BYTES, UOP_DISP, UOP_HANDLER, UOP_IMM, UOP_INDEX, UOP_LENGTH, UOP_OFFSET, UOP_REG0,
+  UOP_REG1, UOP_REG2, UOP_SCALE, UOP_SEGMENT, UOP_SHIFT, UOP_TARGET, VCPU_CODE_CACHE,
+} from '../../base/memory-map.ts';
+import { ALIAS_FLAGS, ALIAS_GPR, ALIAS_STATE, ALIAS_VECTOR, Emit, RDI } from '../emit.ts';
+import type { AccessSize, FlagKind, Operand, Size, Value } from '../emit.ts';
+import { FLAG_ADD, FLAG_RAW, FLAG_SUB } from '../flag-kinds.ts';
+import type { HelperName } from '../helpers.ts';
+import { SEG, VCPU } from '../state.ts';
+import type { FunctionBuilder, Label } from '../wasm/function.ts';
+import type { LoadKind, StoreKind } from '../wasm/opcodes.ts';
+
+import { LEAVE_BUDGET, LEAVE_FAULT, LEAVE_LOOKUP, LEAVE_SYSTEM, LEAVE_TRANSFER } from './leave.ts';
+
+/** Address size and mode that a handler is made for. */
+export interface Environment {
+  readonly long: boolean;
+  readonly addressSize: Size;
+}
+/** In the order of the variant index: see decode/variants. */
+export const ENVIRONMENTS: readonly Environment[] = [
+  { long: true, addressSize: 8 }, { long: true, addressSize: 4 }, { long: false, addressSize: 4 }, { long: false, addressSize: 2 },
+];
+
+/** The open form of an operand: what a handler is specialised on. */
+export type Shape =
+  | { readonly kind: 'gpr' | 'imm' | 'stringDestination'; readonly size: Size }
+  | { readonly kind: 'mem'; readonly size: number; readonly read: boolean; readonly write: boolean; readonly aligned: boolean; readonly locked: boolean }
+  | { readonly kind: 'vector' | 'mmx'; readonly size: number }
+  | { readonly kind: 'rel' | 'number' | 'far' };
+
+export interface HandlerContext {
+  readonly handlerType: number;
+  readonly goto64: number;
+  readonly gotoLegacy: number;
+  readonly helperIndex: (name: HelperName) => number;
+}
+
+const GPR_LOAD: Readonly<Record<Size, LoadKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64' };
+const GPR_STORE: Readonly<Record<Size, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i64', 8: 'i64' };   // a 32-bit write clears the high half
+const VECTOR_LOAD: Readonly<Record<AccessSize, LoadKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
+const VECTOR_STORE: Readonly<Record<AccessSize, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
+const REG_FIELDS = [UOP_REG0, UOP_REG1, UOP_REG2] as const;
+const GP = 13;
+
+export class OpenEmit extends Emit {
+  readonly operandSize: Size;
+  readonly flagsWanted = true;
+  readonly caught: Label;
+  /** What the handler turned out to depend on: part of its key. */
+  readonly used = { operandSize: false, addressSize: false, long: false };
+  ended = false;
+  readonly #environment: Environment;
+  readonly #context: HandlerContext;
+  readonly #operandSize: Size;
+  #published = false;
+  #again: Label | undefined;
+
+  constructor(f: FunctionBuilder, caught: Label, operandSize: Size, environment: Environment, context: HandlerContext) {
+    super(f);
+    this.caught = caught;
+    this.#operandSize = operandSize;
+    this.#environment = environment;
+    this.#context = context;
+    this.operandSize = operandSize;
+    Object.defineProperty(this, 'operandSize', { get: () => { this.used.operandSize = true; return this.#operandSize; } });
+  }
+
+  get addressSize(): Size {
+    this.used.addressSize = true;
+    return this.#environment.addressSize;
+  }
+  get long(): boolean {
+    this.used.long = true;
+    return this.#environment.long;
+  }
+
+  vcpu(): Value { return this.f.get(0, 'i32'); }
+  uop(): Value { return this.f.get(1, 'i32'); }
+  uopField(kind: LoadKind, offset: number): Value { return this.f.load(kind, this.uop(), offset); }
+  helperIndex(name: HelperName): number { return this.#context.helperIndex(name); }
+  protected tlb(): Value { return this.f.load('i32', this.vcpu(), VCPU.offset.tlb); }
+  protected aroundHelper(_name: HelperName, call: () => void): void { call(); }
+
+  // --- operands ---
+
+  /** In a LOCKed instruction: where to start again when memory changed meanwhile. */
+  lockedLoop(again: Label): void { this.#again = again; }
+
+  #gprAt(address: Value, size: Size): Operand {
+    return {
+      ...this.#plainOperand(size),
+      read: () => this.f.resized(this.f.load(GPR_LOAD[size], address, 0, ALIAS_GPR), size),
+      write: (value) => this.f.store(GPR_STORE[size], address, size === 4 ? this.f.widen(value) : value, 0, ALIAS_GPR),
+    };
+  }
+  register(index: number, size: Size): Operand {
+    const at = VCPU.offset.gpr + index * 8, f = this.f;
+    return {
+      ...this.#plainOperand(size),
+      read: () => f.resized(f.load(GPR_LOAD[size], this.vcpu(), at, ALIAS_GPR), size),
+      write: (value) => f.store(GPR_STORE[size], this.vcpu(), size === 4 ? f.widen(value) : value, at, ALIAS_GPR),
+    };
+  }
+  vector(index: number): Operand {
+    const at = VCPU.offset.vector + index * 32, f = this.f;
+    return {
+      ...this.#plainOperand(16),
+      read: () => f.load('v128', this.vcpu(), at, ALIAS_VECTOR),
+      write: (value) => f.store(VECTOR_STORE[value.size as AccessSize], this.vcpu(), value, at, ALIAS_VECTOR),
+      offset: () => f.i32(at),
+    };
+  }
+  /** @param nth how many operands with a register field, or immediates, came before. */
+  operand(shape: Shape, nth: number): Operand {
+    const f = this.f;
+    switch (shape.kind) {
+      case 'gpr': {
+        const offset = this.uopField('u16', REG_FIELDS[nth]!);
+        return { ...this.#gprAt(f.op('add', this.vcpu(), offset), shape.size), offset: () => offset };
+      }
+      case 'vector':
+      case 'mmx': {
+        const offset = this.uopField('u16', REG_FIELDS[nth]!), address = f.op('add', this.vcpu(), offset), size = shape.size as AccessSize;
+        return {
+          ...this.#plainOperand(size),
+          read: () => f.resized(f.load(VECTOR_LOAD[size], address, 0, ALIAS_VECTOR), size),
+          write: (value) => f.store(VECTOR_STORE[value.size as AccessSize], address, value, 0, ALIAS_VECTOR),
+          offset: () => offset,
+        };
+      }
+      case 'number': {
+        const number = this.uopField('u16', REG_FIELDS[nth]!);
+        return { ...this.#plainOperand(0), number: () => number };
+      }
+      case 'imm': {
+        const at = nth ? UOP_DISP : UOP_IMM;   // ENTER has two; no line has two and a memory operand
+        const read = (): Value => shape.size === 8 ? this.uopField('i64', at) : f.resized(this.uopField('i32', at), shape.size);
+        return { ...this.#plainOperand(shape.size), read };
+      }
+      case 'rel': return { ...this.#plainOperand(0), read: () => this.#relativeTarget() };
+      case 'far': return { ...this.#plainOperand(0), read: () => this.uopField('i64', UOP_IMM), number: () => f.wrap(this.uopField('i64', UOP_DISP)) };
+      case 'mem': return this.#memory(shape);
+      case 'stringDestination': return this.#stringDestination(shape.size);
+    }
+  }
+  /** ES:rDI; no segment override. */
+  #stringDestination(size: Size): Operand {
+    const linear = (sizeBytes: number, access: 'read' | 'write'): Value => this.linearOf('ES', this.counter(RDI), sizeBytes, access), es = (): Value => this.f.i32(SEG.ES);
+    return {
+      ...this.#plainOperand(size), isMemory: true, linear, segment: es,
+      read: () => this.load(linear(size, 'read'), size, es()),
+      write: (value) => this.store(linear(size, 'write'), value, es()),
+    };
+  }
+  #plainOperand(size: number): Operand {
+    const never = (): never => { throw new Error('this operand has no such property'); };
+    return { size, isMemory: false, read: never, write: never, address: never, linear: never, segment: never, number: never, offset: never, displaced: never };
+  }
+  #memory(shape: Shape & { kind: 'mem' }, displacement?: Value): Operand {
+    const f = this.f, size = shape.size as AccessSize;
+    const slot = (at: number): Value => f.load('i64', f.op('add', this.vcpu(), this.uopField('u8', at)), 0, ALIAS_GPR);
+    const scaled = (): Value => f.op('shl', slot(UOP_INDEX), f.widen(this.uopField('u8', UOP_SCALE)));
+    const effective = (): Value => {
+      const encoded = f.op('add', f.op('add', slot(UOP_BASE), scaled()), this.uopField('i64', UOP_DISP)), sum = displacement ? f.op('add', encoded, displacement) : encoded;
+      return this.addressSize === 8 ? sum : f.op('and', sum, f.i64(this.addressSize === 4 ? 0xffff_ffff : 0xffff));
+    };
+    const segment = (): Value => this.dataSegment();
+    const linear = (sizeBytes: number, access: 'read' | 'write'): Value => {
+      if (this.long) return f.op('add', effective(), slot(UOP_SEGMENT));
+      return this.call('legacyAddress', segment(), effective(), f.i32(sizeBytes), f.i32(access === 'write' ? 1 : 0));
+    };
+    const checkedLinear = (access: 'read' | 'write'): Value => {
+      const at = f.pin(linear(size, access));
+      if (shape.aligned) f.if(f.wrap(f.op('and', at, f.i64(15))), () => this.raise(GP, 'error'));
+      return at;
+    };
+    let host: Value | undefined, old: Value | undefined;
+    return {
+      size, isMemory: true, address: effective, linear, segment,
+      offset: () => { throw new Error('memory has no register offset'); },
+      number: () => { throw new Error('memory has no register number'); },
+      displaced: (bytes) => this.#memory(shape, f.pin(bytes)),
+      read: () => {
+        if (!shape.write) return this.load(checkedLinear('read'), size, segment());
+        host = this.probe(checkedLinear('write'), size, segment());
+        old = this.loadHost(host, size);
+        return old;
+      },
+      write: (value) => {
+        if (!host) this.store(checkedLinear('write'), value, segment());
+        else if (shape.locked && this.#again) this.storeLocked(host, old!, value, this.#again);
+        else this.storeHost(host, value);
+      },
+    };
+  }
+
+  dataLinear(offset: Value, sizeBytes: number, access: 'read' | 'write'): Value {
+    const f = this.f;
+    if (this.long) return f.op('add', offset, f.load('i64', f.op('add', this.vcpu(), this.uopField('u8', UOP_SEGMENT)), 0, ALIAS_GPR));
+    return this.call('legacyAddress', this.dataSegment(), offset, f.i32(sizeBytes), f.i32(access === 'write' ? 1 : 0));
+  }
+  dataSegment(): Value { return this.f.op('shr_u', this.uopField('u8', UOP_ATTRIBUTES), this.f.i32(2)); }
+
+  // --- instruction pointer ---
+
+  #ripPlus(offset: Value): Value {
+    const sum = this.f.op('add', this.f.load('i64', this.vcpu(), VCPU.offset.ripPage), this.f.widen(offset));
+    return this.long ? sum : this.f.op('and', sum, this.f.i64(0xffff_ffff));
+  }
+  rip(): Value { return this.#ripPlus(this.uopField('u16', UOP_OFFSET)); }
+  nextRip(): Value { return this.#ripPlus(this.f.op('add', this.uopField('u16', UOP_OFFSET), this.uopField('u8', UOP_LENGTH))); }
+  #relativeTarget(): Value {
+    const sum = this.f.op('add', this.f.load('i64', this.vcpu(), VCPU.offset.ripPage), this.uopField('i64', UOP_IMM));
+    return this.long ? sum : this.f.op('and', sum, this.f.i64(this.operandSize === 2 ? 0xffff : 0xffff_ffff));
+  }
+  protected publishRip(): void {
+    if (this.#published) return;
+    this.#published = true;
+    this.f.store('i64', this.vcpu(), this.rip(), VCPU.offset.rip, ALIAS_STATE);
+    this.f.store('i64', this.vcpu(), this.nextRip(), VCPU.offset.nextRip, ALIAS_STATE);
+  }
+
+  // --- flags ---
+
+  setFlags(kind: FlagKind | Value, p: Value, q: Value, count = 0, r?: Value): void {
+    const f = this.f, vcpu = this.vcpu();
+    const op = typeof kind === 'string' ? f.i32(this.flagOp(kind, p.size) | (count << 16)) : kind, wideP = this.signedWide(p), wideQ = this.signedWide(q);
+    f.store('i32', vcpu, op, VCPU.offset.flagOp, ALIAS_FLAGS);
+    f.store('i64', vcpu, wideP, VCPU.offset.flagP, ALIAS_FLAGS);
+    f.store('i64', vcpu, wideQ, VCPU.offset.flagQ, ALIAS_FLAGS);
+    if (r) f.store('i64', vcpu, r, VCPU.offset.flagR, ALIAS_FLAGS);
+  }
+  #flag(kind: LoadKind, offset: number): Value { return this.f.load(kind, this.vcpu(), offset, ALIAS_FLAGS); }
+  record(): readonly [Value, Value, Value, Value] {
+    const { flagOp, flagP, flagQ, flagR } = VCPU.offset;
+    return [this.f.pin(this.#flag('i32', flagOp)), this.f.pin(this.#flag('i64', flagP)), this.f.pin(this.#flag('i64', flagQ)), this.f.pin(this.#flag('i64', flagR))];
+  }
+  overlayFlags(bits: number, result: Value): void {
+    const f = this.f, op = f.op('or', f.op('and', this.#flag('i32', VCPU.offset.flagOp), f.i32(~0xf00)), f.i32(bits));
+    f.store('i32', this.vcpu(), op, VCPU.offset.flagOp, ALIAS_FLAGS);
+    f.store('i64', this.vcpu(), result, VCPU.offset.flagR, ALIAS_FLAGS);
+  }
+  condition(cc: number): Value {
+    const f = this.f, op = f.pin(this.#flag('i32', VCPU.offset.flagOp)), p = f.pin(this.#flag('i64', VCPU.offset.flagP)), q = f.pin(this.#flag('i64', VCPU.offset.flagQ));
+    const general = this.eflagsCondition(cc, f.call(this.helperIndex('computeFlags'), 'i32', [op, p, q, this.#flag('i64', VCPU.offset.flagR)]));
+    // Zero and sign of every other kind but RAW are those of p; neither is changed by a rotate laid over the record.
+    const test = cc >> 1, ofResult = test === 2 || test === 4;
+    const rest = ofResult
+      ? f.choose(f.compare('lt_u', f.op('and', op, f.i32(0xfc)), f.i32(FLAG_RAW << 2)), f.choose(f.compare('lt_u', f.op('and', op, f.i32(0xfc)), f.i32(4)), general, f.compare(test === 2 ? (cc & 1 ? 'ne' : 'eq') : cc & 1 ? 'ge_s' : 'lt_s', p, f.i64(0))), general)
+      : general;
+    // The carry of ADD is p < y, as that of SUB is x < y.
+    const plain = test === 1 ? (FLAG_ADD + 1) << 2 : (FLAG_SUB + 1) << 2;
+    const direct = this.subCondition(cc, p, q);
+    return f.pin(direct ? f.choose(f.compare('lt_u', op, f.i32(plain)), direct, rest) : rest);
+  }
+
+  // --- control flow ---
+
+  /** Instructions left after this one. */
+  remaining(executed: number): Value {
+    const f = this.f;
+    return f.pin(f.op('sub', f.op('sub', f.load('i32', this.vcpu(), VCPU.offset.budget), f.op('shr_u', this.uop(), f.i32(UOP_SHIFT))), f.i32(executed)));
+  }
+  setBudget(remaining: Value, entry: Value): void {
+    this.f.store('i32', this.vcpu(), this.f.op('add', remaining, this.f.op('shr_u', entry, this.f.i32(UOP_SHIFT))), VCPU.offset.budget);
+  }
+  dispatch(uop: Value): void {
+    const target = this.f.pin(uop);
+    this.f.returnCallIndirect(this.#context.handlerType, this.f.load('u16', target, UOP_HANDLER), [this.vcpu(), target]);
+  }
+  next(): void { this.dispatch(this.f.op('add', this.uop(), this.f.i32(UOP_BYTES))); }
+  leave(reason: number, rip: Value, remaining: Value): void {
+    const f = this.f, vcpu = this.vcpu();
+    f.store('i64', vcpu, rip, VCPU.offset.rip);
+    f.store('i32', vcpu, remaining, VCPU.offset.budget);
+    f.store('i32', vcpu, this.uop(), VCPU.offset.exitUop);
+    f.return(f.i32(reason));
+  }
+  goto(rip: Value, remaining: Value): void {
+    this.f.returnCall(this.long ? this.#context.goto64 : this.#context.gotoLegacy, [this.vcpu(), rip, remaining]);
+  }
+  #linked(target: Operand): void {
+    const f = this.f, uop = f.pin(this.uopField('i32', UOP_TARGET)), remaining = this.remaining(1);
+    f.if(uop, () => {
+      f.if(f.compare('le_s', remaining, f.i32(0)), () => this.leave(LEAVE_BUDGET, target.read(), remaining));
+      this.setBudget(remaining, uop);
+      this.dispatch(uop);
+    });
+    this.goto(target.read(), remaining);
+  }
+  jump(target: Operand): void {
+    this.#linked(target);
+    this.ended = true;
+  }
+  branch(condition: Value, target: Operand): void { this.f.if(condition, () => this.#linked(target)); }
+  callTo(target: Operand, rip: Value): void {
+    if (target.size === 0 && !target.isMemory) this.#linked(target);
+    else this.goto(rip, this.remaining(1));
+    this.ended = true;
+  }
+  returnTo(rip: Value): void {
+    this.goto(rip, this.remaining(1));
+    this.ended = true;
+  }
+  jumpTo(rip: Value): void { this.returnTo(rip); }
+  /** After the body of a `system` or `transfer` line. */
+  leaveSystem(ripIsSet: boolean): void {
+    if (ripIsSet) this.leave(LEAVE_TRANSFER, this.field('rip', 'i64'), this.remaining(1));
+    else this.leave(LEAVE_SYSTEM, this.nextRip(), this.remaining(1));
+    this.ended = true;
+  }
+  /** A repeated instruction gives way: it starts again at its own address. */
+  leaveInside(): void { this.leave(LEAVE_BUDGET, this.rip(), this.remaining(0)); }
+}
+
+/** The end of every handler: whoever raised a fault comes here. */
+export function leaveByFault(f: FunctionBuilder): void {
+  f.store('i32', f.get(0, 'i32'), f.get(1, 'i32'), VCPU.offset.exitUop);
+  f.return(f.i32(LEAVE_FAULT));
+}
+
+/**
+ * (vcpu, rip, instructions left) -> LEAVE_* reason: go on at `rip` by the exec TLB and the code cache, which is keyed by physical address and
+ * mode: whatever changes a mapping changes the TLB, so nothing here needs flushing.
+ */
+export function emitGoto(f: FunctionBuilder, long: boolean, handlerType: number): void {
+  const vcpu = f.get(0, 'i32'), rip = f.get(1, 'i64'), remaining = f.get(2, 'i32');
+  const leave = (reason: number): void => {
+    f.store('i64', vcpu, rip, VCPU.offset.rip);
+    f.store('i32', vcpu, remaining, VCPU.offset.budget);
+    f.return(f.i32(reason));
+  };
+  f.if(f.compare('le_s', remaining, f.i32(0)), () => leave(LEAVE_BUDGET));
+  const segBase = f.load('i64', vcpu, VCPU.offset.segBase + 8);
+  const linear = long ? rip : f.pin(f.op('and', f.op('add', rip, segBase), f.i64(0xffff_ffff)));
+  const entry = f.pin(f.op('add', f.load('i32', vcpu, VCPU.offset.tlb), f.op('and', f.wrap(f.op('shr_u', linear, f.i64(7))), f.i32(4095 << 5))));
+  f.if(f.compare('ne', f.load('i64', entry, TLB_EXEC), f.op('and', linear, f.i64(-4096))), () => leave(LEAVE_LOOKUP));
+  if (!long) f.if(f.compare('gt_u', rip, f.load('u32', vcpu, VCPU.offset.segLimit + 4)), () => leave(LEAVE_LOOKUP));
+  const hva = f.pin(f.op('add', linear, f.load('i64', entry, TLB_ADDEND)));
+  const key = f.op('or', hva, f.op('shl', f.widen(f.load('i32', vcpu, VCPU.offset.mode)), f.i64(48)));
+  const hash = f.op('xor', f.wrap(hva), f.wrap(f.op('shr_u', hva, f.i64(12))));
+  const slot = f.pin(f.op('add', vcpu, f.op('shl', f.op('and', hash, f.i32(CODE_CACHE_ENTRIES - 1)), f.i32(4))));
+  f.if(f.compare('ne', f.load('i64', slot, VCPU_CODE_CACHE), key), () => leave(LEAVE_LOOKUP));
+  f.store('i64', vcpu, f.op('sub', rip, f.op('and', linear, f.i64(4095))), VCPU.offset.ripPage);
+  const uop = f.pin(f.load('i32', slot, VCPU_CODE_CACHE + 8));
+  f.store('i32', vcpu, f.op('add', remaining, f.op('shr_u', uop, f.i32(UOP_SHIFT))), VCPU.offset.budget);
+  f.returnCallIndirect(handlerType, f.load('u16', uop, UOP_HANDLER), [vcpu, uop]);
+}

@@ -1,0 +1,24 @@
+/**
+ * Decimal adjustment and other instructions of 32-bit code only: DAA DAS AAA AAS AAM AAD BOUND ARPL.
+ * Implements: SDM vol. 2A AAA, AAD, AAM, AAS, ARPL, BOUND, DAA, DAS. Runs on: see cpu/emit.ts.
+ */
+import type { Size } from '../emit.ts';
+import { inst, rw } from './inst.ts';
+import type { Line } from './inst.ts';
+
+export const decimal: readonly Line[] = [
+  inst('daa', [], '27', (b) => b.call('daa'), { mode: 'not64', flags: 'oszapc', effect: 'through', undefined: 'o' }),
+  inst('das', [], '2f', (b) => b.call('das'), { mode: 'not64', flags: 'oszapc', effect: 'through', undefined: 'o' }),
+  inst('aaa', [], '37', (b) => b.call('aaa'), { mode: 'not64', flags: 'ac', effect: 'through', undefined: 'oszp' }),
+  inst('aas', [], '3f', (b) => b.call('aas'), { mode: 'not64', flags: 'ac', effect: 'through', undefined: 'oszp' }),
+  inst('aam', ['Ib'], 'd4', (b, base) => b.call('aam', b.resize(base.read(), 4)), { mode: 'not64', flags: 'szp', undefined: 'oac' }),
+  inst('aad', ['Ib'], 'd5', (b, base) => b.call('aad', b.resize(base.read(), 4)), { mode: 'not64', flags: 'szp', undefined: 'oac' }),
+  inst('bound', ['Gv', 'M'], '62 /r', (b, index, bounds) => {
+    const size = b.operandSize, at = b.pin(bounds.linear(size * 2, 'read')), segment = bounds.segment();
+    const lower = b.load(at, size, segment), upper = b.load(b.integer('add', at, b.constant(size, 8)), size, segment);
+    b.call('bound', b.resize(index.read(), 8, true), b.resize(lower, 8, true), b.resize(upper, 8, true));
+  }, { mode: 'not64' }),
+  inst('arpl', [rw('Ew'), 'Gw'], '63 /r', (b, dst, src) => {
+    dst.write(b.resize(b.call('arpl', b.resize(dst.read(), 4), b.resize(src.read(), 4)), dst.size as Size));
+  }, { mode: 'not64', flags: 'z', effect: 'update' }),
+];

@@ -1,0 +1,22 @@
+/**
+ * All instructions, in the order of their line numbers. To add a family: one file and one line here.
+ * Implements: SDM vol. 2. Runs on: any thread; tables only.
+ */
+import { arith } from './arith.ts';
+import { atomic } from './atomic.ts';
+import { bits } from './bits.ts';
+import { decimal } from './decimal.ts';
+import { flags } from './flags.ts';
+import { flow } from './flow.ts';
+import type { Line } from './inst.ts';
+import { io } from './io.ts';
+import { mov } from './mov.ts';
+import { multiply } from './multiply.ts';
+import { shiftLines } from './shift.ts';
+import { stack } from './stack.ts';
+import { string } from './string.ts';
+import { system } from './system.ts';
+
+export const LINES: readonly Line[] = [
+  ...mov, ...arith, ...shiftLines, ...multiply, ...bits, ...stack, ...flow, ...string, ...flags, ...atomic, ...decimal, ...io, ...system,
+];

@@ -1,0 +1,143 @@
+/**
+ * One virtual CPU in one thread: its wasm instances, its decoded code, and the door through which the vmm and tests drive it.
+ * Implements: docs/internals.md "Wasm modules". Runs on: the vCPU's thread (tests: the main thread).
+ */
+import { VCPUS, VCPU_STRIDE, WASM_PAGE_BYTES } from '../base/memory-map.ts';
+import { CodeStore } from './decode/code-store.ts';
+import { VCPU } from './state.ts';
+
+export interface ProcessorModules {
+  readonly ram: WebAssembly.Module;
+  readonly vmm?: WebAssembly.Module;
+  readonly cpu: WebAssembly.Module;
+  readonly handlers: WebAssembly.Module;
+  /** Handler numbers by line and variant (generated/handlers.manifest). */
+  readonly manifest: Uint16Array;
+}
+
+/** What vmm.wasm exports for the processor; a test passes functions of its own. `vcpu` is an address in memory 0. */
+export interface Bus {
+  mmioRead(vcpu: number, gpa: bigint, sizeBytes: number): bigint;
+  mmioWrite(vcpu: number, gpa: bigint, sizeBytes: number, value: bigint): void;
+  portRead(vcpu: number, port: number, sizeBytes: number): number;
+  portWrite(vcpu: number, port: number, sizeBytes: number, value: number): void;
+  msrRead(vcpu: number, msr: number): number;
+  msrWrite(vcpu: number, msr: number, value: bigint): number;
+  interruptVector(vcpu: number): number;
+  interruptAck(vcpu: number): number;
+  readTpr(vcpu: number): number;
+  writeTpr(vcpu: number, value: number): void;
+  tsc(vcpu: number): bigint;
+}
+
+export interface ProcessorOptions {
+  readonly index: number;
+  readonly memory0: WebAssembly.Memory;
+  readonly memory1: WebAssembly.Memory;
+  readonly modules: ProcessorModules;
+  /** Absent: vmm.wasm is instantiated. */
+  readonly bus?: Bus;
+  /** Monotonic. */
+  readonly nowNs: () => number;
+  /** A synchronous VM exit; the payload lies in the record. */
+  readonly exit: (reason: number) => void;
+  /** Pages of memory 1 that someone else has written; undefined: any. Called on REQUEST_CODE. */
+  readonly takeWrittenPages?: () => readonly number[] | undefined;
+  /** Fills 8 bytes (RDRAND, RDSEED). */
+  readonly random: (bytes: Uint8Array) => void;
+}
+
+interface CpuExports {
+  run(vcpu: number, instructions: number): number;
+  refreshState(vcpu: number): void;
+  settleFlags(vcpu: number): void;
+  tlbInitialize(vcpu: number): void;
+  tlbProtectPage(vcpu: number, hva: bigint): void;
+  tlbFlushAll(vcpu: number): void;
+  fetchTranslate(vcpu: number, linear: bigint): bigint;
+  readFlags(vcpu: number): number;
+  writeFlags(vcpu: number, bits: number): void;
+}
+
+interface VmmExports extends Bus {
+  poll(vcpu: number): void;
+  sleepNs(vcpu: number): number;
+  nextDeadlineNs(vcpu: number): number;
+}
+
+/** Room for the handlers of tier 0 and the regions of tier 1. */
+const TABLE_SLOTS = 65536;
+const NO_TRANSLATION = 0xffff_ffff_ffff_ffffn;
+const PAGE_BYTES = 4096;
+
+export class Processor {
+  /** Address of the vCPU in memory 0. */
+  readonly vcpu: number;
+  readonly code: CodeStore;
+  readonly cpu: CpuExports;
+  readonly vmm: VmmExports | undefined;
+  readonly #view: DataView;
+
+  constructor(options: ProcessorOptions) {
+    const { memory0, memory1, modules, index } = options;
+    const vcpu = VCPUS + index * VCPU_STRIDE, memory0Buffer = memory0.buffer as unknown as SharedArrayBuffer;
+    this.vcpu = vcpu;
+    this.#view = new DataView(memory0Buffer);
+    const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SLOTS });
+    const random = new Uint8Array(8), bytes0 = new Uint8Array(memory0Buffer), scratch = vcpu + VCPU.offset.scratch;
+    const host = {
+      nowNs: options.nowNs,
+      exit: (_vcpu: number, reason: number) => options.exit(reason),
+      random: () => {
+        options.random(random);
+        bytes0.set(random, scratch);
+      },
+      decode: () => this.code.lookup(),
+      codeWritten: (_vcpu: number, hvaPage: number) => this.code.written(hvaPage, this.#view.getInt32(scratch, true), this.#view.getInt32(scratch + 4, true)),
+      codeRequest: () => this.#codeRequest(options.takeWrittenPages?.()),
+    };
+    const env = { memory: memory0, ram: memory1, table };
+    const instantiate = (module: WebAssembly.Module, imports: WebAssembly.Imports): WebAssembly.Exports => new WebAssembly.Instance(module, imports).exports;
+    const ram = instantiate(modules.ram, { env });
+    if (!options.bus && modules.vmm) this.vmm = instantiate(modules.vmm, { env, ram, host }) as unknown as VmmExports;
+    const bus = options.bus ?? this.vmm;
+    if (!bus) throw new Error('a processor needs a bus');
+    this.cpu = instantiate(modules.cpu, { env, ram, host, bus: bus as unknown as WebAssembly.ModuleImports }) as unknown as CpuExports;
+    instantiate(modules.handlers, { env, cpu: this.cpu as unknown as WebAssembly.ModuleImports });
+    const { cpu } = this;
+    this.code = new CodeStore({
+      memory0: memory0Buffer,
+      memory1: new Uint8Array(memory1.buffer),
+      vcpu,
+      manifest: modules.manifest,
+      fetchTranslate: (linear) => {
+        const hva = BigInt.asUintN(64, cpu.fetchTranslate(vcpu, BigInt.asIntN(64, linear)));
+        return hva === NO_TRANSLATION ? undefined : Number(hva);
+      },
+      protectPage: (hvaPage) => cpu.tlbProtectPage(vcpu, BigInt(hvaPage)),
+    });
+    cpu.tlbInitialize(vcpu);
+    cpu.refreshState(vcpu);
+  }
+
+  /** Execute about `instructions` guest instructions. @returns RUN_* of cpu/state.ts */
+  run(instructions: number): number {
+    const reason = this.cpu.run(this.vcpu, instructions);
+    this.vmm?.poll(this.vcpu);
+    return reason;
+  }
+  poll(): void { this.vmm?.poll(this.vcpu); }
+  nextDeadlineNs(): number { return this.vmm?.nextDeadlineNs(this.vcpu) ?? Infinity; }
+  /** Recompute what is derived from registers: they were written from outside. */
+  refreshState(): void { this.cpu.refreshState(this.vcpu); }
+  /** Leave the lazy flags as plain bits, so that others can read them. */
+  settleFlags(): void { this.cpu.settleFlags(this.vcpu); }
+
+  #codeRequest(pages: readonly number[] | undefined): void {
+    if (!pages) this.code.flush();
+    else for (const page of pages) this.code.forgetPage(page * PAGE_BYTES);
+  }
+}
+
+/** Pages of memory 0 (64 KiB each) that a machine with so many vCPUs needs. */
+export function memory0Pages(vcpus: number): number { return (VCPUS + vcpus * VCPU_STRIDE) / WASM_PAGE_BYTES; }
