@@ -25,6 +25,7 @@ const PROGRAMS = {
   tshyve: { entry: 'src/tshyve/main.ts' },
   bhyve: { entry: 'src/bhyve/main.ts' },
   step: { entry: 'src/cpu/testing/step-main.ts' },
+  vectors: { entry: 'src/cpu/testing/vectors-main.ts' },
   test: { entry: 'scripts/test.ts' },
   bench: { entry: 'bench/main.ts' },
   check: { entry: 'scripts/check.ts' },

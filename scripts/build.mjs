@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
 
 /**
- * In order. `reads`: files and folders, below which `.ts` files that are no tests count; `not`: folders to leave out.
+ * The layouts come first, then the others at the same time. `reads`: files and folders, below which `.ts` files that are no tests count; `not`: folders to leave out.
  * `writes`: what must exist afterwards. A step whose script does not exist is left out.
  */
 const STEPS = [
@@ -39,7 +39,7 @@ const STEPS = [
     script: 'src/cpu/interp/build.ts',
     reads: ['src/base', 'src/generated', 'src/cpu'],
     not: ['src/cpu/assembly', 'src/cpu/testing', 'src/cpu/jit'],
-    writes: [],
+    writes: ['src/generated/ram.wasm', 'src/generated/handlers.wasm', 'src/generated/handlers.manifest', 'src/generated/handlers.names'],
   },
 ];
 
@@ -113,8 +113,8 @@ export async function bringUpToDate({ root, node, say, withLock }) {
 
   await withLock(async () => {
     const stamps = readStamps(stampFile);
-    for (const step of STEPS) {
-      if (!isStale(step, stamps)) continue;
+    const bring = async (step) => {
+      if (!isStale(step, stamps)) return;
       const files = sourcesOf(root, step);
       const stamp = { glance: glanceOf(files), digest: digestOf(root, files) };
       if (stamps[step.name]?.digest !== stamp.digest || !step.writes.every((file) => existsSync(root + file))) {
@@ -125,6 +125,10 @@ export async function bringUpToDate({ root, node, say, withLock }) {
       mkdirSync(`${root}.cache`, { recursive: true });
       writeFileSync(`${stampFile}.${process.pid}`, JSON.stringify(stamps));
       renameSync(`${stampFile}.${process.pid}`, stampFile);
-    }
+    };
+    const [layouts, ...others] = STEPS;
+    await bring(layouts);
+    const failed = (await Promise.allSettled(others.map(bring))).find(({ status }) => status === 'rejected');
+    if (failed) throw failed.reason;
   });
 }

@@ -39,7 +39,7 @@ const MAY_IMPORT_IN_CPU: Readonly<Record<string, readonly string[]>> = {
 const NO_NODE = [/^base\//, /^cpu\//, /^vmm\//, /^vmmapi\//, /^bhyve\/(devices|pci|virtio|acpi)\//];
 
 /** What runs on the developer's machine only: build steps, tests and what they share, measurements. */
-const TOOLS = /\.(test|full|bench)\.ts$|\/testing\/|\/build\.ts$|-build\.ts$/;
+const TOOLS = /\.(test|full|bench)\.ts$|\/testing(\.ts$|\/)|\/build\.ts$|-build\.ts$/;
 
 /** @returns what is wrong with `file` (a path below src/) importing `specifier`, or undefined. */
 export function breach(file: string, specifier: string): string | undefined {
