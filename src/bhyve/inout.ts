@@ -116,9 +116,8 @@ export class PortTable {
   }
 
   #setNobody(port: number): void {
-    this.#modes.setShadow(port, 0xff);
-    if (this.#strict) this.#modes.setMode(port, 'exit', 'exit');
-    else this.#modes.setMode(port, 'shadow', 'dropped');
+    const mode = this.#strict ? 'exit' : 'open-bus';
+    this.#modes.setMode(port, mode, mode);
   }
 
   #unclaimed(direction: 'read' | 'write', port: number, sizeBytes: number): void {

@@ -24,12 +24,13 @@ export interface IrqLines {
 
 export type SuspendReason = 'reset' | 'poweroff' | 'halt' | 'triplefault';
 
-/** How the vCPU's thread treats a port. `exit` is the default: a synchronous exit to the machine. */
-export type PortRead = 'exit' | 'shadow';
-export type PortWrite = 'exit' | 'posted' | 'dropped';
+/** How the vCPU's thread treats a port (vmm/layout.ts PORT_MODE_*). `exit`: a synchronous exit to the machine; `open-bus`: ones, dropped. */
+export type PortRead = 'exit' | 'shadow' | 'open-bus';
+/** `posted` writes arrive later and in order, before any exit; `notified` ones wake the main event loop at once. */
+export type PortWrite = 'exit' | 'posted' | 'notified' | 'open-bus';
 
 export interface PortModes {
-  /** Reads of `shadow` ports are answered from the shadow byte, writes of `posted` ones arrive later and in order. */
+  /** Ports of in-core devices are never named. */
   setMode(port: number, read: PortRead, write: PortWrite): void;
   setShadow(port: number, value: number): void;
 }
@@ -64,6 +65,8 @@ export interface MachineVm {
   flushTranslation(gpa: number): void;
   /** A byte of the CMOS (0x0e to 0x7f), as vm_rtc_write. */
   rtcWrite(offset: number, value: number): void;
+  /** Seconds since 1970 that the RTC shall show as UTC, as vm_rtc_settime. */
+  rtcSetTime(seconds: number): void;
   /** Low half of the HPET's capabilities register. */
   readonly hpetCapabilities: number;
   /**
@@ -73,9 +76,12 @@ export interface MachineVm {
   mapDevmem(name: string, gpa: number, sizeBytes: number, protection: 'rx' | 'rw'): Uint8Array;
 }
 
-export interface Clock {
-  /** Monotonic. */
-  nowNs(): number;
+/** The host's time of day. */
+export interface WallClock {
+  /** Milliseconds since 1970, UTC. */
+  nowMs(): number;
+  /** What is to be added for local time. */
+  localOffsetMs(): number;
 }
 
 /** Variables of the configuration tree (bhyve_config(5)). */
@@ -85,13 +91,23 @@ export interface ConfigReader {
   children(node: string): readonly string[];
 }
 
+/** What the user configured, read and checked (config/settings.ts has more). */
+export interface MachineSettings {
+  readonly name: string;
+  readonly topology: { readonly cpus: number; readonly sockets: number; readonly cores: number; readonly threads: number };
+  readonly uuid: string;
+  /** `-e`: an access to a port without handler ends the run. */
+  readonly strictIo: boolean;
+  readonly rtcLocalTime: boolean;
+  readonly pci: readonly { readonly bus: number; readonly slot: number; readonly func: number; readonly device: string }[];
+  readonly pcTestDev: boolean;
+}
+
 export interface MachineEnv {
   readonly log: Log;
-  readonly clock: Clock;
-  /** Open the backend of a serial device: `stdio`, a path, `tcp=...`. */
-  chars(backend: string, instance: string): CharBackend;
-  /** Random bytes, from the host or from the seed of a deterministic run. */
-  entropy(sizeBytes: number): Uint8Array;
+  readonly clock: WallClock;
+  /** What is at the other end of com1..com4; absent ports have nothing there. */
+  readonly serial: ReadonlyMap<string, CharBackend>;
   /** The guest wrote the debug-exit port: the process ends with this status. */
   debugExit(status: number): void;
 }

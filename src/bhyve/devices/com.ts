@@ -47,7 +47,7 @@ export function attachCom(com: ComPort, ports: PortTable, lines: IrqLines, backe
     shadow(MSR, shadows.msr);
     if (posted !== shadows.transmitOnly) {
       posted = shadows.transmitOnly;
-      ports.setMode(com.port + THR, 'exit', posted ? 'posted' : 'exit');
+      ports.setMode(com.port + THR, 'exit', posted ? 'notified' : 'exit');
     }
   };
   uart.changed();

@@ -1,4 +1,4 @@
-import { deepEqual, equal } from 'node:assert/strict';
+import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 import { silentLog } from '../../base/log.ts';
 import { MemoryBackend } from '../chars/backend.ts';
@@ -33,8 +33,8 @@ test('a transmitted byte leaves at once and raises THRE when that is enabled', (
 
 test('received bytes fill the FIFO, the rest waits outside', () => {
   const { line, backend, uart: u } = uart();
-  u.write(2, 1, 0x81);   // FIFO, trigger 8
   u.write(1, 1, 1);
+  u.write(2, 1, 0x81);   // FIFO, trigger 8
   backend.feed('0123456');
   equal(in8(u, 2), 0xcc);   // timeout: below the trigger
   backend.feed('789abcdefXYZ');
@@ -48,10 +48,34 @@ test('received bytes fill the FIFO, the rest waits outside', () => {
 
 test('without FIFOs one byte is taken at a time, and toggling the FIFO empties it', () => {
   const { backend, uart: u } = uart();
+  u.write(1, 1, 1);
   backend.feed('ab');
   equal(backend.waiting, 1);
   u.write(2, 1, 1);
   equal(in8(u, 0), 0x62);   // 'a' was cleared by the toggle
+});
+
+test('input that comes before the driver listens survives its start-up', () => {
+  const { line, backend, uart: u } = uart();
+  backend.feed('ls\n');
+  for (let round = 0; round < 3; round++) {   // console output polls LSR, too
+    equal(in8(u, 5), 0x60);
+    u.write(0, 1, 0x2e);
+  }
+  u.write(2, 1, 7);        // FIFOs on and emptied
+  equal(in8(u, 0), 0);
+  u.write(1, 1, 1);
+  equal(line.level, 1);
+  deepEqual([in8(u, 0), in8(u, 0), in8(u, 0)], [0x6c, 0x73, 0x0a]);
+});
+
+test('a guest that only polls gets its input, too', () => {
+  const { backend, uart: u } = uart();
+  backend.feed('ok');
+  let reads = 0;
+  while ((in8(u, 5) & 1) === 0) reads++;
+  ok(reads < 20);
+  deepEqual([in8(u, 0), in8(u, 5) & 1, in8(u, 0)], [0x6f, 1, 0x6b]);
 });
 
 test('DLAB switches the first two registers; word accesses reach both', () => {
@@ -90,7 +114,7 @@ test('com1 posts THR and shadows what has no side effect', () => {
   const ports = new PortTable(modes, silentLog, false);
   const backend = new MemoryBackend();
   attachCom({ name: 'com1', port: 0x3f8, irq: 4 }, ports, lines, backend, silentLog);
-  deepEqual([modes.modes.get(0x3f8), modes.modes.get(0x3fd), modes.shadows.get(0x3fd)], ['exit posted', 'shadow exit', 0x60]);
+  deepEqual([modes.modes.get(0x3f8), modes.modes.get(0x3fd), modes.shadows.get(0x3fd)], ['exit notified', 'shadow exit', 0x60]);
   ports.write(0x3f9, 1, 0x03);
   deepEqual(lines.take(), ['isaAssert 4 4']);
   equal(modes.modes.get(0x3fa), 'exit exit');   // a read of IIR now takes the interrupt

@@ -18,6 +18,8 @@ const LSR_DR = 1, LSR_OE = 2, LSR_THRE = 0x20, LSR_TEMT = 0x40;
 const MSR_DCTS = 1, MSR_DDSR = 2, MSR_TERI = 4, MSR_DDCD = 8, MSR_CTS = 0x10, MSR_DSR = 0x20, MSR_RI = 0x40, MSR_DCD = 0x80;
 
 const FIFO_BYTES = 16;
+/** So many reads of LSR with no byte sent between them: the guest waits for input. */
+const POLLING_READS = 16;
 const TRIGGER_LEVELS = [1, 4, 8, 14] as const;
 
 export const UART_STATE = schema('uart16550', 1, {
@@ -31,6 +33,8 @@ export const UART_STATE = schema('uart16550', 1, {
   rx: bytes({ maxBytes: FIFO_BYTES, doc: 'receive FIFO, or the one receiver buffer' }),
   overrun: bool({ doc: 'a byte came while the FIFO was full (loopback only); cleared by reading LSR' }),
   thrEmptyPending: bool({ doc: 'THRE interrupt not yet taken by a read of IIR' }),
+  parked: bytes({ maxBytes: 1, doc: 'a byte that came before the guest listened' }),
+  polling: bool({ doc: 'the guest reads LSR again and again, waiting for a byte without interrupts' }),
 });
 
 const dlab = (uart: Uart16550): boolean => (uart.state.lcr & LCR_DLAB) !== 0;
@@ -69,12 +73,14 @@ export class Uart16550 implements StatefulDevice {
   #asserted = false;
   #held = false;
   #paused = false;
+  #lsrReads = 0;
 
   constructor(irq: IrqLine, backend: CharBackend, log: Log) {
     this.#irq = irq;
     this.#backend = backend;
     this.#log = log;
-    backend.onByte = (value) => this.#push(value);
+    backend.onByte = (value) => this.#arrive(value);
+    backend.release();   // the device before us, in an earlier life of the VM, may have held it
   }
 
   reset(): void {
@@ -110,7 +116,8 @@ export class Uart16550 implements StatefulDevice {
     return {
       // Reading IIR takes a pending THRE interrupt, LSR the error bits, MSR the deltas: then the read must come here.
       iir: reason === IIR_THRE ? undefined : reason | this.#fifoBits(),
-      lsr: overrun ? undefined : this.#lsr(),
+      // With a byte parked, reads of LSR are what tells that the guest polls for it.
+      lsr: overrun || this.state.parked.length > 0 ? undefined : this.#lsr(),
       msr: (msr & 0x0f) !== 0 ? undefined : msr,
       transmitOnly: (lcr & LCR_DLAB) === 0 && (mcr & MCR_LOOP) === 0,
     };
@@ -128,6 +135,7 @@ export class Uart16550 implements StatefulDevice {
 
   transmit(value: number): void {
     const { state } = this;
+    this.#lsrReads = 0;
     if ((state.mcr & MCR_LOOP) !== 0) this.#push(value);
     else this.#backend.write(value);
     state.thrEmptyPending = true;
@@ -139,6 +147,7 @@ export class Uart16550 implements StatefulDevice {
     // The transmitter is always empty, so enabling its interrupt raises it (data sheet 8.5).
     if ((value & IER_ETBEI) !== 0 && (state.ier & IER_ETBEI) === 0) state.thrEmptyPending = true;
     state.ier = value & 0x0f;
+    this.#unpark();
     this.changed();
   }
 
@@ -155,7 +164,10 @@ export class Uart16550 implements StatefulDevice {
   writeFcr(value: number): void {
     const { state } = this;
     const toggled = ((value ^ state.fcr) & FCR_ENABLE) !== 0;
-    if (toggled || (value & (FCR_ENABLE | FCR_RESET_RX)) === (FCR_ENABLE | FCR_RESET_RX)) state.rx = new Uint8Array();
+    if (toggled || (value & (FCR_ENABLE | FCR_RESET_RX)) === (FCR_ENABLE | FCR_RESET_RX)) {
+      state.rx = new Uint8Array();
+      state.polling = false;
+    }
     // Without the enable bit the others are not programmed (8.4).
     state.fcr = (value & FCR_ENABLE) !== 0 ? value & 0xc9 : 0;
     this.changed();
@@ -168,6 +180,11 @@ export class Uart16550 implements StatefulDevice {
   }
 
   readLsr(): number {
+    if (this.state.parked.length > 0 && ++this.#lsrReads >= POLLING_READS) {
+      this.state.polling = true;
+      this.#unpark();
+      this.changed();
+    }
     const value = this.#lsr();
     if (this.state.overrun) {
       this.state.overrun = false;
@@ -200,6 +217,26 @@ export class Uart16550 implements StatefulDevice {
     return (this.state.fcr & FCR_ENABLE) !== 0 ? FIFO_BYTES : 1;
   }
 
+  /**
+   * A byte from outside. Before the guest's driver listens (by interrupt, or by polling), it would only be thrown away: drivers
+   * empty the FIFO when they start, and what was piped into the console would lose its first bytes.
+   */
+  #arrive(value: number): void {
+    const { state } = this;
+    if ((state.ier & IER_ERBFI) !== 0 || state.polling) return this.#push(value);
+    state.parked = Uint8Array.of(value);
+    this.#lsrReads = 0;
+    this.changed();
+  }
+
+  #unpark(): void {
+    const { state } = this;
+    const value = state.parked[0];
+    if (value === undefined || !((state.ier & IER_ERBFI) !== 0 || state.polling)) return;
+    state.parked = new Uint8Array();
+    this.#push(value);
+  }
+
   #push(value: number): void {
     const { state } = this;
     if (state.rx.length >= this.#capacity()) {
@@ -215,9 +252,9 @@ export class Uart16550 implements StatefulDevice {
     this.changed();
   }
 
-  /** Bytes from outside wait in the backend while there is no room, while the receiver is cut off by loopback, and while paused. */
+  /** Bytes from outside wait in the backend while one is parked, while there is no room, while the receiver is cut off by loopback, and while paused. */
   #updateHold(): void {
-    const hold = this.#paused || (this.state.mcr & MCR_LOOP) !== 0 || this.state.rx.length >= this.#capacity();
+    const hold = this.#paused || this.state.parked.length > 0 || (this.state.mcr & MCR_LOOP) !== 0 || this.state.rx.length >= this.#capacity();
     if (hold === this.#held) return;
     this.#held = hold;
     if (hold) this.#backend.hold();

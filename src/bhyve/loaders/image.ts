@@ -65,6 +65,11 @@ export class ImageReader {
     return this.#view.getUint32(offset, true);
   }
 
+  u64Exact(offset: number, field: string): bigint {
+    this.#check(offset, 8, field);
+    return this.#view.getBigUint64(offset, true);
+  }
+
   /** @throws VmError ENOEXEC also for 2^53 and more: no address or size of a guest is that large. */
   u64(offset: number, field: string): number {
     this.#check(offset, 8, field);
