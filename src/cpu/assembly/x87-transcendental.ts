@@ -8,9 +8,8 @@
  * arguments keep their relative accuracy.
  */
 import {
-  KIND_FINITE, KIND_INFINITY, KIND_ZERO, N_EXPONENT, N_KIND, N_LOW, N_SIGN, N_SIGNIFICAND, TOP_BIT, W_A, W_B, W_HIGH, W_MIDDLE, W_R, W_TEMPORARY, ZE,
-  copyNumber, exactAdd, exactMultiply, exponentOf, flag, invalidResult, kindOf, multiplyHigh, noteDenormal, normalize, setNumber, signOf, significandOf,
-  unpackI64, N_DENORMAL, DE, PE,
+  KIND_FINITE, KIND_INFINITY, KIND_ZERO, N_EXPONENT, N_LOW, N_SIGN, TOP_BIT, W_A, W_B, W_HIGH, W_MIDDLE, W_R, W_TEMPORARY, ZE, copyNumber, exactAdd,
+  exactMultiply, exponentOf, flag, invalidResult, kindOf, multiplyHigh, normalize, setNumber, signOf, significandOf, unpackI64, N_DENORMAL, DE, PE,
 } from './softfloat.ts';
 
 @inline function lowOf(n: usize): u64 { return load<u64>(n, N_LOW); }

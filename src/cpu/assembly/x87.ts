@@ -21,11 +21,11 @@ import {
 import { raise } from './raise.ts';
 import { writeFlags } from './flags.ts';
 import {
-  BEFORE, DE, IE, INDEFINITE, KIND_FINITE, KIND_INFINITY, KIND_QNAN, KIND_SNAN, KIND_UNSUPPORTED, KIND_ZERO, N_DENORMAL, N_KIND, N_SIGN,
-  N_SIGNIFICAND, OE, PE, QUIET_BIT, ROUND_ZERO, TOP_BIT, UE, W_A, W_B, W_DAZ, W_FLAGS, W_FLUSH, W_HIGH, W_R, W_ROUNDED_UP, W_ROUNDING, W_UNMASKED, ZE,
-  copyNumber, exactAdd, exactDivide, exactMultiply, exactRemainder, exactSquareRoot, exponentOf, flag, flagsOf, integerMagnitude, invalidResult, kindOf,
-  noteDenormal, packF32, packF64, packF80Exponent, packF80Significand, propagateNan, propagateNan1, relationOf, roundToF32, roundToF64, roundToF80,
-  roundToIntegral, setNumber, signOf, significandOf, toInteger, unpackF32, unpackF64, unpackF80, unpackI64,
+  BEFORE, DE, IE, INDEFINITE, KIND_FINITE, KIND_INFINITY, KIND_QNAN, KIND_SNAN, KIND_UNSUPPORTED, KIND_ZERO, N_DENORMAL, N_SIGN, OE, PE, ROUND_ZERO,
+  TOP_BIT, UE, W_A, W_B, W_DAZ, W_FLAGS, W_FLUSH, W_R, W_ROUNDED_UP, W_ROUNDING, W_UNMASKED, ZE, copyNumber, exactAdd, exactDivide, exactMultiply,
+  exactRemainder, exactSquareRoot, exponentOf, flag, flagsOf, integerMagnitude, invalidResult, kindOf, noteDenormal, packF32, packF64,
+  packF80Exponent, packF80Significand, propagateNan, propagateNan1, relationOf, roundToF32, roundToF64, roundToF80, roundToIntegral, setNumber,
+  signOf, significandOf, toInteger, unpackF32, unpackF64, unpackF80, unpackI64,
 } from './softfloat.ts';
 import { arcTangent, cosine, exponentialMinus1, logarithm, logarithmPlus1, sine, tangent } from './x87-transcendental.ts';
 
@@ -176,6 +176,7 @@ function finish(vcpu: usize, destination: u32, precision: i32, pops: u32): void 
     settle(vcpu);
     pop(vcpu, pops);
   } else {
+    store<u32>(w, flagsOf(w) & BEFORE, W_FLAGS);
     settle(vcpu);
   }
 }
@@ -528,7 +529,7 @@ function allowStore(vcpu: usize): void {
 function endStore(vcpu: usize): void {
   const w = work(vcpu);
   const stopping = flagsOf(w) & load<u32>(w, W_UNMASKED) & (IE | OE | UE);
-  if (stopping) abandonStore(vcpu, stopping & IE ? flagsOf(w) & ~PE : flagsOf(w) & ~PE);
+  if (stopping) abandonStore(vcpu, flagsOf(w) & ~PE);
   else allowStore(vcpu);
 }
 

@@ -2,7 +2,8 @@
  * The x87 instructions as calls of helpers, for the comparison with a real processor.
  * Implements: Intel SDM vol 2 appendix B.17 (encodings). Runs on: tests.
  */
-import type { Operation } from './softfloat-oracle.ts';
+import { OPERAND } from './softfloat-oracle.ts';
+import type { FloatCpu, Operation } from './softfloat-oracle.ts';
 
 const all: Operation[] = [];
 const add = (name: string, code: number[], run: Operation['run'], more: Partial<Operation> = {}): void => { all.push({ name, code, run, ...more }); };
@@ -40,11 +41,11 @@ add('fxam', [0xd9, 0xe5], (cpu) => cpu.call('fpuExamine'));
 add('fld m32', [0xd9, 0x06], (cpu) => cpu.call('fpuLoadF32', cpu.u32()), { memory: 'f32' });
 add('fld m64', [0xdd, 0x06], (cpu) => cpu.call('fpuLoadF64', cpu.u64()), { memory: 'f64' });
 add('fld m80', [0xdb, 0x2e], (cpu) => {
-  cpu.bytes.copyWithin(cpu.at('scratch'), 0x30000, 0x3000a);
+  cpu.bytes.copyWithin(cpu.at('scratch'), OPERAND, OPERAND + 10);
   cpu.call('fpuLoadF80');
 }, { memory: 'f80' });
 add('fbld', [0xdf, 0x26], (cpu) => {
-  cpu.bytes.copyWithin(cpu.at('scratch'), 0x30000, 0x3000a);
+  cpu.bytes.copyWithin(cpu.at('scratch'), OPERAND, OPERAND + 10);
   cpu.call('fpuLoadBcd');
 }, { memory: 'bcd' });
 add('fild i16', [0xdf, 0x06], (cpu) => cpu.call('fpuLoadI64', BigInt(cpu.u32() << 16 >> 16)), { memory: 'i16' });
@@ -87,6 +88,46 @@ add('fxtract', [0xd9, 0xf4], (cpu) => cpu.call('fpuExtract'));
 add('fscale', [0xd9, 0xfd], (cpu) => cpu.call('fpuScale'));
 add('fprem', [0xd9, 0xf8], (cpu) => cpu.call('fpuRemainder', 0));
 add('fprem1', [0xd9, 0xf5], (cpu) => cpu.call('fpuRemainder', 1));
+
+// --- control and state ---
+const image = (cpu: FloatCpu, sizeBytes: number): void => { cpu.bytes.copyWithin(OPERAND, cpu.at('image'), cpu.at('image') + sizeBytes); };
+const toImage = (cpu: FloatCpu): void => { cpu.bytes.copyWithin(cpu.at('image'), OPERAND, OPERAND + 128); };
+const protectedMode = (cpu: FloatCpu): void => { cpu.view.setBigUint64(cpu.at('cr0'), 1n, true); };
+const pending = (cpu: FloatCpu): boolean => { cpu.call('fpuWait'); return cpu.fault !== 0; };
+add('fldcw', [0xd9, 0x2e], (cpu) => cpu.call('fpuLoadControl', cpu.u32() & 0xffff), { memory: 'words' });
+add('fninit', [0xdb, 0xe3], (cpu) => cpu.call('fpuInitialize'));
+add('fnclex', [0xdb, 0xe2], (cpu) => cpu.call('fpuClearExceptions'));
+for (const [prefix, wide] of [[[], 1], [[0x66], 0]] as const) {
+  const pointers = wide === 1 ? [12, 20] : [6, 10];
+  add(`fnstenv ${wide}`, [...prefix, 0xd9, 0x36], (cpu) => {
+    protectedMode(cpu);
+    image(cpu, Number(cpu.call('fpuBuildEnvironment', wide)));
+    cpu.call('fpuMaskExceptions');
+  }, { memory: 'out', pointers });
+  add(`fnsave ${wide}`, [...prefix, 0xdd, 0x36], (cpu) => {
+    protectedMode(cpu);
+    image(cpu, Number(cpu.call('fpuBuildSave', wide)));
+    cpu.call('fpuInitialize');
+  }, { memory: 'out', pointers });
+  add(`fldenv ${wide}`, [...prefix, 0xd9, 0x26], (cpu) => {
+    protectedMode(cpu);
+    if (pending(cpu)) return;
+    toImage(cpu);
+    cpu.call('fpuApplyEnvironment', wide);
+  }, { memory: 'words' });
+  add(`frstor ${wide}`, [...prefix, 0xdd, 0x26], (cpu) => {
+    protectedMode(cpu);
+    if (pending(cpu)) return;
+    toImage(cpu);
+    cpu.call('fpuApplySave', wide);
+  }, { memory: 'words' });
+}
+add('emms', [0x0f, 0x77], (cpu) => cpu.call('mmxLeave'));
+add('movq mm3, m64', [0x0f, 0x6f, 0x1e], (cpu) => {
+  const value = cpu.u64();
+  cpu.call('mmxEnter');
+  if (cpu.fault === 0) cpu.call('mmxWrite', 3, value);
+}, { memory: 'words' });
 
 const ulps = 4;
 for (const range of ['angle', 'any'] as const) {

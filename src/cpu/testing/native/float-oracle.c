@@ -2,8 +2,8 @@
  * Runs single x87 and SSE instructions on the real processor, for comparison with the floating-point helpers.
  * Implements: nothing of the machine; it is the reference. Runs on: the command line of an x86-64 Linux host, started by softfloat.test.ts.
  *
- * Standard input: records { u8 code[16]; u8 fxsave[512]; u8 memory[32] }; the code may address `memory` through RSI.
- * Standard output: records { u32 signal; u32 rflags; u64 rax; u8 fxsave[512]; u8 memory[32] }. RFLAGS status bits are set before.
+ * Standard input: records { u8 code[16]; u8 fxsave[512]; u8 memory[128] }; the code may address `memory` through RSI.
+ * Standard output: records { u32 signal; u32 rflags; u64 rax; u8 fxsave[512]; u8 memory[128] }. RFLAGS status bits are set before.
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
@@ -14,8 +14,8 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-struct input { uint8_t code[16]; uint8_t fx[512]; uint8_t memory[32]; };
-struct output { uint32_t signal, rflags; uint64_t rax; uint8_t fx[512]; uint8_t memory[32]; };
+struct input { uint8_t code[16]; uint8_t fx[512]; uint8_t memory[128]; };
+struct output { uint32_t signal, rflags; uint64_t rax; uint8_t fx[512]; uint8_t memory[128]; };
 
 static sigjmp_buf escape;
 static uint8_t state[512] __attribute__((aligned(64)));
@@ -44,7 +44,7 @@ int main(void) {
   while (fread(&in, sizeof in, 1, stdin) == 1) {
     memcpy(code, in.code, 16);
     memcpy(before, in.fx, 512);
-    memcpy(out.memory, in.memory, 32);
+    memcpy(out.memory, in.memory, 128);
     signalled = 0;
     static uint64_t flags, rax;
     flags = 0x8d5;

@@ -1,0 +1,57 @@
+/**
+ * FLDENV, FNSTENV, FRSTOR and FNSAVE whole, with their memory accesses.
+ * Implements: Intel SDM vol 2A FLDENV FNSTENV FRSTOR FNSAVE. Runs on: the vCPU's own thread.
+ * A fault in the middle of a store leaves part of the image in memory and all registers as they were, as on a processor.
+ */
+import { VCPU_FAULT, VCPU_FSW, VCPU_IMAGE } from '../../generated/vcpu-layout.ts';
+import { slowLoad16, slowLoad32, slowStore16, slowStore32 } from './memory';
+import { raise } from './raise.ts';
+import { FSW_ES } from './x87.ts';
+import { fpuApplyEnvironment, fpuApplySave, fpuBuildEnvironment, fpuBuildSave, fpuInitialize, fpuMaskExceptions } from './x87-state.ts';
+
+/** @returns false when a store faulted. */
+function storeImage(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32): bool {
+  let at: u32 = 0;
+  for (; at + 4 <= sizeBytes; at += 4) {
+    slowStore32(vcpu, gva + at, load<u32>(vcpu + VCPU_IMAGE + at), segment);
+    if (load<u32>(vcpu, VCPU_FAULT)) return false;
+  }
+  if (at < sizeBytes) slowStore16(vcpu, gva + at, load<u16>(vcpu + VCPU_IMAGE + at), segment);
+  return !load<u32>(vcpu, VCPU_FAULT);
+}
+
+function loadImage(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32): bool {
+  let at: u32 = 0;
+  for (; at + 4 <= sizeBytes; at += 4) {
+    store<u32>(vcpu + VCPU_IMAGE + at, slowLoad32(vcpu, gva + at, segment));
+    if (load<u32>(vcpu, VCPU_FAULT)) return false;
+  }
+  if (at < sizeBytes) store<u16>(vcpu + VCPU_IMAGE + at, <u16>slowLoad16(vcpu, gva + at, segment));
+  return !load<u32>(vcpu, VCPU_FAULT);
+}
+
+function pending(vcpu: usize): bool {
+  if (!(load<u32>(vcpu, VCPU_FSW) & FSW_ES)) return false;
+  raise(vcpu, 16, 0, 0);
+  return true;
+}
+
+/** FNSTENV. @param wide 1: 32-bit operand size, 28 bytes; 0: 16-bit, 14 bytes. */
+export function fpuStoreEnvironment(vcpu: usize, gva: u64, segment: u32, wide: u32): void {
+  if (storeImage(vcpu, gva, fpuBuildEnvironment(vcpu, wide), segment)) fpuMaskExceptions(vcpu);
+}
+
+/** FNSAVE: 108 or 94 bytes, then as FNINIT. */
+export function fpuSave(vcpu: usize, gva: u64, segment: u32, wide: u32): void {
+  if (storeImage(vcpu, gva, fpuBuildSave(vcpu, wide), segment)) fpuInitialize(vcpu);
+}
+
+/** FLDENV. */
+export function fpuLoadEnvironment(vcpu: usize, gva: u64, segment: u32, wide: u32): void {
+  if (!pending(vcpu) && loadImage(vcpu, gva, wide ? 28 : 14, segment)) fpuApplyEnvironment(vcpu, wide);
+}
+
+/** FRSTOR. */
+export function fpuRestore(vcpu: usize, gva: u64, segment: u32, wide: u32): void {
+  if (!pending(vcpu) && loadImage(vcpu, gva, wide ? 108 : 94, segment)) fpuApplySave(vcpu, wide);
+}
