@@ -165,6 +165,7 @@ export const LAPIC = layout('LAPIC', {
   timerPeriodTicks: field('u64', 'initial count times divider, in ticks of the bus clock'),
   timerStartTick: field('u64', 'bus tick at which the present period began'),
   tscDeadline: field('u64', 'IA32_TSC_DEADLINE, 0 disarmed'),
+  deadlineTscOffset: field('u64', 'vcpu.tscOffset for which timerDeadlineNs was computed'),
   lastTsc: field('u64', 'highest TSC shown, so that it never goes back'),
   inboxEdge: field('u32', 'shared, atomic OR: requested vectors; 0-15 are illegal ones received', { at: 0x480, count: 8 }),
   inboxLevel: field('u32', 'shared, atomic OR: the same, level-triggered', { count: 8 }),

@@ -47,10 +47,7 @@ export function hpetReset(): void {
 
 // --- matches ---
 
-/**
- * Find the next match of a timer. A comparator behind the counter matches after the 32-bit wrap (HPET 1.0a 2.3.9.2.1);
- * a periodic one is first carried ahead by whole periods, as if no match had been missed.
- */
+/** Find the next match of a timer. A comparator behind the counter matches after the 32-bit wrap (HPET 1.0a 2.3.9.2.1). */
 function armTimer(timer: usize, tick: u64): void {
   const config = load<u64>(timer, HPET_TIMER_CONFIG), counter = counterAt(tick);
   store<u32>(timer, 0, HPET_TIMER_ARMED);

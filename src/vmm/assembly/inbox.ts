@@ -11,6 +11,9 @@ export const REQUEST_KICK: u32 = 1, REQUEST_INTERRUPT: u32 = 2, REQUEST_NMI: u32
 
 export function vcpuCount(): u32 { return load<u32>(VM_BASE, VM_VCPU_COUNT); }
 
+/** The APIC id: nothing that resets the record can lose it. */
+export function indexOf(vcpu: usize): u32 { return <u32>((vcpu - VCPUS) / VCPU_STRIDE); }
+
 export function vcpuAt(index: u32): usize { return <usize>VCPUS + <usize>index * <usize>VCPU_STRIDE; }
 
 /** Set request bits and wake the vCPU should it sleep in HLT: it waits on the same word, so no wake-up is lost. */

@@ -16,7 +16,7 @@ import { HPET_CAPABILITIES, hpetReset, hpetRun } from './hpet.ts';
 import { kick as kickVcpu, postNmi, REQUEST_KICK, vcpuAt, vcpuCount } from './inbox.ts';
 import { ioapicLine, ioapicReset } from './ioapic.ts';
 import * as lapic from './lapic.ts';
-import { lapicTimerPoll, tscOffsetChanged as lapicTscOffsetChanged } from './lapic-timer.ts';
+import { followTsc, lapicTimerPoll } from './lapic-timer.ts';
 import { lockDevices, unlockDevices } from './lock.ts';
 import { readMsr, writeMsr } from './msr.ts';
 import { isaChange, isaPulseLocked, picReset, picSetTrigger } from './pic.ts';
@@ -34,7 +34,8 @@ export function vmmInit(vcpus: u32, tscHz: f64, options: u32): i32 {
   store<u32>(VM_BASE, vcpus, VM_VCPU_COUNT);
   store<u32>(VM_BASE, options, VM_OPTIONS);
   store<u64>(VM_BASE, <u64>tscHz, VM_TSC_HZ);
-  store<f64>(VM_BASE, hostNowNs(), VM_CLOCK_BASE_NS);
+  // A whole number, so that a deadline is the same instant on both clocks.
+  store<f64>(VM_BASE, floor(hostNowNs()), VM_CLOCK_BASE_NS);
   store<u32>(VM_BASE, 0, VM_CLOCK_STOPPED);
   portsInit();
   rtcInit();
@@ -46,11 +47,12 @@ export function vmmInit(vcpus: u32, tscHz: f64, options: u32): i32 {
 /** Reset all devices, as bhyve's reinit: RTC date, NVRAM, port modes and the clock go on. Every vCPU is stopped. */
 export function vmmReset(): void {
   lockDevices();
+  // The RTC first: it lets go of its line.
+  rtcReset();
   picReset();
   ioapicReset();
   pitReset();
   hpetReset();
-  rtcReset();
   unlockDevices();
   atomic.store<u32>(VM_BASE, 0, VM_POSTED_RANGE_COUNT);
   for (let i: u32 = 0, count = vcpuCount(); i < count; i++) lapic.lapicReset(vcpuAt(i));
@@ -93,12 +95,11 @@ export function interruptAck(vcpu: u32): i32 { return lapic.interruptAck(vcpu); 
 export function readTpr(vcpu: u32): u32 { return lapic.readTpr(vcpu); }
 export function writeTpr(vcpu: u32, value: u32): void { lapic.writeTpr(vcpu, value); }
 export function tsc(vcpu: u32): u64 { return readTsc(vcpu); }
-/** Whoever changes vcpu.tscOffset otherwise than through msrWrite calls this after it. */
-export function tscOffsetChanged(vcpu: u32): void { lapicTscOffsetChanged(vcpu); }
 
 /** Hot, at the end of each slice and before a sleep: run the timers that are due, tell the main loop of posted writes. */
 export function poll(vcpu: u32): void {
   wakeConsumer();
+  followTsc(vcpu);
   const own = load<u64>(vcpu + VCPU_LAPIC, LAPIC_TIMER_DEADLINE_NS), shared = atomic.load<u64>(VM_BASE, VM_DEVICE_DEADLINE_NS);
   if (min(own, shared) == NEVER) return;
   const now = vmNowNs();
@@ -112,17 +113,23 @@ export function poll(vcpu: u32): void {
   }
 }
 
-/** Next time (of nowNs()) at which poll() has work for a sleeping vCPU, or Infinity. A masked LAPIC timer wakes nobody. */
+/**
+ * Next time of the host's clock at which poll() has work for a sleeping vCPU, or Infinity. A masked LAPIC timer wakes nobody.
+ * Called before a sleep, so posted writes are announced here as well.
+ */
 export function nextDeadlineNs(vcpu: u32): f64 {
+  wakeConsumer();
+  followTsc(vcpu);
+  if (load<u32>(VM_BASE, VM_CLOCK_STOPPED) != 0) return Infinity;
   let deadline = atomic.load<u64>(VM_BASE, VM_DEVICE_DEADLINE_NS);
   if ((load<u32>(vcpu + VCPU_LAPIC, LAPIC_LVT_TIMER) & 0x10000) == 0) deadline = min(deadline, load<u64>(vcpu + VCPU_LAPIC, LAPIC_TIMER_DEADLINE_NS));
-  return deadline == NEVER ? Infinity : <f64>deadline;
+  return deadline == NEVER ? Infinity : <f64>deadline + load<f64>(VM_BASE, VM_CLOCK_BASE_NS);
 }
 
 /** How long a vCPU may sleep from now, 0 when something is due, or Infinity. */
 export function sleepNs(vcpu: u32): f64 {
   const deadline = nextDeadlineNs(vcpu);
-  return deadline == Infinity ? Infinity : max(deadline - <f64>vmNowNs(), 0);
+  return deadline == Infinity ? Infinity : max(deadline - hostNowNs(), 0);
 }
 
 // --- interrupts from the main thread ---

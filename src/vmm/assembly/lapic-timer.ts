@@ -6,7 +6,7 @@
 import { VCPU_LAPIC, VM_BASE } from '../../base/memory-map.ts';
 import { VCPU_TSC_OFFSET } from '../../generated/vcpu-layout.ts';
 import {
-  LAPIC_DIVIDE, LAPIC_INITIAL_COUNT, LAPIC_LVT_TIMER, LAPIC_TIMER_ARMED, LAPIC_TIMER_DEADLINE_NS, LAPIC_TIMER_PERIOD_TICKS, LAPIC_TIMER_START_TICK, LAPIC_TSC_DEADLINE, VM_TSC_HZ,
+  LAPIC_DEADLINE_TSC_OFFSET, LAPIC_DIVIDE, LAPIC_INITIAL_COUNT, LAPIC_LVT_TIMER, LAPIC_TIMER_ARMED, LAPIC_TIMER_DEADLINE_NS, LAPIC_TIMER_PERIOD_TICKS, LAPIC_TIMER_START_TICK, LAPIC_TSC_DEADLINE, VM_TSC_HZ,
 } from '../../generated/vmm-layout.ts';
 import { LAPIC_TIMER_HZ } from '../layout.ts';
 import { NEVER, NS_PER_SEC, scale, tickToNs, tsc, vmNowNs } from './clock.ts';
@@ -95,6 +95,7 @@ export function setTscDeadline(vcpu: usize, deadline: u64): void {
   store<u64>(lapic, deadline, LAPIC_TSC_DEADLINE);
   if (deadline == 0) { disarm(lapic); return; }
   store<u32>(lapic, 1, LAPIC_TIMER_ARMED);
+  store<u64>(lapic, load<u64>(vcpu, VCPU_TSC_OFFSET), LAPIC_DEADLINE_TSC_OFFSET);
   // A deadline that the TSC has passed fires at once.
   const passed = tsc(vcpu) >= deadline;
   store<u64>(lapic, passed ? 0 : tickToNs(deadline - load<u64>(vcpu, VCPU_TSC_OFFSET), load<u64>(VM_BASE, VM_TSC_HZ)), LAPIC_TIMER_DEADLINE_NS);
@@ -103,14 +104,16 @@ export function setTscDeadline(vcpu: usize, deadline: u64): void {
 
 export function readTscDeadline(vcpu: usize): u64 {
   if (timerMode(vcpu) != TIMER_TSC_DEADLINE || load<u32>(vcpu + VCPU_LAPIC, LAPIC_TIMER_ARMED) == 0) return 0;
+  followTsc(vcpu);
   lapicTimerPoll(vcpu, vmNowNs());
   return load<u64>(vcpu + VCPU_LAPIC, LAPIC_TSC_DEADLINE);
 }
 
-/** The TSC offset has changed: the deadline is compared with the TSC the guest sees. */
-export function tscOffsetChanged(vcpu: usize): void {
+/** Hot: the deadline is compared with the TSC that the guest sees, so a new TSC offset moves it in time. */
+export function followTsc(vcpu: usize): void {
   const lapic = vcpu + VCPU_LAPIC;
-  if (timerMode(vcpu) == TIMER_TSC_DEADLINE && load<u32>(lapic, LAPIC_TIMER_ARMED) != 0) setTscDeadline(vcpu, load<u64>(lapic, LAPIC_TSC_DEADLINE));
+  if (load<u64>(lapic, LAPIC_TSC_DEADLINE) == 0 || load<u64>(vcpu, VCPU_TSC_OFFSET) == load<u64>(lapic, LAPIC_DEADLINE_TSC_OFFSET)) return;
+  setTscDeadline(vcpu, load<u64>(lapic, LAPIC_TSC_DEADLINE));
 }
 
 /** Fire what is due at `nowNs`. */

@@ -4,7 +4,7 @@
  * Runs on: the vCPU's own thread (others only through inbox.ts). Not modelled: focus processor, APR, SMI, level-triggered LINT pins.
  */
 import { VCPU_LAPIC, VM_BASE } from '../../base/memory-map.ts';
-import { VCPU_APIC_BASE, VCPU_APIC_ID, VCPU_CR8, VCPU_EXIT_CODE, VCPU_EXIT_REASON, VCPU_EXIT_VALUE, VCPU_REQUESTS } from '../../generated/vcpu-layout.ts';
+import { VCPU_APIC_BASE, VCPU_CR8, VCPU_EXIT_CODE, VCPU_EXIT_REASON, VCPU_EXIT_VALUE, VCPU_REQUESTS } from '../../generated/vcpu-layout.ts';
 import {
   LAPIC_ATTENTION, LAPIC_CURRENT_COUNT, LAPIC_DFR, LAPIC_DIVIDE, LAPIC_EOI, LAPIC_ESR, LAPIC_ESR_PENDING, LAPIC_EXT_INT, LAPIC_ICR_HIGH, LAPIC_ICR_LOW, LAPIC_ID,
   LAPIC_INBOX_EDGE, LAPIC_INBOX_LEVEL, LAPIC_INITIAL_COUNT, LAPIC_IRR, LAPIC_ISR, LAPIC_LDR, LAPIC_LVT_CMCI, LAPIC_LVT_ERROR, LAPIC_LVT_LINT0, LAPIC_LVT_LINT1,
@@ -13,7 +13,7 @@ import {
 import { EINVAL, EXIT_IPI } from '../exits.ts';
 import { LAPIC_GPA, VM_OPTION_X2APIC } from '../layout.ts';
 import { hostExit } from './host.ts';
-import { postExtInt, postNmi, postVector, REQUEST_INTERRUPT, vcpuAt, vcpuCount, wantAttention } from './inbox.ts';
+import { indexOf, postExtInt, postNmi, postVector, REQUEST_INTERRUPT, vcpuAt, vcpuCount, wantAttention } from './inbox.ts';
 import { ioapicEoi } from './ioapic.ts';
 import { lapicTimerCurrentCount, lapicTimerModeChanged, lapicTimerReset, lapicTimerSetCount, lapicTimerSetDivide, TIMER_MODE_MASK, timerMode, TIMER_TSC_DEADLINE } from './lapic-timer.ts';
 import { picAcknowledge, picIntr, picPeek } from './pic.ts';
@@ -30,7 +30,7 @@ export const ESR_SEND_ILLEGAL: u32 = 0x20, ESR_RECEIVE_ILLEGAL: u32 = 0x40, ESR_
 
 /** Power-up or RESET state. The vCPU must be stopped. SDM vol 3 "Local APIC State After Power-Up or Reset". */
 export function lapicReset(vcpu: usize): void {
-  const bsp = load<u32>(vcpu, VCPU_APIC_ID) == 0;
+  const bsp = indexOf(vcpu) == 0;
   atomic.store<u64>(vcpu, <u64>(<u32>LAPIC_GPA) | APIC_BASE_ENABLE | (bsp ? APIC_BASE_BSP : 0), VCPU_APIC_BASE);
   lapicInit(vcpu);
 }
@@ -126,17 +126,17 @@ function deliverable(lapic: usize): i32 {
 function acceptsPic(vcpu: usize): bool {
   const lapic = vcpu + VCPU_LAPIC;
   if (!picIntr()) {
-    atomic.store<u32>(lapic, 0, LAPIC_EXT_INT);
+    if (atomic.load<u32>(lapic, LAPIC_EXT_INT) != 0) atomic.store<u32>(lapic, 0, LAPIC_EXT_INT);
     return false;
   }
   if (!apicEnabled(vcpu) || atomic.load<u32>(lapic, LAPIC_EXT_INT) != 0) return true;
-  if ((load<u32>(lapic, LAPIC_SVR) & SVR_ENABLE) == 0) return load<u32>(vcpu, VCPU_APIC_ID) == 0;
+  if ((load<u32>(lapic, LAPIC_SVR) & SVR_ENABLE) == 0) return indexOf(vcpu) == 0;
   return (load<u32>(lapic, LAPIC_LVT_LINT0) & (LVT_MASKED | 0x700)) == DELIVERY_EXTINT << 8;
 }
 
 /** Would a rising INTR of the PIC interest this vCPU? Asked from any thread. */
 export function listensToPic(vcpu: usize): bool {
-  if (!softwareEnabled(vcpu)) return !apicEnabled(vcpu) || load<u32>(vcpu, VCPU_APIC_ID) == 0;
+  if (!softwareEnabled(vcpu)) return !apicEnabled(vcpu) || indexOf(vcpu) == 0;
   return (atomic.load<u32>(vcpu + VCPU_LAPIC, LAPIC_LVT_LINT0) & (LVT_MASKED | 0x700)) == DELIVERY_EXTINT << 8;
 }
 
@@ -331,9 +331,9 @@ function selfIpi(vcpu: usize, vector: u32): void {
 function readRegister(vcpu: usize, offset: u32): u32 {
   const lapic = vcpu + VCPU_LAPIC;
   switch (offset) {
-    case LAPIC_ID: return apicX2(vcpu) ? load<u32>(vcpu, VCPU_APIC_ID) : load<u32>(vcpu, VCPU_APIC_ID) << 24;
+    case LAPIC_ID: return apicX2(vcpu) ? indexOf(vcpu) : indexOf(vcpu) << 24;
     case LAPIC_VERSION: return VERSION;
-    case LAPIC_LDR: return apicX2(vcpu) ? x2apicLdr(load<u32>(vcpu, VCPU_APIC_ID)) : load<u32>(lapic, LAPIC_LDR);
+    case LAPIC_LDR: return apicX2(vcpu) ? x2apicLdr(indexOf(vcpu)) : load<u32>(lapic, LAPIC_LDR);
     case LAPIC_CURRENT_COUNT: return lapicTimerCurrentCount(vcpu);
     case LAPIC_TPR: case LAPIC_PPR: case LAPIC_DFR: case LAPIC_SVR: case LAPIC_ESR: case LAPIC_LVT_CMCI: case LAPIC_ICR_LOW: case LAPIC_ICR_HIGH:
     case LAPIC_LVT_TIMER: case LAPIC_LVT_THERMAL: case LAPIC_LVT_PMC: case LAPIC_LVT_LINT0: case LAPIC_LVT_LINT1: case LAPIC_LVT_ERROR:

@@ -1,16 +1,15 @@
 /**
- * Model-specific registers outside of the processor core: APIC, TSC, and those that bhyve answers in user space.
+ * Model-specific registers that the processor core does not hold: APIC, TSC deadline, and those that bhyve answers in user space.
  * Implements: SDM vol 4; bhyve's `-w` rule (unknown: #GP, or with -w reads give 0 and writes are ignored). Runs on: the vCPU's own thread.
  */
 import { VM_BASE } from '../../base/memory-map.ts';
-import { VCPU_APIC_BASE, VCPU_SCRATCH, VCPU_TSC_ADJUST, VCPU_TSC_OFFSET } from '../../generated/vcpu-layout.ts';
+import { VCPU_APIC_BASE, VCPU_SCRATCH } from '../../generated/vcpu-layout.ts';
 import { VM_LAST_UNKNOWN_MSR, VM_OPTIONS, VM_UNKNOWN_MSR_READS, VM_UNKNOWN_MSR_WRITES } from '../../generated/vmm-layout.ts';
 import { VM_OPTION_AMD, VM_OPTION_LENIENT_MSR } from '../layout.ts';
-import { tsc } from './clock.ts';
 import { x2apicRead, x2apicWrite, writeApicBase } from './lapic.ts';
-import { readTscDeadline, setTscDeadline, tscOffsetChanged } from './lapic-timer.ts';
+import { readTscDeadline, setTscDeadline } from './lapic-timer.ts';
 
-const MSR_TSC: u32 = 0x10, MSR_PLATFORM_ID: u32 = 0x17, MSR_APIC_BASE: u32 = 0x1b, MSR_FEATURE_CONTROL: u32 = 0x3a, MSR_TSC_ADJUST: u32 = 0x3b, MSR_BIOS_UPDATE: u32 = 0x79, MSR_BIOS_SIGN: u32 = 0x8b;
+const MSR_PLATFORM_ID: u32 = 0x17, MSR_APIC_BASE: u32 = 0x1b, MSR_FEATURE_CONTROL: u32 = 0x3a, MSR_BIOS_UPDATE: u32 = 0x79, MSR_BIOS_SIGN: u32 = 0x8b;
 const MSR_RAPL_UNIT: u32 = 0x606, MSR_PKG_ENERGY: u32 = 0x611, MSR_DRAM_ENERGY: u32 = 0x619, MSR_PP0_ENERGY: u32 = 0x639, MSR_PP1_ENERGY: u32 = 0x641;
 const MSR_TSC_DEADLINE: u32 = 0x6e0, MSR_X2APIC: u32 = 0x800, MSR_X2APIC_END: u32 = 0x900;
 const MSR_AMD_HWCR: u32 = 0xc0010015, MSR_AMD_NB_CFG: u32 = 0xc001001f, MSR_AMD_PATCH_LOADER: u32 = 0xc0010020, MSR_AMD_VM_CR: u32 = 0xc0010114, MSR_AMD_VM_HSAVE: u32 = 0xc0010117;
@@ -24,9 +23,7 @@ export function readMsr(vcpu: usize, msr: u32): u32 {
   if (msr >= MSR_X2APIC && msr < MSR_X2APIC_END) return x2apicRead(vcpu, msr - MSR_X2APIC, out) ? 1 : 0;
   let value: u64 = 0;
   switch (msr) {
-    case MSR_TSC: value = tsc(vcpu); break;
     case MSR_APIC_BASE: value = load<u64>(vcpu, VCPU_APIC_BASE); break;
-    case MSR_TSC_ADJUST: value = load<u64>(vcpu, VCPU_TSC_ADJUST); break;
     case MSR_TSC_DEADLINE: value = readTscDeadline(vcpu); break;
     case MSR_BIOS_SIGN: break;
     default: if (!readUserMsr(msr, out)) return unknown(msr, VM_UNKNOWN_MSR_READS, out); else return 1;
@@ -64,9 +61,6 @@ export function writeMsr(vcpu: usize, msr: u32, value: u64): u32 {
   if (msr >= MSR_X2APIC && msr < MSR_X2APIC_END) return x2apicWrite(vcpu, msr - MSR_X2APIC, value) ? 1 : 0;
   switch (msr) {
     case MSR_APIC_BASE: return writeApicBase(vcpu, value) ? 1 : 0;
-    // SDM vol 3 "IA32_TSC_ADJUST Register Support": each follows the other.
-    case MSR_TSC: adjustTsc(vcpu, value - tsc(vcpu)); return 1;
-    case MSR_TSC_ADJUST: adjustTsc(vcpu, value - load<u64>(vcpu, VCPU_TSC_ADJUST)); return 1;
     case MSR_TSC_DEADLINE: setTscDeadline(vcpu, value); return 1;
     case MSR_BIOS_UPDATE: case MSR_BIOS_SIGN: return 1;
   }
@@ -77,12 +71,6 @@ export function writeMsr(vcpu: usize, msr: u32, value: u64): u32 {
     if (msr >= MSR_AMD_PERF && msr < MSR_AMD_PERF_END) return 1;
   }
   return unknown(msr, VM_UNKNOWN_MSR_WRITES, 0);
-}
-
-function adjustTsc(vcpu: usize, change: u64): void {
-  store<u64>(vcpu, load<u64>(vcpu, VCPU_TSC_OFFSET) + change, VCPU_TSC_OFFSET);
-  store<u64>(vcpu, load<u64>(vcpu, VCPU_TSC_ADJUST) + change, VCPU_TSC_ADJUST);
-  tscOffsetChanged(vcpu);
 }
 
 function unknown(msr: u32, counter: usize, out: usize): u32 {

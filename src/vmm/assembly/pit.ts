@@ -100,7 +100,8 @@ function nextEdge(channel: usize, now: u64): u64 {
   applyReload(channel, now);
   if (!started(channel) || load<u32>(channel, PIT_CHANNEL_GATE) == 0) return u64.MAX_VALUE;
   const start = load<u64>(channel, PIT_CHANNEL_START_TICK), reload = <u64>load<u32>(channel, PIT_CHANNEL_RELOAD), last = load<u64>(channel, PIT_CHANNEL_EDGE_TICK);
-  if (countsRepeatedly(channel)) return start + (max(last, start) - start) / reload * reload + reload;
+  // A new count takes over at an edge: that one is still to be delivered.
+  if (countsRepeatedly(channel)) return last < start ? start : start + (last - start) / reload * reload + reload;
   const edge = start + reload + (load<u32>(channel, PIT_CHANNEL_MODE) >= 4 ? 1 : 0);
   return edge > last ? edge : u64.MAX_VALUE;
 }

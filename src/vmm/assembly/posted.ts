@@ -3,14 +3,13 @@
  * Implements: POSTED in state.ts. Runs on: vCPU threads. A slot is reserved by an atomic add on `head` and published by storing its control
  * word last; bit 31 of that word turns with each lap, so the consumer never reads a slot before its time.
  */
-import { POSTED_RING } from '../../base/memory-map.ts';
-import { VCPU_APIC_ID } from '../../generated/vcpu-layout.ts';
+import { POSTED_RING, VM_BASE } from '../../base/memory-map.ts';
 import {
   POSTED_ASLEEP, POSTED_ENTRY_ADDRESS, POSTED_ENTRY_CONTROL, POSTED_ENTRY_SIZE_BYTES, POSTED_ENTRY_VALUE, POSTED_HEAD, POSTED_RANGE_END, POSTED_RANGE_GPA, POSTED_RANGE_MODE,
   POSTED_RANGE_SIZE_BYTES, POSTED_SIGNAL, POSTED_TAIL, POSTED_ENTRIES as POSTED_ENTRIES_AT, VM_POSTED_RANGE_COUNT, VM_POSTED_RANGE_VERSION, VM_POSTED_RANGES,
 } from '../../generated/vmm-layout.ts';
-import { VM_BASE } from '../../base/memory-map.ts';
 import { MAX_POSTED_RANGES, PORT_MODE_EXIT, PORT_MODE_NOTIFIED, POSTED_ENTRIES, POSTED_MEMORY, POSTED_SIZE_SHIFT, POSTED_VCPU_SHIFT } from '../layout.ts';
+import { indexOf } from './inbox.ts';
 
 const LAP_SHIFT: u32 = 11;
 
@@ -37,7 +36,7 @@ function post(vcpu: usize, address: u64, kind: u32, sizeBytes: u32, value: u64, 
   const phase: u32 = (slot >> LAP_SHIFT & 1) == 0 ? 0x80000000 : 0;
   store<u32>(entry, <u32>address, POSTED_ENTRY_ADDRESS);
   store<u64>(entry, value, POSTED_ENTRY_VALUE);
-  const control = phase | kind | load<u32>(vcpu, VCPU_APIC_ID) << POSTED_VCPU_SHIFT | sizeBytes << POSTED_SIZE_SHIFT | <u32>(address >> 32) & 0xfffff;
+  const control = phase | kind | indexOf(vcpu) << POSTED_VCPU_SHIFT | sizeBytes << POSTED_SIZE_SHIFT | <u32>(address >> 32) & 0xfffff;
   atomic.store<u32>(entry, control, POSTED_ENTRY_CONTROL);
   if (mode == PORT_MODE_NOTIFIED) wakeConsumer();
 }

@@ -4,11 +4,11 @@
  * addressed LAPICs' configuration and posts to inboxes.
  */
 import { VCPU_LAPIC, VM_BASE } from '../../base/memory-map.ts';
-import { VCPU_APIC_BASE, VCPU_APIC_ID } from '../../generated/vcpu-layout.ts';
+import { VCPU_APIC_BASE } from '../../generated/vcpu-layout.ts';
 import { LAPIC_DFR, LAPIC_LDR, LAPIC_SVR, LAPIC_TPR, VM_OPTIONS } from '../../generated/vmm-layout.ts';
 import { EINVAL } from '../exits.ts';
 import { VM_OPTION_EXTENDED_DESTINATION } from '../layout.ts';
-import { postExtInt, postNmi, postVector, vcpuAt, vcpuCount } from './inbox.ts';
+import { indexOf, postExtInt, postNmi, postVector, vcpuAt, vcpuCount } from './inbox.ts';
 
 export const DELIVERY_FIXED: u32 = 0, DELIVERY_LOWEST: u32 = 1, DELIVERY_SMI: u32 = 2, DELIVERY_NMI: u32 = 4, DELIVERY_INIT: u32 = 5, DELIVERY_STARTUP: u32 = 6, DELIVERY_EXTINT: u32 = 7;
 export const APIC_BASE_BSP: u64 = 0x100, APIC_BASE_X2APIC: u64 = 0x400, APIC_BASE_ENABLE: u64 = 0x800;
@@ -25,7 +25,7 @@ export function x2apicLdr(id: u32): u32 { return id >> 4 << 16 | 1 << (id & 15);
 export function addressed(vcpu: usize, destination: u32, logical: bool, wide: bool): bool {
   if (!apicEnabled(vcpu)) return false;
   if (destination == (wide ? 0xffffffff : 0xff)) return true;
-  const id = load<u32>(vcpu, VCPU_APIC_ID);
+  const id = indexOf(vcpu);
   if (!logical) return destination == id;
   if (apicX2(vcpu)) {
     const ldr = x2apicLdr(id);

@@ -305,8 +305,7 @@ export function rtcReset(): void {
   setReg(REG_B, reg(REG_B) & ~(B_PIE | B_AIE | B_UIE | 8));
   setReg(REG_C, 0);
   store<u32>(RTC, 0, RTC_INDEX);
-  // The interrupt controllers have been reset already, and with them the count of IRQ 8.
-  store<u32>(RTC, 0, RTC_IRQ_LEVEL);
+  updateIrq();
   schedule(nowNs);
 }
 
