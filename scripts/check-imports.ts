@@ -32,7 +32,8 @@ const MAY_IMPORT_IN_CPU: Readonly<Record<string, readonly string[]>> = {
   decode: ['isa', 'wasm'],
   interp: ['isa', 'wasm', 'decode'],
   jit: ['isa', 'wasm', 'decode', 'interp'],
-  assembly: [],
+  // Files of plain constants, which AssemblyScript compiles as well.
+  assembly: ['decode', 'interp'],
 };
 
 /** Folders whose code runs in a browser too: no `node:` module. */
