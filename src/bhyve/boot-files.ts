@@ -91,15 +91,21 @@ export function readConfigFile(path: string): string {
   }
 }
 
-async function image(flag: string, path: string, settings: VmSettings): Promise<ImageFile> {
-  // Whatever is larger than the guest's memory fits nowhere; what is a little smaller is for the loader to say.
-  return { name: path, bytes: await readFileBounded(flag, path, settings.memoryBytes, `guest memory: ${formatSize(settings.memoryBytes)}`) };
-}
+/** Files that are in memory already, by the variable that would name them: `kernel`, `initrd`. */
+export type GivenImages = ReadonlyMap<string, ImageFile>;
 
-/** Kernel, initial RAM disk and `module.N.path` / `module.N.cmdline`, N from 0 without gaps. */
-export async function readBootFiles(tree: ConfigTree, settings: VmSettings, boot: DirectBoot): Promise<BootFiles> {
-  const kernel = await image('kernel', boot.kernel, settings);
-  const initrd = boot.initrd === undefined ? undefined : await image('initrd', boot.initrd, settings);
+/**
+ * Kernel, initial RAM disk and `module.N.path` / `module.N.cmdline`, N from 0 without gaps.
+ * @throws VmError naming variable and file.
+ */
+export async function readBootFiles(tree: ConfigTree, settings: VmSettings, boot: DirectBoot, given: GivenImages): Promise<BootFiles> {
+  const image = async (variable: string, path: string): Promise<ImageFile> => given.get(variable) ?? {
+    name: path,
+    // Whatever is larger than the guest's memory fits nowhere; what is a little smaller is for the loader to say.
+    bytes: await readFileBounded(variable, path, settings.memoryBytes, `guest memory: ${formatSize(settings.memoryBytes)}`),
+  };
+  const kernel = await image('kernel', boot.kernel);
+  const initrd = boot.initrd === undefined ? undefined : await image('initrd', boot.initrd);
   const modules: BootModule[] = [];
   const numbers = tree.children('module');
   for (let number = 0; number < numbers.length; number++) {
@@ -107,7 +113,7 @@ export async function readBootFiles(tree: ConfigTree, settings: VmSettings, boot
     if (path === undefined || number >= MAX_MODULES) {
       throw new VmError('EINVAL', `module.${number}.path: ${path === undefined ? 'not set' : 'too many'}; expected module.0.path, module.1.path, ... without gaps, at most ${MAX_MODULES}`);
     }
-    modules.push({ image: await image(`module.${number}`, path, settings), commandLine: tree.get(`module.${number}.cmdline`) ?? path });
+    modules.push({ image: await image(`module.${number}`, path), commandLine: tree.get(`module.${number}.cmdline`) ?? path });
   }
   return { kernel, initrd, modules, commandLine: boot.cmdline };
 }

@@ -5,6 +5,7 @@
 import { VmError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { readBootFiles, readBootrom } from './boot-files.ts';
+import type { GivenImages } from './boot-files.ts';
 import type { OpenBackend } from './chars/char-port.ts';
 import { openBackends } from './chars/open-backend.ts';
 import { readSettings } from './config/settings.ts';
@@ -23,6 +24,8 @@ export interface RunVmOptions {
   readonly openStdio?: (port: string, settings: VmSettings) => OpenBackend;
   /** Ends that are open already, by port; they win over the tree's. */
   readonly backends?: ReadonlyMap<string, OpenBackend>;
+  /** Files that are in memory already. */
+  readonly images?: GivenImages;
   readonly onRestart?: (count: number) => void;
 }
 
@@ -54,7 +57,7 @@ export class VmRun implements AsyncDisposable {
       throw new VmError('ENOEXEC', `${settings.name}: no bootrom was configured: the virtual machine cannot be booted; expected -l bootrom,FILE or -o kernel=FILE`);
     }
     if (settings.bootvars !== undefined) throw new VmError('ENOTSUP', `lpc.bootvars=${settings.bootvars}: a variable store: not in this version`);
-    const boot = settings.boot ? await readBootFiles(tree, settings, settings.boot) : undefined;
+    const boot = settings.boot ? await readBootFiles(tree, settings, settings.boot, options.images ?? new Map()) : undefined;
     const bootrom = settings.bootrom === undefined ? undefined : await readBootrom(settings.bootrom);
     const given = options.backends ?? new Map<string, OpenBackend>();
     const opened = await openBackends(settings.serial.filter(({ port }) => !given.has(port)), (port) => {

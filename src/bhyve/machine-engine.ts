@@ -1,0 +1,278 @@
+/**
+ * The engine that is real: vmm below, the machine's devices above, and the exits of the vCPUs between them.
+ * Implements: engine.ts over vmmapi; bhyverun's main loop (vm_loop) and start-up order: VM, memory, machine, loader, BSP last.
+ * Runs on: main event loop.
+ */
+import { VmError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { PostedRing, PROT_EXEC, PROT_READ, PROT_WRITE, REGISTER_NAMES, SEGMENT, Vmmapi } from '../vmmapi/index.ts';
+import type { RegisterName, SuspendHow, Vm, VmExit } from '../vmmapi/index.ts';
+import { formatSize } from './config/numbers.ts';
+import type { CreateEngine, Engine, EngineEnd, EngineRequest, Inspection } from './engine.ts';
+import { createNodeHost } from './host-node.ts';
+import { createMachine } from './machine.ts';
+import type { Boot, Machine } from './machine.ts';
+import type { InitialState, MachineVm, SuspendReason } from './ports-of-machine.ts';
+
+const PROTECTION = { rx: PROT_READ | PROT_EXEC, rw: PROT_READ | PROT_WRITE } as const;
+const MS_PER_MINUTE = 60_000;
+const BSP = 0;
+
+class MachineEngine implements Engine {
+  readonly #request: EngineRequest;
+  readonly #api: Vmmapi;
+  readonly #vm: Vm;
+  readonly #boot: Boot;
+  readonly #log: Log;
+  readonly #startMs = performance.now();
+  #machine: Machine;
+  #ring: PostedRing | undefined;
+  #ringDone: Promise<void> = Promise.resolve();
+  #debugStatus: number | undefined;
+  #lives = 0;
+  #running = false;
+
+  constructor(request: EngineRequest) {
+    const { settings, boot, bootrom, log } = request;
+    this.#request = request;
+    this.#log = log;
+    if (bootrom) this.#boot = { bootrom };
+    else if (boot) {
+      const { kernel, initrd, modules, commandLine } = boot;
+      this.#boot = { kernel: { kernel, ...(initrd && { initrd }), modules, commandLine } };
+    } else throw new VmError('ENOEXEC', `${settings.name}: nothing to boot`);
+    const { cpus, sockets, cores, threads } = settings.topology;
+    this.#api = new Vmmapi(createNodeHost({ log: log.named('vmm') }));
+    this.#vm = this.#api.create(settings.name, { maxCpus: cpus, x2apic: settings.x2apic, lenientMsr: !settings.strictMsr });
+    this.#vm.setTopology(sockets, cores, threads);
+    this.#vm.setupMemory(settings.memoryBytes);
+    this.#setExitHandlers();
+    // Whatever is wrong with kernel or devices is known before anything runs.
+    this.#machine = this.#powerOn();
+  }
+
+  async run(): Promise<EngineEnd> {
+    const vm = this.#vm;
+    if (this.#lives++ > 0) {
+      vm.reinit();
+      this.#machine = this.#powerOn();
+    }
+    this.#debugStatus = undefined;
+    this.#startRing();
+    this.#running = true;
+    let how: SuspendHow;
+    try {
+      for (let id = 0; id < this.#request.settings.topology.cpus; id++) vm.vcpu(id).activate();
+      vm.vcpu(BSP).start();
+      how = await vm.waitSuspended();
+    } finally {
+      this.#running = false;
+      await this.#stopRing();
+    }
+    if (this.#debugStatus !== undefined) return { reason: 'debug-exit', status: this.#debugStatus };
+    if (how === 'destroy') throw new VmError('EIO', `${vm.name}: the VM was destroyed while it ran`);
+    return { reason: how };
+  }
+
+  suspend(reason: 'reset' | 'poweroff'): void {
+    suspend(this.#vm, reason);
+  }
+
+  pressPowerButton(): boolean {
+    return this.#running && this.#machine.pressPowerButton();
+  }
+
+  injectNmi(): void {
+    this.#vm.vcpu(BSP).injectNmi();
+  }
+
+  inspect(what: Inspection): Promise<string> {
+    const text = what === 'registers' ? this.#registers() : what === 'stats' ? this.#stats() : this.#status();
+    return Promise.resolve(text);
+  }
+
+  async close(): Promise<void> {
+    await this.#stopRing();
+    await this.#api.destroy(this.#vm.name);
+  }
+
+  /** A machine as at power-on, with what boots in its memory and in the registers of the boot processor. */
+  #powerOn(): Machine {
+    const { settings, config, backends, bootrom, log } = this.#request;
+    const machine = createMachine(settings, config, machineVm(this.#vm), {
+      log,
+      clock: { nowMs: () => Date.now(), localOffsetMs: () => -new Date().getTimezoneOffset() * MS_PER_MINUTE },
+      serial: backends,
+      debugExit: (status) => {
+        this.#debugStatus ??= status;
+        suspend(this.#vm, 'poweroff');
+      },
+    }, bootrom !== undefined);
+    const { protocol, state } = machine.load(this.#boot);
+    setState(this.#vm, state);
+    log.debug(`${settings.name}: ${protocol} loaded, ${formatSize(settings.memoryBytes)} of memory`);
+    return machine;
+  }
+
+  // --- exits: hot ---
+
+  #setExitHandlers(): void {
+    this.#vm.setExitHandler('inout', (exit) => this.#inout(exit));
+    this.#vm.setExitHandler('mmio', (exit) => this.#mmio(exit));
+  }
+
+  #inout(exit: VmExit): void | Promise<void> {
+    // What the vCPU posted, it did before this.
+    this.#ring?.drainAll();
+    const { id } = exit.vcpu;
+    if (exit.isRead) {
+      exit.value = this.#machine.handlePortRead(id, exit.port, exit.sizeBytes) >>> 0;
+      return undefined;
+    }
+    this.#machine.handlePortWrite(id, exit.port, exit.sizeBytes, exit.value);
+    // A slow reader of a serial port holds the vCPU here.
+    return this.#congestion();
+  }
+
+  #mmio(exit: VmExit): void {
+    this.#ring?.drainAll();
+    const { id } = exit.vcpu;
+    if (!exit.isRead) {
+      this.#machine.handleMmioWrite(id, exit.gpa, exit.sizeBytes, exit.value, exit.valueHigh);
+      return;
+    }
+    const value = this.#machine.handleMmioRead(id, exit.gpa, exit.sizeBytes) >>> 0;
+    exit.value = value;
+    if (exit.sizeBytes === 8) exit.valueHigh = this.#machine.mmioReadHigh >>> 0;
+  }
+
+  /** @returns undefined while every reader keeps up. */
+  #congestion(): Promise<void> | undefined {
+    for (const backend of this.#request.backends.values()) if (backend.congested) return backend.drained();
+    return undefined;
+  }
+
+  #startRing(): void {
+    this.#ring = new PostedRing(this.#vm.memory0, {
+      writePort: (port, sizeBytes, value, vcpu) => { this.#machine.handlePortWrite(vcpu, port, sizeBytes, value); },
+      writeMemory: (gpa, sizeBytes, low, high, vcpu) => { this.#machine.handleMmioWrite(vcpu, gpa, sizeBytes, low, high); },
+    }, async () => {
+      await (this.#congestion() ?? new Promise((resolve) => { setImmediate(resolve); }));
+    });
+    this.#ringDone = this.#ring.run();
+    // Reported when the run ends; nothing a guest does gets here.
+    this.#ringDone.catch((error: unknown) => { this.#log.error(`posted writes: ${String(error)}`); });
+  }
+
+  async #stopRing(): Promise<void> {
+    const ring = this.#ring;
+    if (!ring) return;
+    this.#ring = undefined;
+    ring.drainAll();
+    ring.close();
+    await this.#ringDone;
+  }
+
+  // --- for a person ---
+
+  #registers(): string {
+    const lines: string[] = [];
+    for (const id of this.#vm.activeCpus()) {
+      const vcpu = this.#vm.vcpu(id);
+      const values = vcpu.getRegisterSet(REGISTER_NAMES);
+      lines.push(`vcpu ${id} (${vcpu.state})`);
+      let row = '';
+      for (const [index, name] of REGISTER_NAMES.entries()) {
+        row += `${`${name}`.padStart(12)} ${(values[index] ?? 0n).toString(16).padStart(16, '0')}`;
+        if (index % 3 === 2 || index === REGISTER_NAMES.length - 1) { lines.push(row); row = ''; }
+      }
+    }
+    return lines.map((line) => `${line}\n`).join('');
+  }
+
+  #stats(): string {
+    const seconds = (performance.now() - this.#startMs) / 1000;
+    const memory = process.memoryUsage();
+    const rows: (readonly [string, string])[] = [];
+    let instructions = 0n;
+    for (const id of this.#vm.activeCpus()) {
+      for (const { name, value } of this.#vm.vcpu(id).stats()) {
+        if (value !== 0n) rows.push([`vcpu ${id}: ${name}`, `${value}`]);
+        if (name === 'guest instructions executed') instructions += value;
+      }
+    }
+    rows.push(
+      ['resets', `${Math.max(0, this.#lives - 1)}`],
+      ['seconds since the VM was made', seconds.toFixed(3)],
+      ['guest instructions a second', `${(Number(instructions) / 1e6 / seconds).toFixed(1)} M`],
+      ['resident memory of the process', `${(memory.rss / 2 ** 20).toFixed(0)} MiB`],
+    );
+    return rows.map(([name, value]) => `${name.padEnd(56)} ${value}\n`).join('');
+  }
+
+  #status(): string {
+    const { settings, backends } = this.#request;
+    const states = this.#vm.activeCpus().map((id) => `vcpu ${id} ${this.#vm.vcpu(id).state}`).join(', ');
+    return [
+      `name: ${settings.name}`, `state: ${this.#running ? 'running' : 'not running'}${states && `; ${states}`}`, `memory: ${formatSize(settings.memoryBytes)}`,
+      `serial: ${[...backends.keys()].join(' ') || 'none'}`, ...this.#machine.describe(), '',
+    ].join('\n');
+  }
+}
+
+/** The first caller wins. */
+function suspend(vm: Vm, reason: SuspendReason): void {
+  if (vm.suspendHow === undefined) vm.suspend(reason);
+}
+
+/** vmmapi's handle as the devices know it. */
+function machineVm(vm: Vm): MachineVm {
+  const bootSegments = new Map<string, number>(Object.entries(SEGMENT));
+  return {
+    name: vm.name,
+    lowmemBytes: vm.lowmemBytes,
+    highmemBytes: vm.highmemBytes,
+    memory: { view: (gpa, sizeBytes) => vm.guestView(gpa, sizeBytes) },
+    irq: {
+      isaAssert: (atpicIrq, ioapicIrq) => { vm.isaAssertIrq(atpicIrq, ioapicIrq); },
+      isaDeassert: (atpicIrq, ioapicIrq) => { vm.isaDeassertIrq(atpicIrq, ioapicIrq); },
+      isaPulse: (atpicIrq, ioapicIrq) => { vm.isaPulseIrq(atpicIrq, ioapicIrq); },
+      isaSetTrigger: (atpicIrq, trigger) => { vm.isaSetIrqTrigger(atpicIrq, trigger); },
+      ioapicAssert: (pin) => { vm.ioapicAssertIrq(pin); },
+      ioapicDeassert: (pin) => { vm.ioapicDeassertIrq(pin); },
+      ioapicPulse: (pin) => { vm.ioapicPulseIrq(pin); },
+      lapicMsi: (address, data) => { vm.lapicMsi(address, data); },
+    },
+    ports: {
+      setMode: (port, read, write) => { vm.setPortMode(port, read, write === 'open-bus' ? 'dropped' : write); },
+      setShadow: (port, value) => { vm.setPortShadow(port, value); },
+    },
+    suspend: (reason) => { suspend(vm, reason); },
+    flushTranslation: (gpa) => { vm.flushTranslation(gpa); },
+    rtcWrite: (offset, value) => { vm.rtcWrite(offset, value); },
+    rtcSetTime: (seconds) => { vm.rtcSettime(seconds); },
+    hpetCapabilities: vm.hpetCapabilities,
+    mapDevmem: (name, gpa, sizeBytes, protection) => {
+      const segment = bootSegments.get(name);
+      if (segment === undefined) throw new VmError('EINVAL', `device memory '${name}': expected ${[...bootSegments.keys()].join(', ')}`);
+      const bytes = vm.createDevmem(segment, name, sizeBytes);
+      vm.mmapMemseg({ gpa, sizeBytes, segment, offset: 0, protection: PROTECTION[protection], flags: 0 });
+      return bytes;
+    },
+  };
+}
+
+/** Registers as the loader left them; the rest as after power-on. */
+function setState(vm: Vm, state: InitialState): void {
+  const bsp = vm.vcpu(BSP);
+  const known = new Set<string>(REGISTER_NAMES);
+  bsp.held(() => {
+    for (const [name, descriptor] of Object.entries(state.descriptors)) bsp.setDesc(name as keyof InitialState['descriptors'], descriptor);
+    for (const [name, value] of Object.entries(state.registers)) {
+      if (!known.has(name)) throw new VmError('EDOOFUS', `loader: register ${name}: the vCPU has none of that name`);
+      bsp.setRegister(name as RegisterName, value);
+    }
+  });
+}
+
+export const createEngine: CreateEngine = (request) => Promise.resolve().then(() => new MachineEngine(request));
