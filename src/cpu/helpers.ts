@@ -146,6 +146,71 @@ export const HELPERS = {
   // --- extended state: gva, seg, 1 with REX.W ---
   fxsave: row('i64 i32 i32', '', 'f'), fxrstor: row('i64 i32 i32', '', 'f'),
   xsave: row('i64 i32 i32', '', 'f'), xsaveopt: row('i64 i32 i32', '', 'f'), xrstor: row('i64 i32 i32', '', 'f'),
+
+  // --- x87 (assembly/x87.ts says what handlers do besides: fpuOpcode, fpuOperand, split stores). i is relative to TOP ---
+  fpuWait: row('', '', 'f'), fpuNop: row('', '', 'fr'),
+  /** operation (0 add 1 mul 4 sub 5 subr 6 div 7 divr), destination i, source i, pops. */
+  fpuArithmetic: row('i32 i32 i32 i32', '', 'fr'),
+  /** operation, bits or value: ST(0) op memory. */
+  fpuArithmeticF32: row('i32 i32', '', 'fr'), fpuArithmeticF64: row('i32 i64', '', 'fr'), fpuArithmeticI32: row('i32 i32', '', 'fr'),
+  /** source i, 1 quiet (FUCOM), pops. fpuCompareFlags: FCOMI. */
+  fpuCompare: row('i32 i32 i32', '', 'fr'), fpuCompareFlags: row('i32 i32 i32', '', 'fr'),
+  /** bits or value, pops. */
+  fpuCompareF32: row('i32 i32', '', 'fr'), fpuCompareF64: row('i64 i32', '', 'fr'), fpuCompareI32: row('i32 i32', '', 'fr'),
+  fpuTest: row('', '', 'fr'), fpuExamine: row('', '', 'fr'),
+  /** F80 and Bcd: from scratch[0..1]. I64: m16, m32 and m64, sign-extended. */
+  fpuLoadF32: row('i32', '', 'fr'), fpuLoadF64: row('i64', '', 'fr'), fpuLoadF80: row('', '', 'fr'), fpuLoadI64: row('i64', '', 'fr'), fpuLoadBcd: row('', '', 'fr'),
+  fpuLoadRegister: row('i32', '', 'fr'),
+  /** 0 1, 1 L2T, 2 L2E, 3 PI, 4 LG2, 5 LN2, 6 Z. */
+  fpuLoadConstant: row('i32', '', 'fr'),
+  /** The value; scratch[2] is 1 when it is to be stored and committed. F80 and Bcd: in scratch[0..1]. Integer: width in bits, 1 truncate. */
+  fpuStoreF32Value: row('', 'i32', 'fr'), fpuStoreF64Value: row('', 'i64', 'fr'), fpuStoreF80Value: row('', '', 'fr'), fpuStoreBcdValue: row('', '', 'fr'),
+  fpuStoreIntegerValue: row('i32 i32', 'i64', 'fr'),
+  /** pops; after the memory write. */
+  fpuStoreCommit: row('i32', '', 'r'),
+  /** i, pops. */
+  fpuStoreRegister: row('i32 i32', '', 'fr'), fpuFree: row('i32 i32', '', 'fr'),
+  fpuExchange: row('i32', '', 'fr'),
+  /** condition (0 or not), i: FCMOVcc. */
+  fpuMoveIf: row('i32 i32', '', 'fr'),
+  /** +1 FINCSTP, -1 FDECSTP. */
+  fpuRotate: row('i32', '', 'fr'),
+  /** and, xor of sign and exponent: FCHS 0xffff 0x8000, FABS 0x7fff 0. */
+  fpuSign: row('i32 i32', '', 'fr'),
+  fpuSquareRoot: row('', '', 'fr'), fpuRoundToInteger: row('', '', 'fr'), fpuExtract: row('', '', 'fr'), fpuScale: row('', '', 'fr'),
+  /** 0 FPREM, 1 FPREM1. */
+  fpuRemainder: row('i32', '', 'fr'),
+  fpuExponential: row('', '', 'fr'), fpuLogarithm: row('', '', 'fr'), fpuLogarithmPlus1: row('', '', 'fr'), fpuArcTangent: row('', '', 'fr'),
+  fpuSine: row('', '', 'fr'), fpuCosine: row('', '', 'fr'),
+  /** 0 FSINCOS, 1 FPTAN. */
+  fpuSineCosine: row('i32', '', 'fr'),
+  fpuLoadControl: row('i32', '', 'f'), fpuInitialize: row(''), fpuClearExceptions: row(''),
+  /** gva, seg, 1 for the 32-bit operand size: FNSTENV, FLDENV, FNSAVE, FRSTOR. */
+  fpuStoreEnvironment: row('i64 i32 i32', '', 'f'), fpuLoadEnvironment: row('i64 i32 i32', '', 'f'), fpuSave: row('i64 i32 i32', '', 'f'), fpuRestore: row('i64 i32 i32', '', 'f'),
+  /** Before every MMX instruction's work; EMMS. */
+  mmxEnter: row('', '', 'f'), mmxLeave: row('', '', 'f'),
+  /** n, value. */
+  mmxWrite: row('i32 i64'),
+
+  // --- SSE floating point (assembly/sse.ts): operands are addresses in memory 0, dst is written when nothing is raised ---
+  /** operation (1 sqrt 8 add 9 mul 12 sub 13 min 14 div 15 max), dst, first, second, lanes. */
+  sseArithmeticF32: row('i32 i32 i32 i32 i32', '', 'f'), sseArithmeticF64: row('i32 i32 i32 i32 i32', '', 'f'),
+  /** 0 ADDSUB, 1 HADD, 2 HSUB; dst, first, second. */
+  ssePairwiseF32: row('i32 i32 i32 i32', '', 'f'), ssePairwiseF64: row('i32 i32 i32 i32', '', 'f'),
+  /** predicate, dst, first, second, lanes. */
+  sseCompareF32: row('i32 i32 i32 i32 i32', '', 'f'), sseCompareF64: row('i32 i32 i32 i32 i32', '', 'f'),
+  /** 1 quiet (UCOMI), first, second as bits. */
+  sseCompareFlagsF32: row('i32 i32 i32', '', 'f'), sseCompareFlagsF64: row('i32 i64 i64', '', 'f'),
+  /** source type | destination type << 2 (0 f32 1 f64 2 i32 3 i64), 1 truncate, dst, src, lanes. */
+  sseConvert: row('i32 i32 i32 i32 i32', '', 'f'),
+  /** 1 from f64, 1 to 64 bits, 1 truncate, bits. */
+  sseToInteger: row('i32 i32 i32 i64', 'i64', 'f'),
+  /** immediate, dst, src, lanes. */
+  sseRoundF32: row('i32 i32 i32 i32', '', 'f'), sseRoundF64: row('i32 i32 i32 i32', '', 'f'),
+  /** immediate, dst, first, second. */
+  sseDotProductF32: row('i32 i32 i32 i32', '', 'f'), sseDotProductF64: row('i32 i32 i32 i32', '', 'f'),
+  /** 0 RCP, 1 RSQRT; dst, src, lanes. */
+  sseReciprocal: row('i32 i32 i32 i32'),
 } as const satisfies Record<string, HelperRow>;
 
 export type HelperName = keyof typeof HELPERS;

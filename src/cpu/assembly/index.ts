@@ -30,3 +30,4 @@ export { checkFpu, checkNear, raiseFault, run, settleFlags } from './run';
 export * from './x87';
 export * from './x87-memory';
 export * from './x87-state';
+export * from './sse';

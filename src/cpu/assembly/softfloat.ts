@@ -84,7 +84,9 @@ export const X87_WRAP: i32 = 24576;
 }
 
 export function copyNumber(to: usize, from: usize): void {
-  memory.copy(to, from, 32);
+  // memory.copy is a call out of wasm for so few bytes.
+  v128.store(to, v128.load(from));
+  v128.store(to, v128.load(from, 16), 16);
 }
 
 /** R := the QNaN floating-point indefinite, for a masked invalid operation. */

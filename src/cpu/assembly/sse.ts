@@ -112,7 +112,11 @@ function lane(w: usize, operation: u32, double: bool, x: u64, y: u64, round: boo
 
 /** The lanes' results went to the work area: write them if nothing was raised. */
 function commit(vcpu: usize, w: usize, dst: usize, sizeBytes: u32): void {
-  if (end(vcpu)) memory.copy(dst, w + W_TEMPORARY, sizeBytes);
+  if (end(vcpu)) copyResult(w, dst, sizeBytes);
+}
+
+function copyResult(w: usize, dst: usize, sizeBytes: u32): void {
+  for (let i: u32 = 0; i < sizeBytes; i += 4) store<u32>(dst + i, load<u32>(w + W_TEMPORARY + i));
 }
 
 function arithmetic(vcpu: usize, operation: u32, double: bool, dst: usize, first: usize, second: usize, lanes: u32): void {
@@ -401,5 +405,5 @@ export function sseReciprocal(vcpu: usize, squareRoot: u32, dst: usize, src: usi
   store<u32>(w, 0, W_UNMASKED);
   store<u32>(w, 1, W_FLUSH);
   for (let i: u32 = 0; i < lanes; i++) store<u32>(w + W_TEMPORARY + (i << 2), estimate(w, squareRoot, load<u32>(src + (i << 2))));
-  memory.copy(dst, w + W_TEMPORARY, lanes << 2);
+  copyResult(w, dst, lanes << 2);
 }

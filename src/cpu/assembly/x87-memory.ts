@@ -6,27 +6,31 @@
 import { VCPU_FAULT, VCPU_FSW, VCPU_IMAGE } from '../../generated/vcpu-layout.ts';
 import { slowLoad16, slowLoad32, slowStore16, slowStore32 } from './memory';
 import { raise } from './raise.ts';
+import { is64 } from './segments';
 import { FSW_ES } from './x87.ts';
 import { fpuApplyEnvironment, fpuApplySave, fpuBuildEnvironment, fpuBuildSave, fpuInitialize, fpuMaskExceptions } from './x87-state.ts';
+
+/** Outside 64-bit mode linear addresses have 32 bits. */
+function place(vcpu: usize, gva: u64, at: u32): u64 { return is64(vcpu) ? gva + at : gva + at & 0xffffffff; }
 
 /** @returns false when a store faulted. */
 function storeImage(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32): bool {
   let at: u32 = 0;
   for (; at + 4 <= sizeBytes; at += 4) {
-    slowStore32(vcpu, gva + at, load<u32>(vcpu + VCPU_IMAGE + at), segment);
+    slowStore32(vcpu, place(vcpu, gva, at), load<u32>(vcpu + VCPU_IMAGE + at), segment);
     if (load<u32>(vcpu, VCPU_FAULT)) return false;
   }
-  if (at < sizeBytes) slowStore16(vcpu, gva + at, load<u16>(vcpu + VCPU_IMAGE + at), segment);
+  if (at < sizeBytes) slowStore16(vcpu, place(vcpu, gva, at), load<u16>(vcpu + VCPU_IMAGE + at), segment);
   return !load<u32>(vcpu, VCPU_FAULT);
 }
 
 function loadImage(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32): bool {
   let at: u32 = 0;
   for (; at + 4 <= sizeBytes; at += 4) {
-    store<u32>(vcpu + VCPU_IMAGE + at, slowLoad32(vcpu, gva + at, segment));
+    store<u32>(vcpu + VCPU_IMAGE + at, slowLoad32(vcpu, place(vcpu, gva, at), segment));
     if (load<u32>(vcpu, VCPU_FAULT)) return false;
   }
-  if (at < sizeBytes) store<u16>(vcpu + VCPU_IMAGE + at, <u16>slowLoad16(vcpu, gva + at, segment));
+  if (at < sizeBytes) store<u16>(vcpu + VCPU_IMAGE + at, <u16>slowLoad16(vcpu, place(vcpu, gva, at), segment));
   return !load<u32>(vcpu, VCPU_FAULT);
 }
 

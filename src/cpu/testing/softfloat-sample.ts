@@ -66,7 +66,7 @@ function record(): void {
   const data = Buffer.concat([head, ...answers]);
   const packed = brotliCompressSync(data, { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_SIZE_HINT]: data.length } });
   writeFileSync(SAMPLE_FILE, packed);
-  console.log(`${answers.length} answers, ${packed.length} bytes`);
+  process.stdout.write(`${answers.length} answers, ${packed.length} bytes\n`);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) record();
