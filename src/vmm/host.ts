@@ -35,8 +35,8 @@ export interface VmmHost {
   yield(): Promise<void>;
   /** Start a thread that calls `runVcpu(init, ...)`. @param failed is called when it dies of an error. */
   spawnVcpu(init: VcpuInit, failed: (error: Error) => void): VcpuThread;
-  /** In-core devices as the main event loop reaches them: `createInCoreDevices` unless a test has its own. */
-  createDevices(memory0: WebAssembly.Memory, memory1: WebAssembly.Memory): InCoreDevices;
+  /** In-core devices as the main event loop reaches them; absent: an instance of vmm.wasm. */
+  createDevices?(memory0: WebAssembly.Memory, memory1: WebAssembly.Memory): InCoreDevices;
 }
 
 /** What a vCPU's thread has to do for the processor in it. */
@@ -50,10 +50,10 @@ export interface ProcessorHost {
 export interface VcpuProcessor {
   /** Execute about `budget` instructions. @returns RUN_* */
   run(budget: number): number;
-  /** Run what is due on device timers. */
+  /** Run what is due on device timers, and tell the owner of posted writes. */
   poll(): void;
-  /** When a timer of this vCPU or a shared device is due next; Infinity: never. */
-  nextDeadlineNs(): number;
+  /** How long until a timer of this vCPU or of a shared device is due: 0 now, Infinity never. */
+  sleepNs(): number;
   /** Recompute what is derived from registers: they were written from outside. */
   refreshState(): void;
   /** Leave the lazy flags as FLAG_RAW, so that others can read them. */

@@ -143,6 +143,7 @@ export class VcpuLoop {
       const halted = this.#words.include('halted', this.#vcpu) | 1n << BigInt(this.#vcpu);
       if (halted === this.#words.set('active') && this.#words.suspend('halt')) return;
     }
+    this.#processor.poll();
     const startNs = this.#clock.nowNs();
     this.#count(HLT);
     this.#leave(RUN_STATE.SLEEPING);
@@ -155,7 +156,7 @@ export class VcpuLoop {
 
   #sleep(expected: number): void {
     const { i32, waits } = this.#words;
-    const deadlineNs = this.#processor.nextDeadlineNs();
+    const deadlineNs = this.#clock.nowNs() + this.#processor.sleepNs();
     while (Atomics.load(i32, this.#requests) === expected) {
       const remainingNs = deadlineNs - this.#clock.nowNs();
       if (remainingNs <= 0) return;

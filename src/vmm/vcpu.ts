@@ -133,7 +133,7 @@ export class Vcpu {
     if (!this.isActive) return;
     this.suspendCpu();
     this.#waitsForSipi = true;
-    this.#home.devices().resetLapic(this.id);
+    this.#home.devices().initLapic(this.id);
   }
 
   /** SIPI: begin at vector * 4096 in real mode; ignored unless it waits for one. */
@@ -235,8 +235,6 @@ export class Vcpu {
   /** @throws VmError EINVAL for a vector outside 16..255. */
   lapicIrq(vector: number): void { this.#home.devices().lapicIrq(this.id, vector); }
   lapicLocalIrq(pin: number): void { this.#home.devices().lapicLocalIrq(this.id, pin); }
-  get x2apicState(): boolean { return this.#home.devices().x2apicEnabled(this.id); }
-  set x2apicState(enabled: boolean) { this.#home.devices().setX2apic(this.id, enabled); }
 
   // --- capabilities and statistics ---
 

@@ -6,12 +6,12 @@ import { PORT_MODES, PORT_SHADOWS, TLB_BYTES, VCPUS, VCPU_STRIDE, VCPU_TLB, VM_B
 import { VmError } from '../base/errors.ts';
 import { REQUEST_KICK, REQUEST_TLB } from '../cpu/index.ts';
 import { VCPU_TLB_GLOBAL_LOG_COUNT, VCPU_TLB_LARGE, VCPU_TLB_LOG_COUNT } from '../generated/vcpu-layout.ts';
-import { VM_CLOCK_STOPPED, VM_OPTIONS, VM_TSC_HZ, VM_VCPU_COUNT } from '../generated/vmm-layout.ts';
+import { VM_OPTIONS } from '../generated/vmm-layout.ts';
 import { GuestMemory } from './guest-memory.ts';
 import { Holder } from './hold.ts';
 import { CONTROL, EXIT_STATE, RUN_STATE, SharedWords, SUSPEND, suspendName, vcpuBase, type CpuSet, type SuspendHow } from './host-state.ts';
 import type { VmmHost } from './host.ts';
-import type { InCoreDevices } from './in-core.ts';
+import { createInCoreDevices, type InCoreDevices } from './in-core.ts';
 import { HIGHMEM_GPA, MAX_VCPUS, PORT_MODE_EXIT, PORT_MODE_IN_CORE, PORT_MODE_NOTIFIED, PORT_MODE_OPEN_BUS, PORT_MODE_POSTED, PORT_MODE_SHADOW, VM_OPTION_LENIENT_MSR, VM_OPTION_X2APIC } from './layout.ts';
 import { MemoryMap, PROT_ALL, SEGMENT, type Mapping, type Segment } from './memory-map.ts';
 import { Vcpu, type VcpuHome } from './vcpu.ts';
@@ -52,6 +52,7 @@ const IPI_INIT = 5, IPI_STARTUP = 6;
 /** Exits answered before the event loop gets a turn: else a guest that does nothing but I/O would starve timers and sockets. */
 const EXITS_PER_TURN = 64;
 const CLASSES = 3;
+const OPTIONS_INDEX = (VM_BASE + VM_OPTIONS) >>> 2;
 
 const READ_MODES: Readonly<Record<PortReadMode, number>> = { exit: PORT_MODE_EXIT, 'in-core': PORT_MODE_IN_CORE, shadow: PORT_MODE_SHADOW, 'open-bus': PORT_MODE_OPEN_BUS };
 const WRITE_MODES: Readonly<Record<PortWriteMode, number>> = {
@@ -104,7 +105,7 @@ export class Vm {
       startClock: () => { this.#startClock(); },
       failed: (vcpu, error) => { this.#threadFailed(vcpu, error); },
     };
-    this.#writeHead();
+    for (let id = 0; id < maxCpus; id++) this.vcpu(id);
     this.setExitHandler('ipi', (exit) => { this.#ipi(exit.code >>> 8, exit.code & 0xff, exit.value64); });
     // Nobody has to wait for it.
     this.#suspended.promise.catch(() => {});
@@ -176,8 +177,10 @@ export class Vm {
     this.#memory = memory;
     this.#map = map;
     map.publish(this.#words.view);
-    this.#devices = this.#host.createDevices(this.memory0, memory.memory1);
-    this.#devices.reset();
+    const devices = this.#host.createDevices?.(this.memory0, memory.memory1) ?? createInCoreDevices(this.#host.modules, this.memory0, memory.memory1, () => this.#host.nowNs());
+    const { x2apic = false, lenientMsr = false, tscHz = TSC_HZ } = this.#options;
+    devices.init({ vcpus: this.maxCpus, tscHz, options: (x2apic ? VM_OPTION_X2APIC : 0) | (lenientMsr ? VM_OPTION_LENIENT_MSR : 0) });
+    this.#devices = devices;
   }
 
   /** @throws VmError ENXIO before setupMemory. */
@@ -362,9 +365,17 @@ export class Vm {
   rtcSettime(seconds: number): void { this.devices.setRtcTime(seconds); }
   get hpetCapabilities(): number { return this.devices.hpetCapabilities; }
 
+  /** May guests switch their LAPICs to x2APIC mode? Before the first instruction. */
+  get x2apicState(): boolean { return (Atomics.load(this.#words.i32, OPTIONS_INDEX) & VM_OPTION_X2APIC) !== 0; }
+  set x2apicState(enabled: boolean) {
+    if (enabled) Atomics.or(this.#words.i32, OPTIONS_INDEX, VM_OPTION_X2APIC);
+    else Atomics.and(this.#words.i32, OPTIONS_INDEX, ~VM_OPTION_X2APIC);
+  }
+
   /** How vCPU threads answer a port without asking. @throws VmError EINVAL. */
   setPortMode(port: number, read: PortReadMode, write: PortWriteMode): void {
     checkPort(port);
+    void this.devices;   // whose set-up clears the table
     this.#words.view.setUint8(PORT_MODES + port, READ_MODES[read] | WRITE_MODES[write] << 4);
   }
 
@@ -375,17 +386,6 @@ export class Vm {
   }
 
   // --- the inside ---
-
-  #writeHead(): void {
-    const { view } = this.#words;
-    const { x2apic = false, lenientMsr = false, tscHz = TSC_HZ } = this.#options;
-    view.setUint32(VM_BASE + VM_VCPU_COUNT, this.maxCpus, true);
-    view.setUint32(VM_BASE + VM_OPTIONS, (x2apic ? VM_OPTION_X2APIC : 0) | (lenientMsr ? VM_OPTION_LENIENT_MSR : 0), true);
-    view.setBigUint64(VM_BASE + VM_TSC_HZ, BigInt(tscHz), true);
-    // Guest time begins with the first instruction.
-    view.setUint32(VM_BASE + VM_CLOCK_STOPPED, 1, true);
-    for (let id = 0; id < this.maxCpus; id++) this.vcpu(id);
-  }
 
   #startClock(): void {
     this.devices.startClock();

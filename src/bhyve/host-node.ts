@@ -1,0 +1,57 @@
+/**
+ * The vmm's host on Node: worker threads, the monotonic clock, the compiled modules of src/generated.
+ * Runs on: main event loop; `monotonicNs` on every thread.
+ */
+import { readFileSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { VmError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { EngineModules, VcpuInit, VcpuThread, VmmHost } from '../vmmapi/index.ts';
+
+/** The same scale on every thread, which performance.now() is not; and cheaper. */
+export const monotonicNs = (): number => Number(process.hrtime.bigint());
+
+const MODULE_NAMES = ['ram', 'vmm', 'cpu', 'handlers'] as const;
+
+/** @throws VmError ENOENT when the modules have not been built. */
+export function loadModules(folder: URL = new URL('../generated/', import.meta.url)): EngineModules {
+  const compile = (name: string): WebAssembly.Module => {
+    let bytes: Uint8Array<ArrayBuffer>;
+    try {
+      bytes = new Uint8Array(readFileSync(new URL(`${name}.wasm`, folder)));
+    } catch (cause) {
+      throw new VmError('ENOENT', `${name}.wasm: not there; run \`npm run build\``, { cause });
+    }
+    return new WebAssembly.Module(bytes);
+  };
+  const [ram, vmm, cpu, handlers] = MODULE_NAMES.map(compile) as [WebAssembly.Module, WebAssembly.Module, WebAssembly.Module, WebAssembly.Module];
+  return { ram, vmm, cpu, handlers };
+}
+
+export interface NodeHostOptions {
+  readonly log: Log;
+  readonly modules?: EngineModules;
+  /** The vCPU threads' program. */
+  readonly worker?: URL;
+}
+
+export function createNodeHost({ log, modules = loadModules(), worker = new URL('./vcpu-worker.ts', import.meta.url) }: NodeHostOptions): VmmHost {
+  return {
+    modules,
+    log,
+    nowNs: monotonicNs,
+    yield: () => new Promise((resolve) => { setImmediate(resolve); }),
+    spawnVcpu: (init, failed) => spawn(worker, init, failed),
+  };
+}
+
+function spawn(program: URL, init: VcpuInit, failed: (error: Error) => void): VcpuThread {
+  // Console input and output belong to the main thread; a vCPU's thread has none.
+  const thread = new Worker(program, { workerData: init, name: `vcpu ${init.vcpu}` });
+  thread.on('error', (error) => { failed(error instanceof Error ? error : new Error(String(error))); });
+  return {
+    async terminate() {
+      await thread.terminate();
+    },
+  };
+}
