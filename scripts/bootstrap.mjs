@@ -28,6 +28,7 @@ const PROGRAMS = {
   vectors: { entry: 'src/cpu/testing/vectors-main.ts' },
   test: { entry: 'scripts/test.ts' },
   bench: { entry: 'bench/main.ts' },
+  docs: { entry: 'scripts/instruction-list.ts', build: false },
   check: { entry: 'scripts/check.ts' },
   format: { entry: 'scripts/format.ts', build: false },
   build: {},
