@@ -8,7 +8,7 @@ import type { Log } from '../../base/log.ts';
 import { schema, u32, type StateOf } from '../../base/schema.ts';
 import type { Device } from '../devices/device.ts';
 import { onesOf, type PortHandler, type PortRange, type PortTable } from '../inout.ts';
-import { ECAM, GIB, HIGHMEM_BASE, MIB, PCI_IO_WINDOW, PCI_WINDOW32, PCI_WINDOW64_BYTES, PORT } from '../layout.ts';
+import { ECAM, GIB, HIGHMEM_BASE, LAPIC_BASE, MIB, PCI_IO_WINDOW, PCI_WINDOW32, PCI_WINDOW64_BYTES, PORT } from '../layout.ts';
 import { HOLE, type MmioHandler, type MmioMap, type MmioRange } from '../mem.ts';
 import type { IrqLines } from '../ports-of-machine.ts';
 import type { Bar, BarKind, PciFunction } from './function.ts';
@@ -16,6 +16,7 @@ import { COMMAND_IO, COMMAND_MASTER, COMMAND_MEMORY, CONFIG_BYTES, HEADER_MULTI_
 import type { IntxRoute, PirqRouter } from './irq.ts';
 
 const ADDRESS_ENABLE = 0x8000_0000;
+const MSI_WINDOW_BYTES = MIB;
 /** Larger 64-bit BARs go above 4 GiB. */
 const MEM64_LOW_MAX_BYTES = 128 * MIB;
 
@@ -126,7 +127,7 @@ export class PciBus implements Device {
       pci.powerUp({
         decodeChanged: (changed) => { this.#decode(changed); },
         setIntx: (changed, level) => { this.#setIntx(changed, level); },
-        msi: (address, data) => { this.#lines.lapicMsi(address, data); },
+        msi: (address, data) => { this.#msi(pci, address, data); },
       });
       this.#decode(pci);
     }
@@ -244,6 +245,12 @@ export class PciBus implements Device {
       return;
     }
     handler.moved?.(address);
+  }
+
+  /** The guest chose the address: elsewhere it would be a write to memory, which no guest means by it. */
+  #msi(pci: PciFunction, address: number, data: number): void {
+    if (address >= LAPIC_BASE && address < LAPIC_BASE + MSI_WINDOW_BYTES) this.#lines.lapicMsi(address, data);
+    else this.#log.debug(`${pci.name}: MSI to 0x${address.toString(16)}: dropped: expected 0xfee00000 to 0xfeefffff`);
   }
 
   #setIntx(pci: PciFunction, level: boolean): void {
