@@ -7,11 +7,12 @@ import type { ForegroundProcess } from './foreground.ts';
 
 const STDOUT = 1, STDERR = 2;
 
-export function nodeProcess(): ForegroundProcess {
+/** @param writeError where messages go; default: file descriptor 2, at once. */
+export function nodeProcess(writeError: (text: string) => unknown = (text) => writeNow(STDERR, new TextEncoder().encode(text))): ForegroundProcess {
   return {
     get stdin() { return process.stdin; },
     stdoutFd: STDOUT,
-    writeError: (text) => writeNow(STDERR, new TextEncoder().encode(text)),
+    writeError: (text) => { writeError(text); },
     on: (event, listener) => process.on(event, listener),
     off: (event, listener) => process.off(event, listener),
     onSignal: (signal, listener) => { process.on(signal, listener); },

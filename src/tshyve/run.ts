@@ -187,7 +187,7 @@ export const runRun = (parts: Partial<RunParts> = {}): Command => async (args, i
     return 1;
   }
   return runInForeground({
-    program: 'tshyve', tree: request.tree, process: parts.process ?? nodeProcess(), createEngine: parts.createEngine ?? createEngine,
+    program: 'tshyve', tree: request.tree, process: parts.process ?? nodeProcess((text) => io.stderr.write(text)), createEngine: parts.createEngine ?? createEngine,
     onReset: request.noReboot ? 'end' : 'restart', logLevel: request.verbose ? 'debug' : 'warn', stats: request.stats,
   }, runStatus);
 };

@@ -93,6 +93,9 @@ export class SerialPort implements OpenBackend {
   expect(pattern: string | RegExp, { timeoutMs = DEFAULT_TIMEOUT_MS }: ExpectOptions = {}): Promise<Expected> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
+        // What has come in this turn of the loop counts.
+        this.#gather();
+        if (!this.#waiters.includes(waiter)) return;
         this.#waiters = this.#waiters.filter((other) => other !== waiter);
         reject(this.#failure('ETIMEDOUT', pattern, `not seen within ${timeoutMs} ms`));
       }, timeoutMs);
