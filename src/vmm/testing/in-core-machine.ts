@@ -70,7 +70,7 @@ export class InCoreMachine {
     this.ioapicWrite(0x10 + pin * 2, low);
   }
 
-  hpetRead(offset: number, sizeBytes = 4): bigint { return this.vmm.mmioRead(this.cpu(), BigInt(HPET_GPA + offset), sizeBytes); }
+  hpetRead(offset: number, sizeBytes = 4): bigint { return BigInt.asUintN(64, this.vmm.mmioRead(this.cpu(), BigInt(HPET_GPA + offset), sizeBytes)); }
   hpetWrite(offset: number, value: number | bigint, sizeBytes = 4): void { this.vmm.mmioWrite(this.cpu(), BigInt(HPET_GPA + offset), sizeBytes, BigInt(value)); }
 
   /** @returns undefined for #GP. */
