@@ -46,7 +46,9 @@ nonsense`;
 
 test('Debian is told from other archives by the names of its suites, and by main', () => {
   const sources = [
-    ...parseOneLineSources('deb https://node.example/node_20.x nodistro main\ndeb http://nonfree.example/debian bookworm non-free\ndeb cdrom:[disk]/ bookworm main'),
+    ...parseOneLineSources(
+      'deb https://node.example/node_20.x nodistro main\ndeb http://nonfree.example/debian bookworm non-free\ndeb cdrom:[disk]/ bookworm main',
+    ),
     ...parseDeb822Sources(DEB822),
   ];
   deepEqual(debianMirrorsOf(sources), {
@@ -65,14 +67,22 @@ test('without a security archive in the sources, or with a mirror that is named,
 
 test('stanzas end at empty lines and continue on indented ones', () => {
   const stanzas = parseStanzas('A: 1\nB:\n x\n y\n\n\nA: 2\n');
-  deepEqual(stanzas.map((stanza) => Object.fromEntries(stanza)), [{ a: '1', b: '\nx\ny' }, { a: '2' }]);
+  deepEqual(
+    stanzas.map((stanza) => Object.fromEntries(stanza)),
+    [{ a: '1', b: '\nx\ny' }, { a: '2' }],
+  );
 });
 
 test('apt.conf: proxies in both notations; comments; the last one counts', () => {
   deepEqual(parseAptProxy('Acquire::http::Proxy "http://one:3128";\n// Acquire::https::Proxy "http://no";\n'), { http: 'http://one:3128' });
-  deepEqual(parseAptProxy('Acquire { Retries "3"; http { Proxy "http://a/"; Timeout 5; }; https::Proxy "DIRECT"; };\nAcquire::http::Proxy "http://b/";'), {
-    http: 'http://b/',
-    https: 'DIRECT',
-  });
+  deepEqual(
+    parseAptProxy(
+      'Acquire { Retries "3"; http { Proxy "http://a/"; Timeout 5; }; https::Proxy "DIRECT"; };\nAcquire::http::Proxy "http://b/";',
+    ),
+    {
+      http: 'http://b/',
+      https: 'DIRECT',
+    },
+  );
   deepEqual(parseAptProxy('# nothing\nAPT::Periodic { Enable "1"; }; } } {'), {});
 });

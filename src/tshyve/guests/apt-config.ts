@@ -79,7 +79,9 @@ export function parseStanzas(text: string): Map<string, string>[] {
 /** Which of the sources are Debian's archive and its security archive; `undefined` when none is. */
 export function debianMirrorsOf(sources: readonly AptSource[]): DebianMirrors | undefined {
   const pick = (suite: RegExp): string[] => {
-    const fits = sources.filter(({ uri, suites, components }) => /^https?:\/\//.test(uri) && components.includes('main') && suites.some((name) => suite.test(name)));
+    const fits = sources.filter(
+      ({ uri, suites, components }) => /^https?:\/\//.test(uri) && components.includes('main') && suites.some((name) => suite.test(name)),
+    );
     return [...new Set(fits.map(({ uri }) => uri))];
   };
   const main = pick(MAIN_SUITE);

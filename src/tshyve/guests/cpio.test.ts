@@ -14,7 +14,7 @@ const ARCHIVE = cpioArchive([
 test('each header and each content starts at a multiple of four; the end is padded to 512', () => {
   equal(ARCHIVE.length % 512, 0);
   const names: string[] = [];
-  for (let at = 0; names.at(-1) !== 'TRAILER!!!'; ) {
+  for (let at = 0; names.at(-1) !== 'TRAILER!!!';) {
     equal(ARCHIVE.toString('latin1', at, at + 6), '070701');
     const field = (index: number): number => Number.parseInt(ARCHIVE.toString('latin1', at + 6 + 8 * index, at + 14 + 8 * index), 16);
     const [sizeBytes, nameBytes] = [field(6), field(11)];
@@ -29,7 +29,10 @@ test('cpio(1) reads it', { skip: spawnSync('cpio', ['--version']).error ? 'cpio 
   const { stdout, status } = spawnSync('cpio', ['-itv', '--quiet'], { input: ARCHIVE, encoding: 'utf8' });
   equal(status, 0);
   deepEqual(
-    stdout.trim().split('\n').map((line) => [line.slice(0, 10), line.replace(/^.* 1970 /, '')]),
+    stdout
+      .trim()
+      .split('\n')
+      .map((line) => [line.slice(0, 10), line.replace(/^.* 1970 /, '')]),
     [
       ['drwxr-xr-x', 'dev'],
       ['crw-------', 'dev/console'],

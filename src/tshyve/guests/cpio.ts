@@ -36,7 +36,21 @@ export function cpioArchive(entries: readonly CpioEntry[]): Buffer {
     const name = Buffer.from(`${path}\0`);
     const isTrailer = index === entries.length;
     // ino mode uid gid nlink mtime filesize devmajor devminor rdevmajor rdevminor namesize check
-    const fields = [isTrailer ? 0 : index + 1, mode, 0, 0, (mode & 0o170000) === 0o040000 ? 2 : 1, 0, data.length, 0, 0, device[0], device[1], name.length, 0];
+    const fields = [
+      isTrailer ? 0 : index + 1,
+      mode,
+      0,
+      0,
+      (mode & 0o170000) === 0o040000 ? 2 : 1,
+      0,
+      data.length,
+      0,
+      0,
+      device[0],
+      device[1],
+      name.length,
+      0,
+    ];
     add(Buffer.concat([Buffer.from(`070701${fields.map(hex).join('')}`), name]), 4);
     add(data, isTrailer ? 512 : 4);
   }

@@ -20,15 +20,22 @@ async function withFile(content: Uint8Array, body: (path: string) => Promise<voi
   }
 }
 
-const textOf = async (stream: AsyncIterable<Uint8Array>): Promise<string> => Buffer.concat(await Array.fromAsync(stream, (chunk) => Buffer.from(chunk))).toString();
+const textOf = async (stream: AsyncIterable<Uint8Array>): Promise<string> =>
+  Buffer.concat(await Array.fromAsync(stream, (chunk) => Buffer.from(chunk))).toString();
 
 test('ar members have their names, places and sizes; odd sizes are padded', async () => {
-  await withFile(arOf([{ path: 'a', content: 'x' }, { path: 'b', content: 'yz' }]), async (path) => {
-    deepEqual(await readArMembers(path), [
-      { name: 'a', start: 68, sizeBytes: 1 },
-      { name: 'b', start: 130, sizeBytes: 2 },
-    ]);
-  });
+  await withFile(
+    arOf([
+      { path: 'a', content: 'x' },
+      { path: 'b', content: 'yz' },
+    ]),
+    async (path) => {
+      deepEqual(await readArMembers(path), [
+        { name: 'a', start: 68, sizeBytes: 1 },
+        { name: 'b', start: 130, sizeBytes: 2 },
+      ]);
+    },
+  );
 });
 
 test('what is no package, or ends too early, is refused', async () => {
@@ -41,7 +48,10 @@ test('what is no package, or ends too early, is refused', async () => {
     [arOf([{ path: 'debian-binary', content: '2.0\n' }]), /no data\.tar/],
     [arOf([{ path: 'data.tar.gz', content: 'nonsense' }]), /damaged package/],
     [arOf([{ path: 'data.tar', content: 'x'.repeat(1024) }]), /tar: damaged header/],
-    [arOf([{ path: 'data.tar', content: tarOf([{ path: 'boot/vmlinuz-1', content: 'x'.repeat(600) }]).subarray(0, 700) }]), /truncated inside boot/],
+    [
+      arOf([{ path: 'data.tar', content: tarOf([{ path: 'boot/vmlinuz-1', content: 'x'.repeat(600) }]).subarray(0, 700) }]),
+      /truncated inside boot/,
+    ],
     [arOf([{ path: 'data.tar.xz', content: Buffer.from(XZ_HELLO, 'base64').subarray(0, 40) }]), /truncated|xz|damaged/],
   ] as const) {
     await withFile(bytes, (path) => rejects(readDebFiles(path, { kernel: /vmlinuz/ }), { name: 'VmError', code: 'EBADMSG', message }));
@@ -49,15 +59,25 @@ test('what is no package, or ends too early, is refused', async () => {
 });
 
 test('files are found by pattern, without ./ in front; what is missing is left out', async () => {
-  await withFile(debOf([{ path: './boot/System.map', content: '?' }, { path: './boot/vmlinuz-6.1', content: 'kernel' }]), async (path) => {
-    const found = await readDebFiles(path, { kernel: /^boot\/vmlinuz-/, module: /\.ko$/ });
-    deepEqual([found.kernel?.path, found.kernel?.content.toString(), found.module], ['boot/vmlinuz-6.1', 'kernel', undefined]);
-  });
+  await withFile(
+    debOf([
+      { path: './boot/System.map', content: '?' },
+      { path: './boot/vmlinuz-6.1', content: 'kernel' },
+    ]),
+    async (path) => {
+      const found = await readDebFiles(path, { kernel: /^boot\/vmlinuz-/, module: /\.ko$/ });
+      deepEqual([found.kernel?.path, found.kernel?.content.toString(), found.module], ['boot/vmlinuz-6.1', 'kernel', undefined]);
+    },
+  );
 });
 
 test('each compression of deb(5) is read', async () => {
   const tar = tarOf([{ path: 'a', content: 'text' }]);
-  for (const [name, bytes] of [['data.tar', tar], ['data.tar.gz', gzipSync(tar)], ['data.tar.zst', zstdCompressSync(tar)]] as const) {
+  for (const [name, bytes] of [
+    ['data.tar', tar],
+    ['data.tar.gz', gzipSync(tar)],
+    ['data.tar.zst', zstdCompressSync(tar)],
+  ] as const) {
     equal(await textOf(decompress(Readable.from([bytes]), name)), tar.toString(), name);
   }
   equal(await textOf(decompress(Readable.from([Buffer.from(XZ_HELLO, 'base64')]), 'x.xz')), 'hello from xz\n');
@@ -76,16 +96,35 @@ test('tar: GNU long names, pax paths and chunks of any size', async () => {
     const bytes = tarOf([{ path: '././@LongLink', content }]).subarray(0, -1024);
     bytes.write(type, 156);
     bytes.write('        ', 148);
-    bytes.write(`${bytes.subarray(0, 512).reduce((sum, byte) => sum + byte, 0).toString(8).padStart(6, '0')}\0 `, 148);
+    bytes.write(
+      `${bytes
+        .subarray(0, 512)
+        .reduce((sum, byte) => sum + byte, 0)
+        .toString(8)
+        .padStart(6, '0')}\0 `,
+      148,
+    );
     return bytes;
   };
   const record = ` path=${long}\n`;
   for (const name of [entry('L', `${long}\0`), entry('x', `${record.length + 3}${record}`)]) {
-    const tar = Buffer.concat([name, tarOf([{ path: 'short', content: 'one' }, { path: 'two', content: 'two' }])]);
+    const tar = Buffer.concat([
+      name,
+      tarOf([
+        { path: 'short', content: 'one' },
+        { path: 'two', content: 'two' },
+      ]),
+    ]);
     async function* bytewise(): AsyncGenerator<Uint8Array> {
       for (let i = 0; i < tar.length; i += 7) yield tar.subarray(i, i + 7);
     }
     const files = await Array.fromAsync(readTar(bytewise(), () => true));
-    deepEqual(files.map(({ path, content }) => [path, content.toString()]), [[long, 'one'], ['two', 'two']]);
+    deepEqual(
+      files.map(({ path, content }) => [path, content.toString()]),
+      [
+        [long, 'one'],
+        ['two', 'two'],
+      ],
+    );
   }
 });

@@ -35,14 +35,15 @@ export async function readArMembers(path: string): Promise<ArMember[]> {
   };
   if ((await read(0, AR_MAGIC.length)) !== AR_MAGIC) throw new VmError('EBADMSG', `${path}: expected a Debian package (an ar archive)`);
   const members: ArMember[] = [];
-  for (let position = AR_MAGIC.length; position < size && members.length < MAX_MEMBERS; ) {
+  for (let position = AR_MAGIC.length; position < size && members.length < MAX_MEMBERS;) {
     const header = await read(position, AR_HEADER_BYTES);
     const sizeBytes = Number(header.slice(48, 58));
     const start = position + AR_HEADER_BYTES;
     if (header.length < AR_HEADER_BYTES || header.slice(58) !== '`\n' || !Number.isSafeInteger(sizeBytes) || sizeBytes < 0) {
       throw new VmError('EBADMSG', `${path}: damaged ar header at byte ${position}`);
     }
-    if (start + sizeBytes > size) throw new VmError('EBADMSG', `${path}: truncated: ${header.slice(0, 16).trim()} ends at byte ${start + sizeBytes} of ${size}`);
+    if (start + sizeBytes > size)
+      throw new VmError('EBADMSG', `${path}: truncated: ${header.slice(0, 16).trim()} ends at byte ${start + sizeBytes} of ${size}`);
     members.push({ name: header.slice(0, 16).trim().replace(/\/$/, ''), start, sizeBytes });
     position = start + sizeBytes + (sizeBytes & 1);
   }
@@ -150,7 +151,7 @@ class ByteSource implements AsyncDisposable {
   /** @returns a copy of the next bytes, or undefined when the stream ends before. */
   async take(sizeBytes: number): Promise<Buffer | undefined> {
     const result = Buffer.alloc(sizeBytes);
-    for (let filled = 0; filled < sizeBytes; ) {
+    for (let filled = 0; filled < sizeBytes;) {
       if (this.#chunk.length === 0 && !(await this.#next())) return undefined;
       const count = this.#chunk.copy(result, filled, 0, Math.min(this.#chunk.length, sizeBytes - filled));
       this.#chunk = this.#chunk.subarray(count);
@@ -160,7 +161,7 @@ class ByteSource implements AsyncDisposable {
   }
 
   async skip(sizeBytes: number): Promise<void> {
-    for (let left = sizeBytes; left > 0; ) {
+    for (let left = sizeBytes; left > 0;) {
       if (this.#chunk.length === 0 && !(await this.#next())) return;
       const count = Math.min(this.#chunk.length, left);
       this.#chunk = this.#chunk.subarray(count);
@@ -174,7 +175,10 @@ class ByteSource implements AsyncDisposable {
  * @param want keys of the answer -> pattern that the path must match; the first match counts, and reading ends when all are found
  * @returns the files found; what is missing is left out
  */
-export async function readDebFiles<Key extends string>(path: string, want: Readonly<Record<Key, RegExp>>): Promise<Partial<Record<Key, TarFile>>> {
+export async function readDebFiles<Key extends string>(
+  path: string,
+  want: Readonly<Record<Key, RegExp>>,
+): Promise<Partial<Record<Key, TarFile>>> {
   const data = (await readArMembers(path)).find(({ name }) => name.startsWith('data.tar'));
   if (!data) throw new VmError('EBADMSG', `${path}: expected a Debian package: there is no data.tar in it`);
   const file = createReadStream(path, { start: data.start, end: data.start + data.sizeBytes - 1, highWaterMark: 1 << 20 });

@@ -63,7 +63,11 @@ interface Offer extends Package {
 }
 
 /** The mirrors that `mirror`, the environment or apt's sources name. @throws VmError EINVAL for what is no http URL */
-export async function chooseMirrors({ mirror, env = process.env, aptFolder }: Pick<PullOptions, 'mirror' | 'env' | 'aptFolder'>): Promise<DebianMirrors> {
+export async function chooseMirrors({
+  mirror,
+  env = process.env,
+  aptFolder,
+}: Pick<PullOptions, 'mirror' | 'env' | 'aptFolder'>): Promise<DebianMirrors> {
   const [named, flag] = mirror !== undefined ? [mirror, '--mirror'] : [env['TSHYVE_DEBIAN_MIRROR'], 'TSHYVE_DEBIAN_MIRROR'];
   if (named === undefined || named === '') return readAptMirrors(aptFolder);
   if (!URL.canParse(named) || !/^https?:$/.test(new URL(named).protocol)) {
@@ -115,7 +119,8 @@ export async function pullDebian(recipe: DebianRecipe, cache: GuestCache, option
     }),
   ]);
   let offers = found.flat();
-  if (recipe.backports && !newest(offers, recipe.kernel)) offers = [...offers, ...(await archive.offers(mirrors.main, `${suiteName}-backports`, wanted))];
+  if (recipe.backports && !newest(offers, recipe.kernel))
+    offers = [...offers, ...(await archive.offers(mirrors.main, `${suiteName}-backports`, wanted))];
   const kernelPackage = kernelOf(recipe, offers, mirrors);
   const busyboxPackage = newest(offers, 'busybox-static') as Offer | undefined;
   if (!busyboxPackage) throw new VmError('ENOENT', `busybox-static: not in ${suiteName} of ${mirrors.main[0]}`);
@@ -123,11 +128,19 @@ export async function pullDebian(recipe: DebianRecipe, cache: GuestCache, option
   await using work = await cache.workFolder(recipe.name);
   const [kernelDeb, busyboxDeb] = await Promise.all([archive.deb(kernelPackage, work.path), archive.deb(busyboxPackage, work.path)]);
   progress.close();
-  const [kernel, busybox] = await Promise.all([readDebFiles(kernelDeb, KERNEL_FILES), readDebFiles(busyboxDeb, { busybox: /^(usr\/)?bin\/busybox$/ })]);
+  const [kernel, busybox] = await Promise.all([
+    readDebFiles(kernelDeb, KERNEL_FILES),
+    readDebFiles(busyboxDeb, { busybox: /^(usr\/)?bin\/busybox$/ }),
+  ]);
   if (!kernel.kernel || !busybox.busybox) {
-    throw new VmError('EBADMSG', `${!kernel.kernel ? `${kernelPackage.name}: no boot/vmlinuz-*` : `${busyboxPackage.name}: no bin/busybox`} in the package`);
+    throw new VmError(
+      'EBADMSG',
+      `${!kernel.kernel ? `${kernelPackage.name}: no boot/vmlinuz-*` : `${busyboxPackage.name}: no bin/busybox`} in the package`,
+    );
   }
-  const modules = await Promise.all([kernel.button, kernel.evdev].filter((file) => file !== undefined).map(({ path, content }) => unpackModule(path, content)));
+  const modules = await Promise.all(
+    [kernel.button, kernel.evdev].filter((file) => file !== undefined).map(({ path, content }) => unpackModule(path, content)),
+  );
   const init = await readFile(new URL('init', RECIPE_FOLDER), 'utf8');
   return {
     kernel: kernel.kernel.content,
@@ -145,7 +158,10 @@ function kernelOf(recipe: DebianRecipe, offers: readonly Offer[], mirrors: Debia
   const kernel = name === undefined ? undefined : (newest(offers, name) as Offer | undefined);
   if (kernel) return kernel;
   const missing = name ?? recipe.kernel;
-  throw new VmError('ENOENT', `${recipe.name}: ${missing} is not in ${recipe.suite} or ${recipe.suite}-security of ${mirrors.main[0]} (${mirrors.from})`);
+  throw new VmError(
+    'ENOENT',
+    `${recipe.name}: ${missing} is not in ${recipe.suite} or ${recipe.suite}-security of ${mirrors.main[0]} (${mirrors.from})`,
+  );
 }
 
 async function unpackModule(path: string, content: Buffer): Promise<KernelModule> {

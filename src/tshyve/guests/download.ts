@@ -9,6 +9,7 @@ import { rename, rm } from 'node:fs/promises';
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { pipeline } from 'node:stream/promises';
+import { getCACertificates } from 'node:tls';
 import { VmError } from '../../base/errors.ts';
 import type { AptProxy } from './apt-config.ts';
 import type { Progress } from './progress.ts';
@@ -43,7 +44,8 @@ const WRITE_BYTES = 1 << 20;
 /** Downloads with one set of connections; disposing it ends what is still under way. */
 export class Downloader implements Disposable {
   readonly #http: HttpAgent;
-  readonly #https: HttpsAgent;
+  readonly #proxyEnv: Record<string, string> = {};
+  #https: HttpsAgent | undefined;
   readonly #progress: Progress;
   readonly #closed = new AbortController();
   readonly #signal: AbortSignal;
@@ -51,7 +53,7 @@ export class Downloader implements Disposable {
   constructor(options: { progress: Progress; proxy?: AptProxy; env?: NodeJS.ProcessEnv; signal?: AbortSignal | undefined }) {
     const { env = process.env, proxy = {} } = options;
     const direct = (value: string | undefined): string | undefined => (value === 'DIRECT' ? undefined : value);
-    const proxyEnv: Record<string, string> = {};
+    const proxyEnv = this.#proxyEnv;
     const httpProxy = direct(proxy.http) ?? env['http_proxy'];
     const httpsProxy = direct(proxy.https) ?? env['https_proxy'] ?? env['HTTPS_PROXY'];
     const noProxy = env['no_proxy'] ?? env['NO_PROXY'];
@@ -59,7 +61,6 @@ export class Downloader implements Disposable {
     if (httpsProxy) proxyEnv['https_proxy'] = httpsProxy;
     if (noProxy) proxyEnv['no_proxy'] = noProxy;
     this.#http = new HttpAgent({ keepAlive: true, proxyEnv });
-    this.#https = new HttpsAgent({ keepAlive: true, proxyEnv });
     this.#progress = options.progress;
     this.#signal = AbortSignal.any([this.#closed.signal, ...(options.signal ? [options.signal] : [])]);
   }
@@ -67,7 +68,13 @@ export class Downloader implements Disposable {
   [Symbol.dispose](): void {
     this.#closed.abort();
     this.#http.destroy();
-    this.#https.destroy();
+    this.#https?.destroy();
+  }
+
+  /** Trusts what Node trusts and what this machine trusts: a mirror of a company may have the company's certificate. */
+  #httpsAgent(): HttpsAgent {
+    const ca = (): string[] => [...new Set([...getCACertificates('default'), ...getCACertificates('system')])];
+    return (this.#https ??= new HttpsAgent({ keepAlive: true, proxyEnv: this.#proxyEnv, ca: ca() }));
   }
 
   /** @throws NotFoundError, or VmError EIO when the server cannot be reached, fails, or says too much */
@@ -100,7 +107,10 @@ export class Downloader implements Disposable {
         await pipeline(checked, createWriteStream(part, { highWaterMark: WRITE_BYTES }));
         const sha256 = hash.digest('hex');
         if (sizeBytes !== expected.sizeBytes || sha256 !== expected.sha256) {
-          throw new VmError('EBADMSG', `${request.url}: not the file that the signed index names: ${sizeBytes} bytes, SHA-256 ${sha256}; expected ${expected.sizeBytes} bytes, ${expected.sha256}`);
+          throw new VmError(
+            'EBADMSG',
+            `${request.url}: not the file that the signed index names: ${sizeBytes} bytes, SHA-256 ${sha256}; expected ${expected.sizeBytes} bytes, ${expected.sha256}`,
+          );
         }
         await rename(part, path);
       } catch (error) {
@@ -110,7 +120,10 @@ export class Downloader implements Disposable {
     });
   }
 
-  async #retry<Result>(request: DownloadRequest, body: (response: IncomingMessage, item: ReturnType<Progress['begin']>) => Promise<Result>): Promise<Result> {
+  async #retry<Result>(
+    request: DownloadRequest,
+    body: (response: IncomingMessage, item: ReturnType<Progress['begin']>) => Promise<Result>,
+  ): Promise<Result> {
     for (let attempt = 1; ; attempt++) {
       let item: ReturnType<Progress['begin']> | undefined;
       try {
@@ -129,7 +142,11 @@ export class Downloader implements Disposable {
     }
   }
 
-  async *#received(response: IncomingMessage, { url, maxBytes }: DownloadRequest, item: ReturnType<Progress['begin']>): AsyncGenerator<Uint8Array> {
+  async *#received(
+    response: IncomingMessage,
+    { url, maxBytes }: DownloadRequest,
+    item: ReturnType<Progress['begin']>,
+  ): AsyncGenerator<Uint8Array> {
     const length = response.headers['content-length'];
     let sizeBytes = 0;
     for await (const chunk of response as AsyncIterable<Uint8Array>) {
@@ -147,12 +164,14 @@ export class Downloader implements Disposable {
     return new Promise((resolve, reject) => {
       const isHttps = url.startsWith('https:');
       const request = (isHttps ? httpsRequest : httpRequest)(url, {
-        agent: isHttps ? this.#https : this.#http,
+        agent: isHttps ? this.#httpsAgent() : this.#http,
         headers: { 'user-agent': 'tshyve', accept: '*/*' },
         timeout: STALL_MS,
         signal: this.#signal,
       });
-      request.on('timeout', () => request.destroy(Object.assign(new Error(`no answer within ${STALL_MS / 1000} s`), { code: 'ETIMEDOUT' })));
+      request.on('timeout', () =>
+        request.destroy(Object.assign(new Error(`no answer within ${STALL_MS / 1000} s`), { code: 'ETIMEDOUT' })),
+      );
       request.on('error', reject);
       request.on('response', (response) => {
         const { statusCode = 0, statusMessage = '' } = response;
@@ -162,12 +181,14 @@ export class Downloader implements Disposable {
         if (statusCode >= 300 && statusCode < 400 && location !== undefined) {
           if (redirects === 0) return reject(new VmError('EIO', `${url}: more than ${MAX_REDIRECTS} redirections`));
           const target = new URL(location, url);
-          if (!/^https?:$/.test(target.protocol)) return reject(new VmError('EIO', `${url}: redirected to ${target.href}: expected http or https`));
+          if (!/^https?:$/.test(target.protocol))
+            return reject(new VmError('EIO', `${url}: redirected to ${target.href}: expected http or https`));
           return resolve(this.#open(target.href, redirects - 1));
         }
         const message = `${url}: HTTP ${statusCode} ${statusMessage}`.trim();
         if (statusCode === 404 || statusCode === 410) return reject(new NotFoundError(message));
-        if (statusCode >= 500 || statusCode === 429) return reject(Object.assign(new Error(`HTTP ${statusCode} ${statusMessage}`.trim()), { code: 'ECONNRESET' }));
+        if (statusCode >= 500 || statusCode === 429)
+          return reject(Object.assign(new Error(`HTTP ${statusCode} ${statusMessage}`.trim()), { code: 'ECONNRESET' }));
         return reject(new VmError('EIO', message));
       });
       request.end();

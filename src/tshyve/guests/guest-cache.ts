@@ -88,7 +88,15 @@ export class GuestCache {
       sizeBytes += expected.sizeBytes;
     }
     const { commandLine, description, packages, pulled } = manifest;
-    return { kernelPath: pathOf('vmlinuz'), initrdPath: pathOf('initrd'), commandLine, description, packages, sizeBytes, pulled: new Date(pulled) };
+    return {
+      kernelPath: pathOf('vmlinuz'),
+      initrdPath: pathOf('initrd'),
+      commandLine,
+      description,
+      packages,
+      sizeBytes,
+      pulled: new Date(pulled),
+    };
   }
 
   /** Store a guest; from the moment it is named by the manifest, older files of that name are no longer used and go. */
@@ -100,16 +108,29 @@ export class GuestCache {
     const folder = await this.#makeFolder('guests', fileName(name), digest);
     await writeAtomically(join(folder, 'vmlinuz'), kernel);
     await writeAtomically(join(folder, 'initrd'), initrd);
-    const manifest: Manifest = { format: 1, digest, commandLine, description, packages: { ...packages }, files, pulled: new Date().toISOString() };
+    const manifest: Manifest = {
+      format: 1,
+      digest,
+      commandLine,
+      description,
+      packages: { ...packages },
+      files,
+      pulled: new Date().toISOString(),
+    };
     await writeAtomically(this.#manifestPath(name), `${JSON.stringify(manifest, null, 2)}\n`);
     const versions = join(this.#folder, 'guests', fileName(name));
     for (const old of await readdir(versions)) if (old !== digest) await rm(join(versions, old), { recursive: true, force: true });
   }
 
   /** Run `body` while no other process pulls `name`. @param waiting is told, once, when there is another. */
-  async locked<Result>(name: string, waiting: (owner: number) => void, signal: AbortSignal | undefined, body: () => Promise<Result>): Promise<Result> {
+  async locked<Result>(
+    name: string,
+    waiting: (owner: number) => void,
+    signal: AbortSignal | undefined,
+    body: () => Promise<Result>,
+  ): Promise<Result> {
     const lock = join(await this.#makeFolder('guests'), `${fileName(name)}.lock`);
-    for (let told = false; ; ) {
+    for (let told = false; ;) {
       try {
         await writeFile(lock, String(process.pid), { flag: 'wx' });
         break;
@@ -144,7 +165,9 @@ export class GuestCache {
     if (text === undefined) return undefined;
     try {
       const manifest = JSON.parse(text) as Manifest;
-      return manifest.format === 1 && /^[0-9a-f]{16}$/.test(manifest.digest) && manifest.files.vmlinuz && manifest.files.initrd ? manifest : undefined;
+      return manifest.format === 1 && /^[0-9a-f]{16}$/.test(manifest.digest) && manifest.files.vmlinuz && manifest.files.initrd
+        ? manifest
+        : undefined;
     } catch {
       return undefined; // not ours, or of another version: pulled anew
     }
@@ -196,7 +219,8 @@ async function writeAtomically(path: string, content: Uint8Array | string): Prom
     await rename(part, path);
   } catch (cause) {
     await rm(part, { force: true });
-    if ((cause as NodeJS.ErrnoException).code === 'ENOSPC') throw new VmError('ENOSPC', `${path}: no space left for ${content.length} bytes`, { cause });
+    if ((cause as NodeJS.ErrnoException).code === 'ENOSPC')
+      throw new VmError('ENOSPC', `${path}: no space left for ${content.length} bytes`, { cause });
     throw unwritable(path, cause);
   }
 }

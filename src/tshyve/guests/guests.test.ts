@@ -15,7 +15,12 @@ function kernelPackages(version: string): TestPackage[] {
   const name = `linux-image-${version}-cloud-amd64`;
   return [
     { name: 'linux-image-cloud-amd64', version: `${version}-1`, depends: `${name} (= ${version}-1)`, files: [] },
-    { name, version: `${version}-1`, depends: 'kmod, linux-base', files: [{ path: `./boot/vmlinuz-${version}`, content: `${version} ${KERNEL}` }] },
+    {
+      name,
+      version: `${version}-1`,
+      depends: 'kmod, linux-base',
+      files: [{ path: `./boot/vmlinuz-${version}`, content: `${version} ${KERNEL}` }],
+    },
   ];
 }
 
@@ -46,7 +51,10 @@ async function fixture(): Promise<Fixture> {
 /** Nothing may stay behind of a pull that failed. */
 async function isClean(folder: string): Promise<void> {
   const left = await readdir(join(folder, 'tshyve'), { recursive: true });
-  deepEqual(left.filter((name) => /part|lock|work\/|guests\//.test(name)), []);
+  deepEqual(
+    left.filter((name) => /part|lock|work\/|guests\//.test(name)),
+    [],
+  );
 }
 
 test('a guest is pulled once: the newest kernel of both archives, then from the cache without network', async () => {
@@ -94,7 +102,15 @@ test('whatever is tampered with is refused in one line, and the cache stays clea
       'a Release file that names another index',
       ({ files }) => {
         const path = '/debian/dists/bookworm/InRelease';
-        files.set(path, Buffer.from(files.get(path)!.toString().replace(/^ [0-9a-f]{8}/m, ' 00000000')));
+        files.set(
+          path,
+          Buffer.from(
+            files
+              .get(path)!
+              .toString()
+              .replace(/^ [0-9a-f]{8}/m, ' 00000000'),
+          ),
+        );
       },
       /bookworm\/InRelease: no valid signature of a Debian archive key/,
     ],
@@ -121,7 +137,14 @@ test('whatever is tampered with is refused in one line, and the cache stays clea
       'an index with another package hash',
       ({ files }) => {
         const path = '/debian/dists/bookworm/main/binary-amd64/Packages.gz';
-        files.set(path, gzipSync(gunzipSync(files.get(path)!).toString().replace(/SHA256: ..../, 'SHA256: 0000')));
+        files.set(
+          path,
+          gzipSync(
+            gunzipSync(files.get(path)!)
+              .toString()
+              .replace(/SHA256: ..../, 'SHA256: 0000'),
+          ),
+        );
       },
       /Packages\.gz: not the file that the signed index names/,
     ],
@@ -141,12 +164,23 @@ test('whatever is tampered with is refused in one line, and the cache stays clea
     ],
     [
       'a connection that breaks inside a package',
-      ({ answers }) => void answers.set('.deb', (response, content) => response.writeHead(200, { 'content-length': content.length }).write(content.subarray(0, 50), () => response.destroy())),
+      ({ answers }) =>
+        void answers.set('.deb', (response, content) =>
+          response.writeHead(200, { 'content-length': content.length }).write(content.subarray(0, 50), () => response.destroy()),
+        ),
       /\.deb: (the connection ended|aborted|socket hang up)/,
     ],
-    ['a package that is not there', ({ files }) => [...files.keys()].filter((path) => path.includes('busybox')).forEach((path) => files.delete(path)), /busybox.*HTTP 404/],
+    [
+      'a package that is not there',
+      ({ files }) => [...files.keys()].filter((path) => path.includes('busybox')).forEach((path) => files.delete(path)),
+      /busybox.*HTTP 404/,
+    ],
     ['an archive that is not there', ({ files }) => files.clear(), /bookworm\/InRelease: HTTP 404/],
-    ['a server that fails', ({ answers }) => void answers.set('InRelease', (response) => void response.writeHead(503).end()), /InRelease: HTTP 503/],
+    [
+      'a server that fails',
+      ({ answers }) => void answers.set('InRelease', (response) => void response.writeHead(503).end()),
+      /InRelease: HTTP 503/,
+    ],
   ];
   for (const [name, tamper, message] of cases) {
     await using made = await fixture();
@@ -185,7 +219,11 @@ test('a connection that breaks once is tried again', async () => {
 
 test('a cached file that was cut short or changed is fetched again', async () => {
   await using made = await fixture();
-  for (const damage of [(path: string) => truncate(path, 10), (path: string) => writeFile(path, 'x'.repeat(KERNEL.length + 6)), (path: string) => rm(path)]) {
+  for (const damage of [
+    (path: string) => truncate(path, 10),
+    (path: string) => writeFile(path, 'x'.repeat(KERNEL.length + 6)),
+    (path: string) => rm(path),
+  ]) {
     await damage((await ensureGuest('debian', made.options)).kernelPath);
     equal((await readFile((await ensureGuest('debian', made.options)).kernelPath, 'utf8')).slice(0, 5), '6.1.2');
   }
@@ -236,9 +274,15 @@ test('a stale mirror is used with a warning', async () => {
 test('wrong names and mirrors are refused before anything is fetched', async () => {
   await using made = await fixture();
   await rejects(ensureGuest('slackware', made.options), { code: 'ENOENT', message: /guest 'slackware': expected one of debian, / });
-  await rejects(ensureGuest('debian', { ...made.options, mirror: 'ftp://x' }), { code: 'EINVAL', message: /--mirror=ftp:\/\/x: expected the URL of a Debian archive/ });
+  await rejects(ensureGuest('debian', { ...made.options, mirror: 'ftp://x' }), {
+    code: 'EINVAL',
+    message: /--mirror=ftp:\/\/x: expected the URL of a Debian archive/,
+  });
   const env = { ...made.options.env, TSHYVE_DEBIAN_MIRROR: 'nonsense' };
   await rejects(ensureGuest('debian', { ...made.options, mirror: undefined, env }), { message: /TSHYVE_DEBIAN_MIRROR=nonsense/ });
-  await rejects(ensureGuest('debian', { ...made.options, env: { XDG_CACHE_HOME: '/dev/null' } }), { code: 'EACCES', message: /cache \/dev\/null\/tshyve/ });
+  await rejects(ensureGuest('debian', { ...made.options, env: { XDG_CACHE_HOME: '/dev/null' } }), {
+    code: 'EACCES',
+    message: /cache \/dev\/null\/tshyve/,
+  });
   deepEqual(made.archive.requests, []);
 });

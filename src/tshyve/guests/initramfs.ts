@@ -27,7 +27,23 @@ export function buildInitramfs({ busybox, init, modules }: InitramfsParts): Buff
   const folder = (path: string): CpioEntry => ({ path, mode: MODE_DIRECTORY });
   return cpioArchive([
     // acpid wants to write a log and its process id below var.
-    ...['bin', 'dev', 'etc', 'etc/acpi', 'etc/acpi/PWRF', 'lib', 'lib/modules', 'mnt', 'proc', 'root', 'sys', 'tmp', 'var', 'var/log', 'var/run'].map(folder),
+    ...[
+      'bin',
+      'dev',
+      'etc',
+      'etc/acpi',
+      'etc/acpi/PWRF',
+      'lib',
+      'lib/modules',
+      'mnt',
+      'proc',
+      'root',
+      'sys',
+      'tmp',
+      'var',
+      'var/log',
+      'var/run',
+    ].map(folder),
     // The kernel opens it for init before anything is mounted.
     { path: 'dev/console', mode: MODE_CHARACTER_DEVICE, device: [5, 1] },
     { path: 'dev/null', mode: MODE_CHARACTER_DEVICE, device: [1, 3] },
@@ -49,7 +65,8 @@ export function appletsOf(busybox: Buffer): string[] {
   for (let start = busybox.indexOf('\0[\0[[\0'); start >= 0; start = busybox.indexOf('\0[\0[[\0', start + 1)) {
     const end = busybox.indexOf('\0\0', start + 1);
     const names = busybox.toString('latin1', start + 1, end < 0 ? start + 1 : end).split('\0');
-    if (names.includes('sh') && names.includes('mount') && names.every((name) => /^[\w.+[-]{1,32}$/.test(name))) return names.filter((name) => name !== 'busybox');
+    if (names.includes('sh') && names.includes('mount') && names.every((name) => /^[\w.+[-]{1,32}$/.test(name)))
+      return names.filter((name) => name !== 'busybox');
   }
   return ['sh'];
 }

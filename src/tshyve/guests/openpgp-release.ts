@@ -43,7 +43,10 @@ export async function verifyRelease(inRelease: string, armoredKeys: string, wher
   if (!results.some((result) => result.status === 'fulfilled')) {
     const ids = signatures.map(({ keyID }) => keyID.toHex().toUpperCase()).join(', ');
     const reasons = new Set(results.map((result) => (result.status === 'rejected' ? firstLine(result.reason) : '')));
-    throw new VmError('EBADMSG', `${where}: no valid signature of a Debian archive key (signed by ${ids || 'nobody'}: ${[...reasons].join('; ')})`);
+    throw new VmError(
+      'EBADMSG',
+      `${where}: no valid signature of a Debian archive key (signed by ${ids || 'nobody'}: ${[...reasons].join('; ')})`,
+    );
   }
   return release;
 }

@@ -53,7 +53,12 @@ function packageOf(stanza: ReadonlyMap<string, string>, file: string): Package {
     sizeBytes: Number(field('size')),
     path: field('filename'),
   };
-  if (!/^[0-9a-f]{64}$/.test(found.sha256) || !Number.isSafeInteger(found.sizeBytes) || found.path === '' || found.path.split('/').includes('..')) {
+  if (
+    !/^[0-9a-f]{64}$/.test(found.sha256) ||
+    !Number.isSafeInteger(found.sizeBytes) ||
+    found.path === '' ||
+    found.path.split('/').includes('..')
+  ) {
     throw new VmError('EBADMSG', `${file}: ${found.name}: expected Version, SHA256, Size and Filename`);
   }
   return found;
@@ -63,5 +68,8 @@ function packageOf(stanza: ReadonlyMap<string, string>, file: string): Package {
 export function newest(packages: readonly Package[], name: string | RegExp): Package | undefined {
   return packages
     .filter((found) => (typeof name === 'string' ? found.name === name : name.test(found.name)))
-    .reduce<Package | undefined>((best, found) => (!best || compareDebianVersions(found.version, best.version) > 0 ? found : best), undefined);
+    .reduce<Package | undefined>(
+      (best, found) => (!best || compareDebianVersions(found.version, best.version) > 0 ? found : best),
+      undefined,
+    );
 }

@@ -25,7 +25,13 @@ export function tarOf(files: readonly FileEntry[]): Buffer {
     header.write(`${data.length.toString(8).padStart(11, '0')}\0`, 124);
     header.write('00000000000\0        0', 136);
     header.write('ustar\x0000', 257);
-    header.write(`${header.reduce((sum, byte) => sum + byte, 0).toString(8).padStart(6, '0')}\0 `, 148);
+    header.write(
+      `${header
+        .reduce((sum, byte) => sum + byte, 0)
+        .toString(8)
+        .padStart(6, '0')}\0 `,
+      148,
+    );
     return [header, data, Buffer.alloc(-data.length & 511)];
   });
   return Buffer.concat([...parts, Buffer.alloc(1024)]);
