@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { VM } from './vm.ts';
+import { echoKernel } from './testing/echo-kernel.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'tshyve-end-to-end-'));
+after(() => rmSync(folder, { recursive: true }));
+const kernel = join(folder, 'echo');
+writeFileSync(kernel, echoKernel());
+
+function program(name: 'bhyve' | 'tshyve', args: readonly string[], input: string): { status: number | null; out: string; error: string } {
+  const main = fileURLToPath(new URL(`../${name}/main.ts`, import.meta.url));
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', main, ...args], { input, encoding: 'latin1', timeout: 60_000 });
+  return { status, out: stdout, error: stderr };
+}
+
+test('bhyve runs a guest on its stdin and stdout', () => {
+  const text = 'any bytes: \x01x \xff \x03 '.repeat(50);
+  const args = ['-m', '16M', '-s', '0,hostbridge', '-s', '31,lpc', '-l', 'com1,stdio', '-o', `kernel=${kernel}`];
+  assert.deepEqual(program('bhyve', [...args, '-l', 'pc-testdev', 'vm'], Buffer.from(`${text}q`, 'latin1').toString('latin1')).status, 7);
+  const halted = program('bhyve', [...args, 'vm'], 'hello q');
+  assert.deepEqual(halted, { status: 2, out: 'ready\nhello q', error: '' });
+});
+
+test('tshyve run: the same with its own defaults', () => {
+  assert.deepEqual(program('tshyve', ['run', '--kernel', kernel, '--memory=16M', '-l', 'pctestdev'], 'abc q'), { status: 7, out: 'ready\nabc q', error: '' });
+  const stats = program('tshyve', ['run', '--kernel', kernel, '--stats', '-l', 'pctestdev'], 'q');
+  assert.equal(stats.status, 7);
+  assert.match(stats.error, /guest instructions executed +\d+\n/);
+});
+
+test('a kernel that is none, or is cut off, is one line and status 4', () => {
+  const bad = join(folder, 'bad');
+  for (const bytes of [new Uint8Array(5000), echoKernel().subarray(0, 30), new Uint8Array([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1])]) {
+    writeFileSync(bad, bytes);
+    const { status, out, error } = program('tshyve', ['run', '--kernel', bad], '');
+    assert.deepEqual([status, out, error.split('\n').length, error.startsWith('tshyve: ')], [4, '', 2, true], error);
+    assert.ok(error.includes(bad), error);
+  }
+});
+
+test('two VMs in one process', async () => {
+  const names = ['one', 'two'];
+  const vms = await Promise.all(names.map((name) => VM.create({ name, kernel: echoKernel(`I am ${name}\n`), memory: '16M', testDevice: true })));
+  await Promise.all(vms.map((vm) => vm.start()));
+  await Promise.all(vms.map((vm) => vm.serial.expect(`I am ${vm.name}\n`)));
+  await Promise.all(vms.map((vm) => vm.serial.write(`${vm.name} says hello q`)));
+  assert.deepEqual(await Promise.all(vms.map((vm) => vm.waitForExit())), names.map(() => ({ reason: 'debug-exit', status: 7 })));
+  for (const vm of vms) assert.equal((await vm.serial.expect('q')).before, `${vm.name} says hello `);
+});
+
+test('a VM that is stopped in the middle gives its threads back', async () => {
+  const vm = await VM.create({ kernel: echoKernel(), memory: '16M' });
+  await vm.start();
+  await vm.serial.expect('ready');
+  assert.match(await vm.inspect('registers'), /rip [0-9a-f]{16}/);
+  assert.match(await vm.inspect('stats'), /guest instructions executed/);
+  assert.deepEqual(await vm.stop(), { reason: 'stopped' });
+});
