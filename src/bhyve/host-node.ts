@@ -11,21 +11,20 @@ import type { EngineModules, VcpuInit, VcpuThread, VmmHost } from '../vmmapi/ind
 /** The same scale on every thread, which performance.now() is not; and cheaper. */
 export const monotonicNs = (): number => Number(process.hrtime.bigint());
 
-const MODULE_NAMES = ['ram', 'vmm', 'cpu', 'handlers'] as const;
-
 /** @throws VmError ENOENT when the modules have not been built. */
 export function loadModules(folder: URL = new URL('../generated/', import.meta.url)): EngineModules {
-  const compile = (name: string): WebAssembly.Module => {
-    let bytes: Uint8Array<ArrayBuffer>;
+  const read = (name: string): Uint8Array<ArrayBuffer> => {
     try {
-      bytes = new Uint8Array(readFileSync(new URL(`${name}.wasm`, folder)));
+      return new Uint8Array(readFileSync(new URL(name, folder)));
     } catch (cause) {
-      throw new VmError('ENOENT', `${name}.wasm: not there; run \`npm run build\``, { cause });
+      throw new VmError('ENOENT', `${name}: not there; run \`npm run build\``, { cause });
     }
-    return new WebAssembly.Module(bytes);
   };
-  const [ram, vmm, cpu, handlers] = MODULE_NAMES.map(compile) as [WebAssembly.Module, WebAssembly.Module, WebAssembly.Module, WebAssembly.Module];
-  return { ram, vmm, cpu, handlers };
+  const compile = (name: string): WebAssembly.Module => new WebAssembly.Module(read(name));
+  return {
+    ram: compile('ram.wasm'), vmm: compile('vmm.wasm'), cpu: compile('cpu.wasm'), handlers: compile('handlers.wasm'),
+    manifest: new Uint16Array(read('handlers.manifest').buffer),
+  };
 }
 
 export interface NodeHostOptions {

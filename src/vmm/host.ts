@@ -11,6 +11,8 @@ export interface EngineModules {
   readonly vmm: WebAssembly.Module;
   readonly cpu: WebAssembly.Module;
   readonly handlers: WebAssembly.Module;
+  /** Handler numbers by line and variant. */
+  readonly manifest: Uint16Array;
 }
 
 /** What a vCPU's thread is given; can be cloned to it. */
@@ -36,7 +38,7 @@ export interface VmmHost {
   /** Start a thread that calls `runVcpu(init, ...)`. @param failed is called when it dies of an error. */
   spawnVcpu(init: VcpuInit, failed: (error: Error) => void): VcpuThread;
   /** In-core devices as the main event loop reaches them; absent: an instance of vmm.wasm. */
-  createDevices?(memory0: WebAssembly.Memory, memory1: WebAssembly.Memory): InCoreDevices;
+  createDevices?(memory0: WebAssembly.Memory): InCoreDevices;
 }
 
 /** What a vCPU's thread has to do for the processor in it. */
@@ -44,6 +46,8 @@ export interface ProcessorHost {
   nowNs(): number;
   /** A synchronous exit: the payload lies in the record's exit* fields; returns when it has been answered there. */
   exit(reason: number): void;
+  /** Pages of memory 1 that others wrote since the last call; undefined: any. */
+  takeWrittenPages(): readonly number[] | undefined;
 }
 
 /** The processor as its thread's loop drives it. */
@@ -52,12 +56,13 @@ export interface VcpuProcessor {
   run(budget: number): number;
   /** Run what is due on device timers, and tell the owner of posted writes. */
   poll(): void;
-  /** How long until a timer of this vCPU or of a shared device is due: 0 now, Infinity never. */
-  sleepNs(): number;
+  /** When a timer of this vCPU or of a shared device is due, on the clock of nowNs(); Infinity: never. */
+  nextDeadlineNs(): number;
   /** Recompute what is derived from registers: they were written from outside. */
   refreshState(): void;
   /** Leave the lazy flags as FLAG_RAW, so that others can read them. */
   settleFlags(): void;
 }
 
+/** Makes the processor on its own thread: `createProcessor`, or a test's own. */
 export type ProcessorFactory = (init: VcpuInit, host: ProcessorHost) => VcpuProcessor;

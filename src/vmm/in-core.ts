@@ -5,7 +5,7 @@
  */
 import { VmError } from '../base/errors.ts';
 import { vcpuBase } from './host-state.ts';
-import type { EngineModules } from './host.ts';
+import { instantiateVmm } from './vmm-exports.ts';
 
 export interface InCoreSettings {
   readonly vcpus: number;
@@ -53,43 +53,9 @@ export interface InCoreDevices {
   startClock(): void;
 }
 
-/** What this file uses of vmm.wasm: vmm/assembly/index.ts. Numbers returned are 0 or an errno, unless said there. */
-interface VmmExports {
-  vmmInit(vcpus: number, tscHz: number, options: number): number;
-  vmmReset(): void;
-  clockStop(): void;
-  clockStart(): void;
-  lapicInit(index: number): number;
-  lapicIrq(index: number, vector: number): number;
-  lapicLocalIrq(index: number, source: number): number;
-  lapicMsi(address: bigint, data: bigint): number;
-  ioapicAssert(pin: number): number;
-  ioapicDeassert(pin: number): number;
-  ioapicPulse(pin: number): number;
-  ioapicPinCount(): number;
-  isaAssert(atpicIrq: number, ioapicIrq: number): number;
-  isaDeassert(atpicIrq: number, ioapicIrq: number): number;
-  isaPulse(atpicIrq: number, ioapicIrq: number): number;
-  isaSetTrigger(irq: number, level: number): number;
-  rtcRead(offset: number): number;
-  rtcWrite(offset: number, value: number): number;
-  rtcSetTime(seconds: number): number;
-  rtcGetTime(): number;
-  hpetCapabilities(): number;
-  readTpr(vcpu: number): number;
-  writeTpr(vcpu: number, value: number): void;
-}
-
-/** The compiler's function table: vmm.wasm imports one and calls nothing through it. */
-const TABLE_ENTRIES = 64;
-
-export function createInCoreDevices(modules: EngineModules, memory0: WebAssembly.Memory, memory1: WebAssembly.Memory, nowNs: () => number): InCoreDevices {
-  const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_ENTRIES });
-  const env = { memory: memory0, ram: memory1, table };
-  const ram = new WebAssembly.Instance(modules.ram, { env });
+export function createInCoreDevices(module: WebAssembly.Module, memory0: WebAssembly.Memory, nowNs: () => number): InCoreDevices {
   const exit = (): void => { throw new VmError('EDOOFUS', 'an exit of a device on the main thread'); };
-  // The exports are what vmm/assembly/index.ts declares; a test calls each of them.
-  const wasm = new WebAssembly.Instance(modules.vmm, { env, ram: ram.exports, host: { nowNs, exit } }).exports as unknown as VmmExports;
+  const wasm = instantiateVmm(module, memory0, { nowNs, exit });
   const check = (what: string, error: number): void => {
     if (error !== 0) throw new VmError('EINVAL', `${what}: refused by the device`);
   };

@@ -14,6 +14,7 @@ export type { GuestAccess, Paging, PagingMode, Translation } from './paging.ts';
 export { DESCRIPTOR_NAMES, REGISTER_NAMES, type DescriptorName, type RegisterId, type RegisterName, type SegmentDescriptor } from './registers.ts';
 export type { Stat } from './stats.ts';
 export { PostedRing, type PostedSink } from './posted-ring.ts';
+export { createProcessor } from './create-processor.ts';
 export { runVcpu, type LoopClock } from './vcpu-loop.ts';
 export { copyin, type CopyPiece, type RunStateName, Vcpu } from './vcpu.ts';
 export { EXIT, exitName, type ExitHandler, type ExitName, VmExit } from './vm-exit.ts';

@@ -55,7 +55,7 @@ function harness(vcpus = 1) {
       return state.onRun();
     },
     poll: () => { polls.push(state.nowNs); },
-    sleepNs: () => state.sleepNs,
+    nextDeadlineNs: () => state.nowNs + state.sleepNs,
     refreshState: () => { state.refreshes++; },
     settleFlags() {},
   };
@@ -275,7 +275,7 @@ test('told to end, the loop ends; a processor that throws ends it visibly', () =
   equal(loop.turn(), false);
   equal(shared.load(0, 'state'), RUN_STATE.ENDED);
   shared.store(0, 'control', CONTROL.RUN);
-  const broken: VcpuProcessor = { run: () => { throw new Error('broken'); }, poll() {}, sleepNs: () => 0, refreshState() {}, settleFlags() {} };
+  const broken: VcpuProcessor = { run: () => { throw new Error('broken'); }, poll() {}, nextDeadlineNs: () => 0, refreshState() {}, settleFlags() {} };
   throws(() => { runVcpu({ vcpu: 0, memory0, memory1, modules: noModules }, { nowNs: () => 0 }, () => broken); }, /broken/);
   equal(shared.load(0, 'state'), RUN_STATE.ENDED);
 });

@@ -3,9 +3,9 @@
  * Implements: bhyve's vm_run and vm_handle_hlt (bhyve-map 3.1, 3.3), event folding of 3.5. Runs on: the vCPU's own thread.
  * The thread sleeps in one place only, the vCPU's `requests` word, so that any request wakes it; nothing is polled.
  */
+import { VCPU_HOST } from '../base/memory-map.ts';
 import { RFLAGS_IF, RUN_BUDGET, RUN_EXCEPTION, RUN_HALTED, RUN_STEPPED, RUN_TRIPLE_FAULT, REQUEST_DEBUG, REQUEST_INTERRUPT, REQUEST_KICK, REQUEST_NMI, REQUEST_SUSPEND } from '../cpu/index.ts';
 import { VCPU_COUNTERS, VCPU_EXIT_CODE, VCPU_EXIT_REASON, VCPU_INJECTED, VCPU_INTINFO, VCPU_NMI_BLOCKED, VCPU_RFLAGS } from '../generated/vcpu-layout.ts';
-import { VCPU_HOST } from '../base/memory-map.ts';
 import { entryIntinfo } from './events.ts';
 import { EXIT_BPT, EXIT_DB, EXIT_INOUT, EXIT_INST_EMUL, EXIT_MTRAP, EXIT_RDMSR, EXIT_WRMSR } from './exits.ts';
 import { ATOMICS, CONTROL, EXIT_STATE, RUN_STATE, SharedWords, VCPU_WORDS, vcpuBase, type Waits } from './host-state.ts';
@@ -69,7 +69,11 @@ export class VcpuLoop {
     this.#requests = this.#words.requestsIndex(init.vcpu);
     this.#state = this.#words.vcpuIndex(init.vcpu, 'state');
     this.#hold = this.#words.vcpuIndex(init.vcpu, 'hold');
-    this.#processor = createProcessor(init, { nowNs: () => clock.nowNs(), exit: (reason) => { this.exit(reason); } });
+    this.#processor = createProcessor(init, {
+      nowNs: () => clock.nowNs(),
+      exit: (reason) => { this.exit(reason); },
+      takeWrittenPages: () => this.#words.takeWrittenPages(init.vcpu),
+    });
   }
 
   /** One turn: execute until something asks for attention, or sleep until it does. @returns false at the end. */
@@ -156,7 +160,7 @@ export class VcpuLoop {
 
   #sleep(expected: number): void {
     const { i32, waits } = this.#words;
-    const deadlineNs = this.#clock.nowNs() + this.#processor.sleepNs();
+    const deadlineNs = this.#processor.nextDeadlineNs();
     while (Atomics.load(i32, this.#requests) === expected) {
       const remainingNs = deadlineNs - this.#clock.nowNs();
       if (remainingNs <= 0) return;

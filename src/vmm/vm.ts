@@ -177,7 +177,7 @@ export class Vm {
     this.#memory = memory;
     this.#map = map;
     map.publish(this.#words.view);
-    const devices = this.#host.createDevices?.(this.memory0, memory.memory1) ?? createInCoreDevices(this.#host.modules, this.memory0, memory.memory1, () => this.#host.nowNs());
+    const devices = this.#host.createDevices?.(this.memory0) ?? createInCoreDevices(this.#host.modules.vmm, this.memory0, () => this.#host.nowNs());
     const { x2apic = false, lenientMsr = false, tscHz = TSC_HZ } = this.#options;
     devices.init({ vcpus: this.maxCpus, tscHz, options: (x2apic ? VM_OPTION_X2APIC : 0) | (lenientMsr ? VM_OPTION_LENIENT_MSR : 0) });
     this.#devices = devices;

@@ -9,7 +9,7 @@ import type { InCoreDevices } from '../in-core.ts';
 
 const EMPTY = new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
 const empty = new WebAssembly.Module(EMPTY);
-export const noModules: EngineModules = { ram: empty, vmm: empty, cpu: empty, handlers: empty };
+export const noModules: EngineModules = { ram: empty, vmm: empty, cpu: empty, handlers: empty, manifest: new Uint16Array() };
 
 export interface FakeDevices extends InCoreDevices {
   readonly calls: string[];

@@ -90,7 +90,7 @@ export function createScripted(init: VcpuInit, host: ProcessorHost): VcpuProcess
       return RUN_BUDGET;
     },
     poll() {},
-    sleepNs: () => Infinity,
+    nextDeadlineNs: () => Infinity,
     refreshState() {},
     settleFlags() {},
   };

@@ -1,0 +1,10 @@
+/**
+ * The program of a vCPU's thread on Node.
+ * Runs on: the vCPU's own thread.
+ */
+import { workerData } from 'node:worker_threads';
+import { createProcessor, runVcpu, type VcpuInit } from '../vmmapi/index.ts';
+import { monotonicNs } from './host-node.ts';
+
+// What spawn in host-node.ts hands over.
+runVcpu(workerData as VcpuInit, { nowNs: monotonicNs }, createProcessor);
