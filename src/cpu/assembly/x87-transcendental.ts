@@ -147,13 +147,14 @@ function markInexact(n: usize): void {
   if (kindOf(n) == KIND_FINITE) store<u64>(n, lowOf(n) | 1, N_LOW);
 }
 
-/** R := 2^A - 1 for |A| <= 1; outside (undefined in the SDM) infinities and A itself. */
+/** R := 2^A - 1 for |A| <= 1; outside (undefined in the SDM) A itself with PE, as processors do. */
 export function exponentialMinus1(w: usize): void {
   const a = w + W_A, r = w + W_R, y = w + W_TEMPORARY;
   const sign = signOf(a), exponent = exponentOf(a);
   if (kindOf(a) == KIND_INFINITY) return sign ? setNumber(r, KIND_FINITE, 1, 0, TOP_BIT, 0) : copyNumber(r, a);
   if (kindOf(a) == KIND_ZERO) return copyNumber(r, a);
   if (exponent >= 0) {
+    flag(w, PE);
     // 2^1 - 1 = 1, 2^-1 - 1 = -1/2.
     if (exponent == 0 && significandOf(a) == TOP_BIT) return setNumber(r, KIND_FINITE, sign, sign ? -1 : 0, TOP_BIT, 0);
     return copyNumber(r, a);
@@ -232,16 +233,19 @@ function copyArguments(w: usize): void {
   copyNumber(w + W_TEMPORARY + 160, w + W_B);
 }
 
-/** R := B * log2(A + 1): FYL2XP1. Arguments outside the SDM's range get the function's value too. */
+/** R := B * log2(A + 1): FYL2XP1. Outside the SDM's range: the function's value, and at or below -1 A itself with PE, as processors do. */
 export function logarithmPlus1(w: usize): void {
   const x = w + W_A, y = w + W_B, r = w + W_R;
   const kindX = kindOf(x), kindY = kindOf(y), signX = signOf(x), signY = signOf(y);
-  // At most -1: no logarithm.
-  if (signX && (kindX == KIND_INFINITY || (kindX == KIND_FINITE && exponentOf(x) >= 0))) return invalidResult(w);
+  if (signX && kindX == KIND_INFINITY) return invalidResult(w);
   if ((kindX == KIND_ZERO && kindY == KIND_INFINITY) || (kindX == KIND_INFINITY && kindY == KIND_ZERO)) return invalidResult(w);
   if (load<u32>(x, N_DENORMAL) | load<u32>(y, N_DENORMAL)) flag(w, DE);
   if (kindX == KIND_INFINITY || kindY == KIND_INFINITY) return setNumber(r, KIND_INFINITY, signX ^ signY, 0, TOP_BIT, 0);
   if (kindX == KIND_ZERO || kindY == KIND_ZERO) return setNumber(r, KIND_ZERO, signX ^ signY, 0, 0, 0);
+  if (signX && kindX == KIND_FINITE && exponentOf(x) >= 0) {
+    flag(w, PE);
+    return copyNumber(r, x);
+  }
   copyArguments(w);
   const keptX = w + W_TEMPORARY + 96, keptY = w + W_TEMPORARY + 160;
   const t = w + W_TEMPORARY, s = t + 32;

@@ -62,9 +62,14 @@ function record(): void {
     answer.fill(0, 44, 48);
     answer.fill(0, STATE_AT + 416, STATE_AT + 512);
   }
-  const head = Buffer.alloc(HEAD_BYTES, `${cpus()[0]?.model ?? 'unknown processor'}; native/float-oracle.c; ${answers.length} cases\n`).subarray(0, HEAD_BYTES);
+  const head = Buffer.alloc(
+    HEAD_BYTES,
+    `${cpus()[0]?.model ?? 'unknown processor'}; native/float-oracle.c; ${answers.length} cases\n`,
+  ).subarray(0, HEAD_BYTES);
   const data = Buffer.concat([head, ...answers]);
-  const packed = brotliCompressSync(data, { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_SIZE_HINT]: data.length } });
+  const packed = brotliCompressSync(data, {
+    params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_SIZE_HINT]: data.length },
+  });
   writeFileSync(SAMPLE_FILE, packed);
   process.stdout.write(`${answers.length} answers, ${packed.length} bytes\n`);
 }

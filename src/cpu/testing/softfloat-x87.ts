@@ -6,9 +6,18 @@ import { OPERAND } from './softfloat-oracle.ts';
 import type { FloatCpu, Operation } from './softfloat-oracle.ts';
 
 const all: Operation[] = [];
-const add = (name: string, code: number[], run: Operation['run'], more: Partial<Operation> = {}): void => { all.push({ name, code, run, ...more }); };
+const add = (name: string, code: number[], run: Operation['run'], more: Partial<Operation> = {}): void => {
+  all.push({ name, code, run, ...more });
+};
 
-const ARITHMETIC = [['fadd', 0], ['fmul', 1], ['fsub', 4], ['fsubr', 5], ['fdiv', 6], ['fdivr', 7]] as const;
+const ARITHMETIC = [
+  ['fadd', 0],
+  ['fmul', 1],
+  ['fsub', 4],
+  ['fsubr', 5],
+  ['fdiv', 6],
+  ['fdivr', 7],
+] as const;
 for (const [name, n] of ARITHMETIC) {
   // In DC and DE, the reg fields of SUB and SUBR, DIV and DIVR are exchanged.
   const exchanged = n >= 4 ? n ^ 1 : n;
@@ -20,19 +29,34 @@ for (const [name, n] of ARITHMETIC) {
   add(`${name} m32`, [0xd8, n * 8 + 6], (cpu) => cpu.call('fpuArithmeticF32', n, cpu.u32()), { memory: 'f32' });
   add(`${name} m64`, [0xdc, n * 8 + 6], (cpu) => cpu.call('fpuArithmeticF64', n, cpu.u64()), { memory: 'f64' });
   add(`${name} i32`, [0xda, n * 8 + 6], (cpu) => cpu.call('fpuArithmeticI32', n, cpu.u32() | 0), { memory: 'i32' });
-  add(`${name} i16`, [0xde, n * 8 + 6], (cpu) => cpu.call('fpuArithmeticI32', n, cpu.u32() << 16 >> 16), { memory: 'i16' });
+  add(`${name} i16`, [0xde, n * 8 + 6], (cpu) => cpu.call('fpuArithmeticI32', n, (cpu.u32() << 16) >> 16), { memory: 'i16' });
 }
 
-for (const [name, code, quiet, pops] of [['fcom', [0xd8, 0xd1], 0, 0], ['fcomp', [0xd8, 0xd9], 0, 1], ['fucom', [0xdd, 0xe1], 1, 0], ['fucomp', [0xdd, 0xe9], 1, 1], ['fcompp', [0xde, 0xd9], 0, 2], ['fucompp', [0xda, 0xe9], 1, 2]] as const) {
+for (const [name, code, quiet, pops] of [
+  ['fcom', [0xd8, 0xd1], 0, 0],
+  ['fcomp', [0xd8, 0xd9], 0, 1],
+  ['fucom', [0xdd, 0xe1], 1, 0],
+  ['fucomp', [0xdd, 0xe9], 1, 1],
+  ['fcompp', [0xde, 0xd9], 0, 2],
+  ['fucompp', [0xda, 0xe9], 1, 2],
+] as const) {
   add(name, [...code], (cpu) => cpu.call('fpuCompare', 1, quiet, pops));
 }
-for (const [pops, n] of [[0, 2], [1, 3]] as const) {
+for (const [pops, n] of [
+  [0, 2],
+  [1, 3],
+] as const) {
   add(`fcom${pops} m32`, [0xd8, n * 8 + 6], (cpu) => cpu.call('fpuCompareF32', cpu.u32(), pops), { memory: 'f32' });
   add(`fcom${pops} m64`, [0xdc, n * 8 + 6], (cpu) => cpu.call('fpuCompareF64', cpu.u64(), pops), { memory: 'f64' });
   add(`ficom${pops} i32`, [0xda, n * 8 + 6], (cpu) => cpu.call('fpuCompareI32', cpu.u32() | 0, pops), { memory: 'i32' });
-  add(`ficom${pops} i16`, [0xde, n * 8 + 6], (cpu) => cpu.call('fpuCompareI32', cpu.u32() << 16 >> 16, pops), { memory: 'i16' });
+  add(`ficom${pops} i16`, [0xde, n * 8 + 6], (cpu) => cpu.call('fpuCompareI32', (cpu.u32() << 16) >> 16, pops), { memory: 'i16' });
 }
-for (const [name, code, quiet, pops] of [['fcomi', [0xdb, 0xf1], 0, 0], ['fcomip', [0xdf, 0xf1], 0, 1], ['fucomi', [0xdb, 0xe9], 1, 0], ['fucomip', [0xdf, 0xe9], 1, 1]] as const) {
+for (const [name, code, quiet, pops] of [
+  ['fcomi', [0xdb, 0xf1], 0, 0],
+  ['fcomip', [0xdf, 0xf1], 0, 1],
+  ['fucomi', [0xdb, 0xe9], 1, 0],
+  ['fucomip', [0xdf, 0xe9], 1, 1],
+] as const) {
   add(name, [...code], (cpu) => cpu.call('fpuCompareFlags', 1, quiet, pops));
 }
 add('ftst', [0xd9, 0xe4], (cpu) => cpu.call('fpuTest'));
@@ -40,15 +64,25 @@ add('fxam', [0xd9, 0xe5], (cpu) => cpu.call('fpuExamine'));
 
 add('fld m32', [0xd9, 0x06], (cpu) => cpu.call('fpuLoadF32', cpu.u32()), { memory: 'f32' });
 add('fld m64', [0xdd, 0x06], (cpu) => cpu.call('fpuLoadF64', cpu.u64()), { memory: 'f64' });
-add('fld m80', [0xdb, 0x2e], (cpu) => {
-  cpu.bytes.copyWithin(cpu.at('scratch'), OPERAND, OPERAND + 10);
-  cpu.call('fpuLoadF80');
-}, { memory: 'f80' });
-add('fbld', [0xdf, 0x26], (cpu) => {
-  cpu.bytes.copyWithin(cpu.at('scratch'), OPERAND, OPERAND + 10);
-  cpu.call('fpuLoadBcd');
-}, { memory: 'bcd' });
-add('fild i16', [0xdf, 0x06], (cpu) => cpu.call('fpuLoadI64', BigInt(cpu.u32() << 16 >> 16)), { memory: 'i16' });
+add(
+  'fld m80',
+  [0xdb, 0x2e],
+  (cpu) => {
+    cpu.bytes.copyWithin(cpu.at('scratch'), OPERAND, OPERAND + 10);
+    cpu.call('fpuLoadF80');
+  },
+  { memory: 'f80' },
+);
+add(
+  'fbld',
+  [0xdf, 0x26],
+  (cpu) => {
+    cpu.bytes.copyWithin(cpu.at('scratch'), OPERAND, OPERAND + 10);
+    cpu.call('fpuLoadBcd');
+  },
+  { memory: 'bcd' },
+);
+add('fild i16', [0xdf, 0x06], (cpu) => cpu.call('fpuLoadI64', BigInt((cpu.u32() << 16) >> 16)), { memory: 'i16' });
 add('fild i32', [0xdb, 0x06], (cpu) => cpu.call('fpuLoadI64', BigInt(cpu.u32() | 0)), { memory: 'i32' });
 add('fild i64', [0xdf, 0x2e], (cpu) => cpu.call('fpuLoadI64', cpu.u64()), { memory: 'i64' });
 for (const i of [0, 2, 7]) add(`fld st${i}`, [0xd9, 0xc0 + i], (cpu) => cpu.call('fpuLoadRegister', i));
@@ -61,7 +95,11 @@ add('fst m64', [0xdd, 0x16], (cpu) => cpu.store('fpuStoreF64Value', 8, 0), out);
 add('fstp m64', [0xdd, 0x1e], (cpu) => cpu.store('fpuStoreF64Value', 8, 1), out);
 add('fstp m80', [0xdb, 0x3e], (cpu) => cpu.store('fpuStoreF80Value', 10, 1), out);
 add('fbstp', [0xdf, 0x36], (cpu) => cpu.store('fpuStoreBcdValue', 10, 1), out);
-for (const [bits, escape, reg, popReg, truncateEscape] of [[16, 0xdf, 2, 3, 0xdf], [32, 0xdb, 2, 3, 0xdb], [64, 0xdf, -1, 7, 0xdd]] as const) {
+for (const [bits, escape, reg, popReg, truncateEscape] of [
+  [16, 0xdf, 2, 3, 0xdf],
+  [32, 0xdb, 2, 3, 0xdb],
+  [64, 0xdf, -1, 7, 0xdd],
+] as const) {
   if (reg >= 0) add(`fist i${bits}`, [escape, reg * 8 + 6], (cpu) => cpu.store('fpuStoreIntegerValue', bits / 8, 0, bits, 0), out);
   add(`fistp i${bits}`, [escape, popReg * 8 + 6], (cpu) => cpu.store('fpuStoreIntegerValue', bits / 8, 1, bits, 0), out);
   add(`fisttp i${bits}`, [truncateEscape, 0x0e], (cpu) => cpu.store('fpuStoreIntegerValue', bits / 8, 1, bits, 1), out);
@@ -90,44 +128,81 @@ add('fprem', [0xd9, 0xf8], (cpu) => cpu.call('fpuRemainder', 0));
 add('fprem1', [0xd9, 0xf5], (cpu) => cpu.call('fpuRemainder', 1));
 
 // --- control and state ---
-const image = (cpu: FloatCpu, sizeBytes: number): void => { cpu.bytes.copyWithin(OPERAND, cpu.at('image'), cpu.at('image') + sizeBytes); };
-const toImage = (cpu: FloatCpu): void => { cpu.bytes.copyWithin(cpu.at('image'), OPERAND, OPERAND + 128); };
-const protectedMode = (cpu: FloatCpu): void => { cpu.view.setBigUint64(cpu.at('cr0'), 1n, true); };
-const pending = (cpu: FloatCpu): boolean => { cpu.call('fpuWait'); return cpu.fault !== 0; };
+const image = (cpu: FloatCpu, sizeBytes: number): void => {
+  cpu.bytes.copyWithin(OPERAND, cpu.at('image'), cpu.at('image') + sizeBytes);
+};
+const toImage = (cpu: FloatCpu): void => {
+  cpu.bytes.copyWithin(cpu.at('image'), OPERAND, OPERAND + 128);
+};
+const protectedMode = (cpu: FloatCpu): void => {
+  cpu.view.setBigUint64(cpu.at('cr0'), 1n, true);
+};
+const pending = (cpu: FloatCpu): boolean => {
+  cpu.call('fpuWait');
+  return cpu.fault !== 0;
+};
 add('fldcw', [0xd9, 0x2e], (cpu) => cpu.call('fpuLoadControl', cpu.u32() & 0xffff), { memory: 'words' });
 add('fninit', [0xdb, 0xe3], (cpu) => cpu.call('fpuInitialize'));
 add('fnclex', [0xdb, 0xe2], (cpu) => cpu.call('fpuClearExceptions'));
-for (const [prefix, wide] of [[[], 1], [[0x66], 0]] as const) {
+for (const [prefix, wide] of [
+  [[], 1],
+  [[0x66], 0],
+] as const) {
   const pointers = wide === 1 ? [12, 20] : [6, 10];
-  add(`fnstenv ${wide}`, [...prefix, 0xd9, 0x36], (cpu) => {
-    protectedMode(cpu);
-    image(cpu, Number(cpu.call('fpuBuildEnvironment', wide)));
-    cpu.call('fpuMaskExceptions');
-  }, { memory: 'out', pointers });
-  add(`fnsave ${wide}`, [...prefix, 0xdd, 0x36], (cpu) => {
-    protectedMode(cpu);
-    image(cpu, Number(cpu.call('fpuBuildSave', wide)));
-    cpu.call('fpuInitialize');
-  }, { memory: 'out', pointers });
-  add(`fldenv ${wide}`, [...prefix, 0xd9, 0x26], (cpu) => {
-    protectedMode(cpu);
-    if (pending(cpu)) return;
-    toImage(cpu);
-    cpu.call('fpuApplyEnvironment', wide);
-  }, { memory: 'words' });
-  add(`frstor ${wide}`, [...prefix, 0xdd, 0x26], (cpu) => {
-    protectedMode(cpu);
-    if (pending(cpu)) return;
-    toImage(cpu);
-    cpu.call('fpuApplySave', wide);
-  }, { memory: 'words' });
+  add(
+    `fnstenv ${wide}`,
+    [...prefix, 0xd9, 0x36],
+    (cpu) => {
+      protectedMode(cpu);
+      image(cpu, Number(cpu.call('fpuBuildEnvironment', wide)));
+      cpu.call('fpuMaskExceptions');
+    },
+    { memory: 'out', pointers },
+  );
+  add(
+    `fnsave ${wide}`,
+    [...prefix, 0xdd, 0x36],
+    (cpu) => {
+      protectedMode(cpu);
+      image(cpu, Number(cpu.call('fpuBuildSave', wide)));
+      cpu.call('fpuInitialize');
+    },
+    { memory: 'out', pointers },
+  );
+  add(
+    `fldenv ${wide}`,
+    [...prefix, 0xd9, 0x26],
+    (cpu) => {
+      protectedMode(cpu);
+      if (pending(cpu)) return;
+      toImage(cpu);
+      cpu.call('fpuApplyEnvironment', wide);
+    },
+    { memory: 'words' },
+  );
+  add(
+    `frstor ${wide}`,
+    [...prefix, 0xdd, 0x26],
+    (cpu) => {
+      protectedMode(cpu);
+      if (pending(cpu)) return;
+      toImage(cpu);
+      cpu.call('fpuApplySave', wide);
+    },
+    { memory: 'words' },
+  );
 }
 add('emms', [0x0f, 0x77], (cpu) => cpu.call('mmxLeave'));
-add('movq mm3, m64', [0x0f, 0x6f, 0x1e], (cpu) => {
-  const value = cpu.u64();
-  cpu.call('mmxEnter');
-  if (cpu.fault === 0) cpu.call('mmxWrite', 3, value);
-}, { memory: 'words' });
+add(
+  'movq mm3, m64',
+  [0x0f, 0x6f, 0x1e],
+  (cpu) => {
+    const value = cpu.u64();
+    cpu.call('mmxEnter');
+    if (cpu.fault === 0) cpu.call('mmxWrite', 3, value);
+  },
+  { memory: 'words' },
+);
 
 const ulps = 4;
 for (const range of ['angle', 'any'] as const) {
@@ -142,7 +217,8 @@ for (const range of ['unit', 'any'] as const) {
   add(`fpatan ${r}`, [0xd9, 0xf3], (cpu) => cpu.call('fpuArcTangent'), { ulps, range });
   add(`fyl2x ${r}`, [0xd9, 0xf1], (cpu) => cpu.call('fpuLogarithm'), { ulps, range });
 }
-add('f2xm1', [0xd9, 0xf0], (cpu) => cpu.call('fpuExponential'), { ulps, range: 'unit' });
-add('fyl2xp1', [0xd9, 0xf9], (cpu) => cpu.call('fpuLogarithmPlus1'), { ulps, range: 'small' });
+for (const range of ['unit', 'any'] as const) add(`f2xm1 ${range}`, [0xd9, 0xf0], (cpu) => cpu.call('fpuExponential'), { ulps, range });
+for (const range of ['small', 'any'] as const)
+  add(`fyl2xp1 ${range}`, [0xd9, 0xf9], (cpu) => cpu.call('fpuLogarithmPlus1'), { ulps, range });
 
 export const X87_OPERATIONS: readonly Operation[] = all;

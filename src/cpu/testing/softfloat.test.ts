@@ -56,7 +56,7 @@ test('a store leaves stack and status alone until it is committed', () => {
 test('an unmasked exception raises 16 at the next waiting instruction only', () => {
   const cpu = new FloatCpu(wasmFile);
   cpu.view.setUint32(cpu.at('fcw'), 0x37e, true);
-  cpu.call('fpuSquareRoot');   // stack underflow
+  cpu.call('fpuSquareRoot'); // stack underflow
   equal(cpu.fault, 0);
   equal(cpu.view.getUint32(cpu.at('fsw'), true), 0x80c1);
   cpu.call('fpuWait');
@@ -76,4 +76,50 @@ test('the real-mode environment holds linear addresses and the opcode', () => {
   equal(cpu.view.getBigUint64(cpu.at('fip'), true), 0x12345678n);
   equal(cpu.view.getBigUint64(cpu.at('fdp'), true), 0x9abcdef0n);
   equal(cpu.view.getUint32(cpu.at('fop'), true), 0x5a5);
+});
+
+test('FXRSTOR keeps reserved control bits fixed and computes ES and B again', () => {
+  const cpu = new FloatCpu(wasmFile);
+  // Recorded on a real processor.
+  for (const [fcw, fsw, fcwAfter, fswAfter] of [
+    [0x37e, 0x0001, 0x37e, 0x8081],
+    [0x37f, 0x8080, 0x37f, 0x0000],
+    [0x37f, 0x0081, 0x37f, 0x0001],
+    [0xffff, 0x0000, 0x1f7f, 0x0000],
+    [0x0000, 0x8000, 0x0040, 0x0000],
+  ] as const) {
+    cpu.view.setUint16(cpu.at('image'), fcw, true);
+    cpu.view.setUint16(cpu.at('image') + 2, fsw, true);
+    cpu.call('fpuApplyFxImage', 1);
+    cpu.call('fpuBuildFxImage', 1);
+    equal(cpu.view.getUint16(cpu.at('image'), true), fcwAfter);
+    equal(cpu.view.getUint16(cpu.at('image') + 2, true), fswAfter);
+  }
+});
+
+test('an unmasked SSE exception is 19, or 6 while CR4.OSXMMEXCPT is clear, and leaves the destination', () => {
+  for (const [cr4, vector] of [
+    [0x600n, 19],
+    [0x200n, 6],
+  ] as const) {
+    const cpu = new FloatCpu(wasmFile);
+    cpu.view.setBigUint64(cpu.at('cr4'), cr4, true);
+    cpu.view.setUint32(cpu.at('mxcsr'), 0x1d80, true); // ZE unmasked
+    cpu.view.setFloat64(cpu.xmm(0), 1, true);
+    cpu.call('sseArithmeticF64', 14, cpu.xmm(0), cpu.xmm(0), cpu.xmm(1), 1);
+    equal(cpu.fault, vector + 1);
+    equal(cpu.view.getUint32(cpu.at('mxcsr'), true), 0x1d84);
+    equal(cpu.view.getFloat64(cpu.xmm(0), true), 1);
+  }
+});
+
+test('operands of 256 bits have eight lanes', () => {
+  const cpu = new FloatCpu(wasmFile);
+  cpu.view.setUint32(cpu.at('mxcsr'), 0x1f80, true);
+  for (let i = 0; i < 8; i++) {
+    cpu.view.setFloat32(cpu.xmm(1) + i * 4, i, true);
+    cpu.view.setFloat32(cpu.xmm(2) + i * 4, 0.5, true);
+  }
+  cpu.call('sseArithmeticF32', 8, cpu.xmm(0), cpu.xmm(1), cpu.xmm(2), 8);
+  for (let i = 0; i < 8; i++) equal(cpu.view.getFloat32(cpu.xmm(0) + i * 4, true), i + 0.5);
 });
