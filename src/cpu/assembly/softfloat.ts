@@ -538,7 +538,7 @@ export function relationOf(w: usize): u32 {
 
 // --- rounding ---
 
-/** Whether a fraction (of one unit in the last place, in 64ths of 2^64) rounds the magnitude up. */
+/** Whether a fraction (of one unit in the last place, in units of 2^-64) rounds the magnitude up. */
 @inline function roundsUp(mode: u32, sign: u32, fraction: u64, odd: u64): bool {
   if (mode == ROUND_NEAREST) return fraction > TOP_BIT || (fraction == TOP_BIT && odd != 0);
   if (mode == ROUND_DOWN) return fraction != 0 && sign != 0;
@@ -604,7 +604,7 @@ export function roundResult(w: usize, precision: i32, minimum: i32, maximum: i32
     }
   } else if (exponent > maximum) {
     flag(w, OE);
-    let toInfinity = mode == ROUND_NEAREST || mode == (sign ? ROUND_DOWN : ROUND_UP);
+    const toInfinity = mode == ROUND_NEAREST || mode == (sign ? ROUND_DOWN : ROUND_UP);
     if (unmasked & OE) {
       exponent -= wrap;
       if (wrap && exponent > maximum) {

@@ -225,7 +225,7 @@ export function fpuArithmetic(vcpu: usize, operation: u32, destination: u32, sou
   finish(vcpu, destination, precisionOf(vcpu), pops);
 }
 
-/** ST(0) := ST(0) op the number in `memoryOperand`, which the caller fills after this has said false. */
+/** Begin ST(0) := ST(0) op memory. @returns whether the instruction is over: #MF, or an empty ST(0). */
 function beginMemoryForm(vcpu: usize): bool {
   if (beginWithOperand(vcpu)) return true;
   if (!isEmpty(vcpu, 0)) return false;
@@ -502,7 +502,7 @@ function abandonStore(vcpu: usize, flags: u32): void {
   refuseStore(vcpu);
 }
 
-/** @returns whether a value is wanted: else the store is over or stores the indefinite, see `indefiniteStored`. */
+/** Begin a store of ST(0), which goes to A. @returns false when the instruction is over or stores the indefinite (then it is allowed already). */
 function beginStore(vcpu: usize): bool {
   refuseStore(vcpu);
   if (prepare(vcpu)) return false;
