@@ -3,7 +3,7 @@ import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 import { VCPU_APIC_BASE, VCPU_TSC_OFFSET } from '../generated/vcpu-layout.ts';
 import { EINVAL, EXIT_IPI } from './exits.ts';
-import { VM_OPTION_LENIENT_MSR } from './layout.ts';
+import { VM_OPTION_AMD, VM_OPTION_LENIENT_MSR } from './layout.ts';
 import { InCoreMachine } from './testing/in-core-machine.ts';
 
 const APIC_BASE = 0x1b, TSC_DEADLINE = 0x6e0;
@@ -301,7 +301,10 @@ test('unknown MSRs fault, or with -w read 0', () => {
   const lenient = new InCoreMachine({ options: VM_OPTION_LENIENT_MSR });
   equal(lenient.rdmsr(0x12345), 0n);
   equal(lenient.wrmsr(0x12345, 1n), true);
-  equal(lenient.rdmsr(0x3a), 1n);
+  const amd = new InCoreMachine({ options: VM_OPTION_AMD });
+  equal(amd.rdmsr(0xc0010114), 0x18n);
+  equal(amd.rdmsr(0xc0010008), undefined);
+  equal(amd.wrmsr(0xc0010004, 7n), true);
 });
 
 test('MSIs: address, hint and mode bits, delivery modes', () => {

@@ -35,21 +35,6 @@ export const POSTED_RANGE = layout('POSTED_RANGE', {
   mode: field('u32', 'PORT_MODE_POSTED or PORT_MODE_NOTIFIED'),
 });
 
-/** At GUEST_MAP: the head of the guest-physical map. Written by the main thread while every vCPU is stopped. */
-export const GUEST_MAP_HEAD = layout('GUEST_MAP_HEAD', {
-  count: field('u32', 'entries in use'),
-  version: field('u32', 'goes up with every change'),
-});
-
-/** At GUEST_MAP + GUEST_MAP_HEAD_SIZE_BYTES: half-open ranges, sorted by gpa, never overlapping. */
-export const GUEST_MAP_ENTRY = layout('GUEST_MAP_ENTRY', {
-  gpa: field('u64', 'first byte'),
-  end: field('u64', 'byte after the last'),
-  hva: field('u64', 'offset in memory 1 of the first byte'),
-  protection: field('u32', 'PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4'),
-  segment: field('u32', 'id of the memory segment'),
-});
-
 /** At VM_DEVICES: where each shared device lies. Everything from `pic` on changes under `lock` only. */
 export const DEVICES = layout('DEVICES', {
   lock: field('u32', 'shared: spin lock, 1 while held'),
@@ -187,5 +172,5 @@ export const POSTED_ENTRY = layout('POSTED_ENTRY', {
 });
 
 export const VMM_LAYOUTS: readonly Layout<string>[] = [
-  VM, POSTED_RANGE, GUEST_MAP_HEAD, GUEST_MAP_ENTRY, DEVICES, PIC, PIC_CHIP, PIT, PIT_CHANNEL, RTC, IOAPIC, HPET, HPET_TIMER, LAPIC, POSTED, POSTED_ENTRY,
+  VM, POSTED_RANGE, DEVICES, PIC, PIC_CHIP, PIT, PIT_CHANNEL, RTC, IOAPIC, HPET, HPET_TIMER, LAPIC, POSTED, POSTED_ENTRY,
 ];

@@ -1,6 +1,7 @@
 /**
  * Model-specific registers that the processor core does not hold: APIC, TSC deadline, and those that bhyve answers in user space.
- * Implements: SDM vol 4; bhyve's `-w` rule (unknown: #GP, or with -w reads give 0 and writes are ignored). Runs on: the vCPU's own thread.
+ * Implements: SDM vol 4; the AMD registers of bhyve's xmsr.c (constant Intel ones: cpu/msr.ts); bhyve's `-w` rule
+ * (unknown: #GP, or with -w reads give 0 and writes are ignored). Runs on: the vCPU's own thread.
  */
 import { VM_BASE } from '../../base/memory-map.ts';
 import { VCPU_APIC_BASE, VCPU_SCRATCH } from '../../generated/vcpu-layout.ts';
@@ -9,8 +10,7 @@ import { VM_OPTION_AMD, VM_OPTION_LENIENT_MSR } from '../layout.ts';
 import { x2apicRead, x2apicWrite, writeApicBase } from './lapic.ts';
 import { readTscDeadline, setTscDeadline } from './lapic-timer.ts';
 
-const MSR_PLATFORM_ID: u32 = 0x17, MSR_APIC_BASE: u32 = 0x1b, MSR_FEATURE_CONTROL: u32 = 0x3a, MSR_BIOS_UPDATE: u32 = 0x79, MSR_BIOS_SIGN: u32 = 0x8b;
-const MSR_RAPL_UNIT: u32 = 0x606, MSR_PKG_ENERGY: u32 = 0x611, MSR_DRAM_ENERGY: u32 = 0x619, MSR_PP0_ENERGY: u32 = 0x639, MSR_PP1_ENERGY: u32 = 0x641;
+const MSR_APIC_BASE: u32 = 0x1b, MSR_BIOS_UPDATE: u32 = 0x79;
 const MSR_TSC_DEADLINE: u32 = 0x6e0, MSR_X2APIC: u32 = 0x800, MSR_X2APIC_END: u32 = 0x900;
 const MSR_AMD_HWCR: u32 = 0xc0010015, MSR_AMD_NB_CFG: u32 = 0xc001001f, MSR_AMD_PATCH_LOADER: u32 = 0xc0010020, MSR_AMD_VM_CR: u32 = 0xc0010114, MSR_AMD_VM_HSAVE: u32 = 0xc0010117;
 const MSR_AMD_PERF: u32 = 0xc0010000, MSR_AMD_PERF_END: u32 = 0xc0010008, MSR_AMD_DE_CFG: u32 = 0xc0011029;
@@ -25,32 +25,23 @@ export function readMsr(vcpu: usize, msr: u32): u32 {
   switch (msr) {
     case MSR_APIC_BASE: value = load<u64>(vcpu, VCPU_APIC_BASE); break;
     case MSR_TSC_DEADLINE: value = readTscDeadline(vcpu); break;
-    case MSR_BIOS_SIGN: break;
-    default: if (!readUserMsr(msr, out)) return unknown(msr, VM_UNKNOWN_MSR_READS, out); else return 1;
+    default:
+      if (!amd() || !readAmdMsr(msr, out)) return unknown(msr, VM_UNKNOWN_MSR_READS, out);
+      return 1;
   }
   store<u64>(out, value);
   return 1;
 }
 
-/** The constants of bhyve's xmsr.c. */
-function readUserMsr(msr: u32, out: usize): bool {
+function readAmdMsr(msr: u32, out: usize): bool {
   let value: u64 = 0;
-  if (amd()) {
-    switch (msr) {
-      case MSR_AMD_HWCR: value = 0x01000010 | 1 << 9; break;
-      case MSR_AMD_NB_CFG: case MSR_AMD_PATCH_LOADER: case MSR_AMD_VM_HSAVE: break;
-      // SVMDIS and LOCK.
-      case MSR_AMD_VM_CR: value = 0x18; break;
-      case MSR_AMD_DE_CFG: value = 1; break;
-      default: if (msr < MSR_AMD_PERF || msr >= MSR_AMD_PERF_END) return false;
-    }
-  } else {
-    switch (msr) {
-      case MSR_FEATURE_CONTROL: value = 1; break;
-      case MSR_PLATFORM_ID: case MSR_PKG_ENERGY: case MSR_DRAM_ENERGY: case MSR_PP0_ENERGY: case MSR_PP1_ENERGY: break;
-      case MSR_RAPL_UNIT: value = 0x000a1003; break;
-      default: return false;
-    }
+  switch (msr) {
+    case MSR_AMD_HWCR: value = 0x01000010 | 1 << 9; break;
+    case MSR_AMD_NB_CFG: case MSR_AMD_PATCH_LOADER: case MSR_AMD_VM_HSAVE: break;
+    // SVMDIS and LOCK.
+    case MSR_AMD_VM_CR: value = 0x18; break;
+    case MSR_AMD_DE_CFG: value = 1; break;
+    default: if (msr < MSR_AMD_PERF || msr >= MSR_AMD_PERF_END) return false;
   }
   store<u64>(out, value);
   return true;
@@ -62,7 +53,7 @@ export function writeMsr(vcpu: usize, msr: u32, value: u64): u32 {
   switch (msr) {
     case MSR_APIC_BASE: return writeApicBase(vcpu, value) ? 1 : 0;
     case MSR_TSC_DEADLINE: setTscDeadline(vcpu, value); return 1;
-    case MSR_BIOS_UPDATE: case MSR_BIOS_SIGN: return 1;
+    case MSR_BIOS_UPDATE: return 1;
   }
   if (amd()) {
     switch (msr) {
