@@ -93,6 +93,16 @@ test('posted writes arrive in order, with ports and memory, and wrap around the 
   equal(ring.drain(), 0);
 });
 
+test('a sink that drains the ring itself sees each write once', () => {
+  const m = new InCoreMachine();
+  setMode(m, 0x3f8, 0, PORT_MODE_POSTED);
+  const values: number[] = [];
+  const ring: PostedRing = new PostedRing(m.memory, { writePort(_port, _size, value) { values.push(value); ring.drain(2); }, writeMemory() {} }, () => nextTurn());
+  for (let i = 0; i < 10; i++) m.out(0x3f8, i);
+  ring.drainAll();
+  deepEqual(values, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+});
+
 test('the consumer sleeps until a notified write, or until a slice ends', async () => {
   const m = new InCoreMachine();
   const seen = new Recorder(), ring = new PostedRing(m.memory, seen, () => nextTurn());

@@ -43,8 +43,11 @@ export class PostedRing {
    */
   drain(limit: number = BATCH): number {
     const words = this.#words;
-    let tail = Atomics.load(words, this.#tail), done = 0;
-    while (done < limit && tail !== Atomics.load(words, this.#head)) {
+    let done = 0;
+    while (done < limit) {
+      // Read anew each time: a sink may drain too.
+      const tail = Atomics.load(words, this.#tail);
+      if (tail === Atomics.load(words, this.#head)) break;
       const entry = this.#entries + (tail & (POSTED_ENTRIES - 1)) * (POSTED_ENTRY.sizeBytes >> 2);
       const control = Atomics.load(words, entry + (POSTED_ENTRY.offset.control >> 2));
       const phase = ((tail >>> LAP_SHIFT) & 1) === 0 ? PHASE : 0;
@@ -52,12 +55,13 @@ export class PostedRing {
       const address = words[entry + (POSTED_ENTRY.offset.address >> 2)]! >>> 0;
       const low = words[entry + (POSTED_ENTRY.offset.value >> 2)]! >>> 0, high = words[entry + (POSTED_ENTRY.offset.value >> 2) + 1]! >>> 0;
       // The slot is free from here on, also when the sink should fail.
-      tail = (tail + 1) | 0;
-      Atomics.store(words, this.#tail, tail);
+      Atomics.store(words, this.#tail, (tail + 1) | 0);
       done++;
       const sizeBytes = (control >>> POSTED_SIZE_SHIFT) & 15, vcpu = (control >>> POSTED_VCPU_SHIFT) & 63;
       if ((control & POSTED_MEMORY) !== 0) this.#sink.writeMemory((control & 0xfffff) * 2 ** 32 + address, sizeBytes, low, high, vcpu);
       else this.#sink.writePort(address, sizeBytes, low, vcpu);
+      // A sink that had to stop a vCPU may have drained too (Vm.setRelief).
+      tail = Atomics.load(words, this.#tail);
     }
     if (done > 0) Atomics.notify(words, this.#tail);
     return done;
