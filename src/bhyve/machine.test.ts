@@ -168,10 +168,12 @@ test('fw_cfg gives the CPU count under key 5, zeroes under unknown keys, and lis
   deepEqual(item(5, 3), [2, 0, 0]);
   deepEqual(item(0x7777, 4), [0, 0, 0, 0]);
   equal(String.fromCharCode(...item(0, 4)), 'QEMU');
-  const directory = item(0x19, 4 + 2 * 64);
-  deepEqual(directory.slice(0, 4), [0, 0, 0, 2]);
-  equal(String.fromCharCode(...directory.slice(12, 21)), 'etc/e820\0');
-  const key = (directory[8] ?? 0) * 256 + (directory[9] ?? 0);
+  const directory = Buffer.from(item(0x19, 4 + 5 * 64));
+  equal(directory.readUInt32BE(0), 5);
+  const entries = [0, 1, 2, 3, 4].map((index) => directory.subarray(4 + index * 64, 68 + index * 64));
+  const names = entries.map((entry) => entry.subarray(8, entry.indexOf(0, 8)).toString());
+  deepEqual(names, ['etc/acpi/rsdp', 'etc/acpi/tables', 'etc/e820', 'etc/table-loader', 'opt/bhyve/hw.ncpu']);
+  const key = entries[2]?.readUInt16BE(4) ?? 0;
   deepEqual(item(key, 20), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
 });
 

@@ -9,6 +9,7 @@ import type { Fields, Saved, Schema } from '../base/schema.ts';
 import { dsdt } from './acpi/dsdt.ts';
 import { mpTable } from './acpi/mptable.ts';
 import { smbiosTables } from './acpi/smbios.ts';
+import { tableLoaderFiles } from './acpi/table-loader.ts';
 import { acpiTables } from './acpi/tables.ts';
 import { noBackend } from './chars/backend.ts';
 import { Atkbdc } from './devices/atkbdc.ts';
@@ -319,6 +320,7 @@ export class Machine {
         hasFwcfg: this.#fwcfg !== undefined,
       }),
     });
+    for (const file of tableLoaderFiles(tables)) this.#fwcfg?.addFile(file.name, file.bytes);
     if (!this.#bool('acpi_tables_in_memory', true)) return;
     this.#write(tables.gpa, tables.bytes);
     this.#rsdpGpa = tables.rsdpGpa;

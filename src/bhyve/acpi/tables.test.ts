@@ -10,6 +10,7 @@ import { checksum } from './bytes.ts';
 import { dsdt, type DsdtInput } from './dsdt.ts';
 import { mpTable } from './mptable.ts';
 import { smbiosTables } from './smbios.ts';
+import { LOADER_FILE, RSDP_FILE, TABLES_FILE, tableLoaderFiles } from './table-loader.ts';
 import { acpiTables, type AcpiTables } from './tables.ts';
 
 const DSDT_INPUT: DsdtInput = {
@@ -84,6 +85,38 @@ test('iasl reads every table back', { skip: hasIasl ? false : 'iasl is not insta
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+/** What firmware does with the files: place the blobs, run the script. */
+function linkTables(files: readonly { readonly name: string; readonly bytes: Uint8Array }[], addresses: ReadonlyMap<string, number>): Map<string, Uint8Array> {
+  const blobs = new Map(files.map((file) => [file.name, file.bytes.slice()]));
+  const script = blobs.get(LOADER_FILE) ?? new Uint8Array();
+  const view = new DataView(script.buffer);
+  const name = (at: number): string => String.fromCharCode(...script.subarray(at, script.indexOf(0, at)));
+  for (let at = 0; at < script.length; at += 128) {
+    const blob = blobs.get(name(at + 4)) ?? new Uint8Array();
+    if (view.getUint32(at, true) === 2) {
+      const target = new DataView(blob.buffer), offset = view.getUint32(at + 4 + 2 * 56, true);
+      target.setUint32(offset, target.getUint32(offset, true) + (addresses.get(name(at + 4 + 56)) ?? 0), true);
+    } else if (view.getUint32(at, true) === 3) {
+      const [where = 0, start = 0, lengthBytes = 0] = [0, 4, 8].map((field) => view.getUint32(at + 4 + 56 + field, true));
+      blob[where] = checksum(blob.subarray(start, start + lengthBytes));
+    }
+  }
+  return blobs;
+}
+
+test('firmware that runs the loader script gets the same tables at its own addresses', () => {
+  const tables = acpiTables({ cpus: 2, hpetCapabilities: 0x80860701, dsdt: dsdt(DSDT_INPUT) });
+  const files = tableLoaderFiles(tables);
+  const asBuilt = linkTables(files, new Map([[TABLES_FILE, tables.gpa + 0x40]]));
+  deepEqual(asBuilt.get(RSDP_FILE), tables.bytes.slice(0, 36));
+  deepEqual(asBuilt.get(TABLES_FILE), tables.bytes.slice(0x40));
+  const moved = linkTables(files, new Map([[TABLES_FILE, 0x7f00_0000]]));
+  const rsdp = moved.get(RSDP_FILE) ?? new Uint8Array();
+  equal(checksum(rsdp), 0);
+  equal(new DataView(rsdp.buffer).getUint32(24, true), 0x7f00_0040);
+  equal((files.find((file) => file.name === LOADER_FILE)?.bytes.length ?? 1) % 128, 0);
 });
 
 test('too many vCPUs for the area are refused', () => {

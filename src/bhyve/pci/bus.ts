@@ -213,7 +213,7 @@ export class PciBus implements Device {
       if (address !== undefined) this.#tryDecode(pci, bar, address);
     }
     if (!freed) return;
-    for (const bar of [...this.#blocked]) {
+    for (const bar of Array.from(this.#blocked)) {   // a copy: a BAR may be blocked again
       const owner = this.#owners.get(bar);
       const address = owner?.decodedAt(bar);
       this.#blocked.delete(bar);
