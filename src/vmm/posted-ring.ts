@@ -45,7 +45,7 @@ export class PostedRing {
     const words = this.#words;
     let done = 0;
     while (done < limit) {
-      // Read anew each time: a sink may drain too.
+      // Read anew each time: a sink that had to stop a vCPU may have drained too (Vm.setRelief).
       const tail = Atomics.load(words, this.#tail);
       if (tail === Atomics.load(words, this.#head)) break;
       const entry = this.#entries + (tail & (POSTED_ENTRIES - 1)) * (POSTED_ENTRY.sizeBytes >> 2);
@@ -60,8 +60,6 @@ export class PostedRing {
       const sizeBytes = (control >>> POSTED_SIZE_SHIFT) & 15, vcpu = (control >>> POSTED_VCPU_SHIFT) & 63;
       if ((control & POSTED_MEMORY) !== 0) this.#sink.writeMemory((control & 0xfffff) * 2 ** 32 + address, sizeBytes, low, high, vcpu);
       else this.#sink.writePort(address, sizeBytes, low, vcpu);
-      // A sink that had to stop a vCPU may have drained too (Vm.setRelief).
-      tail = Atomics.load(words, this.#tail);
     }
     if (done > 0) Atomics.notify(words, this.#tail);
     return done;
