@@ -5,7 +5,7 @@
  */
 import { VmError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { PostedRing, PROT_EXEC, PROT_READ, PROT_WRITE, REGISTER_NAMES, SEGMENT, Vmmapi } from '../vmmapi/index.ts';
+import { DESCRIPTOR_NAMES, PostedRing, PROT_EXEC, PROT_READ, PROT_WRITE, REGISTER_NAMES, SEGMENT, Vmmapi } from '../vmmapi/index.ts';
 import type { RegisterName, SuspendHow, Vm, VmExit } from '../vmmapi/index.ts';
 import { formatSize } from './config/numbers.ts';
 import type { CreateEngine, Engine, EngineEnd, EngineRequest, Inspection } from './engine.ts';
@@ -17,6 +17,12 @@ import type { InitialState, MachineVm, SuspendReason } from './ports-of-machine.
 const PROTECTION = { rx: PROT_READ | PROT_EXEC, rw: PROT_READ | PROT_WRITE } as const;
 const MS_PER_MINUTE = 60_000;
 const BSP = 0;
+/** For a person: what a debugger's `info registers` shows. Segments follow with their descriptors. */
+const SHOWN_REGISTERS = [
+  'rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'rsp', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15', 'rip', 'rflags', 'cr0', 'cr2', 'cr3', 'cr4', 'efer',
+  'dr6', 'dr7',
+] as const satisfies readonly RegisterName[];
+const REGISTERS_A_LINE = 3;
 
 class MachineEngine implements Engine {
   readonly #request: EngineRequest;
@@ -29,6 +35,7 @@ class MachineEngine implements Engine {
   #ring: PostedRing | undefined;
   #ringDone: Promise<void> = Promise.resolve();
   #debugStatus: number | undefined;
+  #suspendAsked = Promise.withResolvers<void>();
   #lives = 0;
   #running = false;
 
@@ -46,7 +53,10 @@ class MachineEngine implements Engine {
     this.#vm = this.#api.create(settings.name, { maxCpus: cpus, x2apic: settings.x2apic, lenientMsr: !settings.strictMsr });
     this.#vm.setTopology(sockets, cores, threads);
     this.#vm.setupMemory(settings.memoryBytes);
+    // Its thread begins while kernel and devices are being set up.
+    this.#vm.vcpu(BSP).prepare();
     this.#setExitHandlers();
+    this.#vm.setRelief(() => { this.#ring?.drainAll(); });
     // Whatever is wrong with kernel or devices is known before anything runs.
     this.#machine = this.#powerOn();
   }
@@ -58,13 +68,15 @@ class MachineEngine implements Engine {
       this.#machine = this.#powerOn();
     }
     this.#debugStatus = undefined;
+    this.#suspendAsked = Promise.withResolvers();
     this.#startRing();
     this.#running = true;
     let how: SuspendHow;
     try {
       for (let id = 0; id < this.#request.settings.topology.cpus; id++) vm.vcpu(id).activate();
       vm.vcpu(BSP).start();
-      how = await vm.waitSuspended();
+      // The ring ends before the VM does only when it fails.
+      how = await Promise.race([vm.waitSuspended(), this.#ringDone.then(() => vm.waitSuspended())]);
     } finally {
       this.#running = false;
       await this.#stopRing();
@@ -76,6 +88,8 @@ class MachineEngine implements Engine {
 
   suspend(reason: 'reset' | 'poweroff'): void {
     suspend(this.#vm, reason);
+    // A vCPU that waits for a slow reader could not stop.
+    this.#suspendAsked.resolve();
   }
 
   pressPowerButton(): boolean {
@@ -119,6 +133,7 @@ class MachineEngine implements Engine {
   #setExitHandlers(): void {
     this.#vm.setExitHandler('inout', (exit) => this.#inout(exit));
     this.#vm.setExitHandler('mmio', (exit) => this.#mmio(exit));
+    this.#vm.setRelief(() => this.#ring?.drainAll());
   }
 
   #inout(exit: VmExit): void | Promise<void> {
@@ -148,7 +163,10 @@ class MachineEngine implements Engine {
 
   /** @returns undefined while every reader keeps up. */
   #congestion(): Promise<void> | undefined {
-    for (const backend of this.#request.backends.values()) if (backend.congested) return backend.drained();
+    if (this.#vm.suspendHow !== undefined) return undefined;
+    for (const backend of this.#request.backends.values()) {
+      if (backend.congested) return Promise.race([backend.drained(), this.#suspendAsked.promise]);
+    }
     return undefined;
   }
 
@@ -176,16 +194,21 @@ class MachineEngine implements Engine {
   // --- for a person ---
 
   #registers(): string {
+    const hex = (value: bigint | number, digits: number): string => value.toString(16).padStart(digits, '0');
     const lines: string[] = [];
     for (const id of this.#vm.activeCpus()) {
       const vcpu = this.#vm.vcpu(id);
-      const values = vcpu.getRegisterSet(REGISTER_NAMES);
       lines.push(`vcpu ${id} (${vcpu.state})`);
-      let row = '';
-      for (const [index, name] of REGISTER_NAMES.entries()) {
-        row += `${`${name}`.padStart(12)} ${(values[index] ?? 0n).toString(16).padStart(16, '0')}`;
-        if (index % 3 === 2 || index === REGISTER_NAMES.length - 1) { lines.push(row); row = ''; }
-      }
+      // One moment for all of them.
+      vcpu.held(() => {
+        for (let at = 0; at < SHOWN_REGISTERS.length; at += REGISTERS_A_LINE) {
+          lines.push(SHOWN_REGISTERS.slice(at, at + REGISTERS_A_LINE).map((name) => `${name.padStart(6)} ${hex(vcpu.getRegister(name), 16)}`).join(''));
+        }
+        for (const name of DESCRIPTOR_NAMES) {
+          const { selector, base, limit, access } = vcpu.getSegDesc(name);
+          lines.push(`${name.padStart(6)} ${hex(selector, 4)} base ${hex(base, 16)} limit ${hex(limit, 8)} access ${hex(access, 5)}`);
+        }
+      });
     }
     return lines.map((line) => `${line}\n`).join('');
   }

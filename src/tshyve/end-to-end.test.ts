@@ -44,18 +44,19 @@ test('a kernel that is none, or is cut off, is one line and status 4', () => {
   }
 });
 
-test('two VMs in one process', async () => {
+test('two VMs in one process', async (t) => {
   const names = ['one', 'two'];
   const vms = await Promise.all(names.map((name) => VM.create({ name, kernel: echoKernel(`I am ${name}\n`), memory: '16M', testDevice: true })));
   await Promise.all(vms.map((vm) => vm.start()));
   await Promise.all(vms.map((vm) => vm.serial.expect(`I am ${vm.name}\n`)));
   await Promise.all(vms.map((vm) => vm.serial.write(`${vm.name} says hello q`)));
+  t.after(() => Promise.all(vms.map((vm) => vm.stop())));
   assert.deepEqual(await Promise.all(vms.map((vm) => vm.waitForExit())), names.map(() => ({ reason: 'debug-exit', status: 7 })));
   for (const vm of vms) assert.equal((await vm.serial.expect('q')).before, `${vm.name} says hello `);
 });
 
 test('a VM that is stopped in the middle gives its threads back', async () => {
-  const vm = await VM.create({ kernel: echoKernel(), memory: '16M' });
+  await using vm = await VM.create({ kernel: echoKernel(), memory: '16M' });
   await vm.start();
   await vm.serial.expect('ready');
   assert.match(await vm.inspect('registers'), /rip [0-9a-f]{16}/);
