@@ -97,9 +97,8 @@ export const VCPU = layout('VCPU', {
   translatedGpa: field('u64', 'guest-physical address of the last translation which did not end in RAM'),
   walkError: field('u32', 'page-fault error code of the last page walk that failed'),
   pendingDebug: field('u32', 'DR6 bits of data breakpoints hit by the present instruction; a trap #DB follows it'),
-  tlbLarge: field('u64', 'filter of 2 MiB (0-3) and 1 GiB (4-7) regions with a large page in the TLB: INVLPG inside one flushes all', { count: 8 }),
+  tlbLarge: field('u64', 'filter of 2 MiB (0-31) and 1 GiB (32-35) regions with a large page in the TLB: INVLPG inside one flushes all', { count: 36 }),
   specCtrl: field('u64', 'IA32_SPEC_CTRL: kept; nothing here speculates'),
-  signature: field('u32', 'CPUID 1 EAX, which RESET leaves in EDX'),
 
   // --- floating-point helpers (cpu/assembly/softfloat.ts, x87.ts, sse.ts) ---
   fpuOperand: field('u64', 'data pointer of the present x87 instruction, stored by its handler: goes to fdp with an unmasked exception'),

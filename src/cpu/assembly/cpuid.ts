@@ -20,6 +20,12 @@ function findRow(leaf: u32, subleaf: u32): usize {
   return 0;
 }
 
+/** Leaf 1 EAX: RESET leaves it in EDX. */
+export function signature(): u32 {
+  const row = findRow(1, 0);
+  return row != 0 ? load<u32>(row, 8) : 0;
+}
+
 /** Highest leaf of the group that starts at `first`. */
 function highest(first: u32): u32 {
   const row = findRow(first, 0);

@@ -4,14 +4,14 @@
  * Runs on: the vCPU's own thread. A store is all or nothing: both pages are probed before a byte is written.
  */
 import {
-  BOUNCE_BYTES, HVA_RAM, PAGE_BYTES, TLB_ADDEND, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_READ, TLB_WRITE, VCPUS, VCPU_STRIDE,
+  BOUNCE_BYTES, PAGE_BYTES, TLB_ADDEND, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_READ, TLB_WRITE, VCPUS, VCPU_STRIDE,
 } from '../../base/memory-map.ts';
 import {
-  VCPU_BOUNCE_GPA, VCPU_BOUNCE_GVA, VCPU_BOUNCE_KIND, VCPU_BOUNCE_SIZE_BYTES, VCPU_CPL, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_EFER, VCPU_MODE, VCPU_PENDING_DEBUG, VCPU_RFLAGS,
+  VCPU_BOUNCE_GPA, VCPU_BOUNCE_GVA, VCPU_BOUNCE_KIND, VCPU_BOUNCE_SIZE_BYTES, VCPU_CPL, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_MODE, VCPU_PENDING_DEBUG, VCPU_RFLAGS,
   VCPU_SCRATCH, VCPU_SEG_ACCESS, VCPU_SEG_BASE, VCPU_SEG_LIMIT, VCPU_TLB as VCPU_TLB_FIELD, VCPU_TRANSLATED_GPA,
 } from '../../generated/vcpu-layout.ts';
 import {
-  ACCESS_CODE, ACCESS_DB, ACCESS_EXPAND_DOWN, ACCESS_READABLE, ACCESS_UNUSABLE, ACCESS_WRITABLE, CR0_AM, CR4_DE, EFER_LMA, SEG_SS, VECTOR_AC,
+  ACCESS_CODE, ACCESS_DB, ACCESS_EXPAND_DOWN, ACCESS_READABLE, ACCESS_UNUSABLE, ACCESS_WRITABLE, CR0_AM, CR0_PE, CR4_DE, SEG_SS, VECTOR_AC,
 } from './bits';
 import { faulted, raiseAddress, raiseGp } from './faults';
 import {
@@ -119,7 +119,7 @@ function watch(vcpu: usize, linear: u64, sizeBytes: u32, write: bool): void {
   if ((dr7 & 0xff) == 0 || !watchesData(dr7)) return;
   let hit: u32 = 0;
   for (let i: usize = 0; i < 4; i++) {
-    const kind = <u32>(dr7 >> (16 + i * 4)) & 3, code = <u32>(dr7 >> (18 + i * 4)) & 3, span: u64 = code == 3 ? 4 : code == 2 ? 8 : code == 1 ? 2 : 1;
+    const kind = <u32>(dr7 >> (16 + i * 4)) & 3, span = spanOf(<u32>(dr7 >> (18 + i * 4)) & 3);
     const start = load<u64>(vcpu + i * 8, VCPU_DR) & ~(span - 1);
     if ((kind & 1) == 0 || (kind == 1 && !write) || linear + sizeBytes <= start || linear >= start + span) continue;
     // A hit of a disabled register may show in DR6 as well; only enabled ones raise. We report the enabled ones.
@@ -127,6 +127,20 @@ function watch(vcpu: usize, linear: u64, sizeBytes: u32, write: bool): void {
   }
   if (hit) store<u32>(vcpu, load<u32>(vcpu, VCPU_PENDING_DEBUG) | hit, VCPU_PENDING_DEBUG);
 }
+
+/** Note I/O breakpoints, which DR7 has under CR4.DE (R/W = 10). */
+export function watchPort(vcpu: usize, port: u32, sizeBytes: u32): void {
+  const dr7 = load<u64>(vcpu + 56, VCPU_DR);
+  if ((dr7 & 0xff) == 0 || (load<u64>(vcpu, VCPU_CR4) & CR4_DE) == 0) return;
+  for (let i: usize = 0; i < 4; i++) {
+    if (((dr7 >> (i * 2)) & 3) == 0 || ((dr7 >> (16 + i * 4)) & 3) != 2) continue;
+    const span = spanOf(<u32>(dr7 >> (18 + i * 4)) & 3), start = load<u64>(vcpu + i * 8, VCPU_DR) & ~(span - 1);
+    if (<u64>port + sizeBytes > start && <u64>port < start + span) store<u32>(vcpu, load<u32>(vcpu, VCPU_PENDING_DEBUG) | (1 << <u32>i), VCPU_PENDING_DEBUG);
+  }
+}
+
+/** Bytes of a breakpoint by its LEN field. */
+function spanOf(code: u32): u64 { return code == 3 ? 4 : code == 2 ? 8 : code == 1 ? 2 : 1; }
 
 /** DR6 bits of the instruction breakpoints at a linear address: a fault before the instruction, which the run loop raises. */
 export function instructionBreakpoint(vcpu: usize, linear: u64): u32 {
@@ -333,9 +347,10 @@ export function commitBounce(vcpu: usize): void {
 export function legacyAddress(vcpu: usize, segment: u32, offset: u64, sizeBytes: u32, write: u32): u64 {
   const access = load<u32>(vcpu + segment * 4, VCPU_SEG_ACCESS), limit = <u64>load<u32>(vcpu + segment * 4, VCPU_SEG_LIMIT);
   const linear = (load<u64>(vcpu + segment * 8, VCPU_SEG_BASE) + offset) & 0xffffffff, last = offset + sizeBytes - 1;
-  if ((access & ACCESS_UNUSABLE) != 0
-    || ((access & ACCESS_CODE) != 0 ? write != 0 || (access & ACCESS_READABLE) == 0 : write != 0 && (access & ACCESS_WRITABLE) == 0)
-    || !withinLimit(access, limit, offset, last)) raiseAddress(vcpu, segment);
+  // Real mode writes through CS as well: types are checked in protected mode alone.
+  const refused = (load<u64>(vcpu, VCPU_CR0) & CR0_PE) != 0
+    && ((access & ACCESS_UNUSABLE) != 0 || ((access & ACCESS_CODE) != 0 ? write != 0 || (access & ACCESS_READABLE) == 0 : write != 0 && (access & ACCESS_WRITABLE) == 0));
+  if (refused || !withinLimit(access, limit, offset, last)) raiseAddress(vcpu, segment);
   return linear;
 }
 

@@ -7,7 +7,7 @@ import { VCPU_CPL, VCPU_RFLAGS } from '../../generated/vcpu-layout.ts';
 import { ACCESS_TYPE, ACCESS_UNUSABLE, SEG_TR } from './bits';
 import { faulted, raiseGp } from './faults';
 import { busPortRead, busPortWrite } from './imports';
-import { systemLoad16 } from './memory';
+import { systemLoad16, watchPort } from './memory';
 import { isProtected, segAccess, segBase, segLimit } from './segments';
 
 /** #GP(0) when the present code may not touch [port, port + sizeBytes). */
@@ -30,5 +30,12 @@ export function portCheck(vcpu: usize, port: u32, sizeBytes: u32): void {
   if (!faulted(vcpu) && (bits & ((1 << sizeBytes) - 1)) != 0) raiseGp(vcpu, 0);
 }
 
-export function portRead(vcpu: usize, port: u32, sizeBytes: u32): u32 { return busPortRead(vcpu, port & 0xffff, sizeBytes); }
-export function portWrite(vcpu: usize, port: u32, sizeBytes: u32, value: u32): void { busPortWrite(vcpu, port & 0xffff, sizeBytes, value); }
+export function portRead(vcpu: usize, port: u32, sizeBytes: u32): u32 {
+  watchPort(vcpu, port & 0xffff, sizeBytes);
+  return busPortRead(vcpu, port & 0xffff, sizeBytes);
+}
+
+export function portWrite(vcpu: usize, port: u32, sizeBytes: u32, value: u32): void {
+  watchPort(vcpu, port & 0xffff, sizeBytes);
+  busPortWrite(vcpu, port & 0xffff, sizeBytes, value);
+}

@@ -18,6 +18,7 @@ import { ACCESS_FETCH, ACCESS_WRITE, PAGE_DIRTY, PAGE_EXEC, PAGE_GLOBAL, PAGE_HU
 
 /** Entries in a log of filled slots; a count above it says that the log overflowed. */
 const LOG_ENTRIES: u32 = TLB_LOG_ENTRIES;
+const LARGE_BYTES: usize = 36 * 8;
 const FILLED_CLASSES: u32 = 3, CLASS_SLOW: u32 = 3;
 const NEVER: u64 = 0xffffffffffffffff;
 const RFLAGS_AC: u64 = 0x40000;
@@ -81,7 +82,7 @@ export function tlbInitialize(vcpu: usize): void {
     store<u32>(vcpu + access * 4, 0, VCPU_TLB_LOG_COUNT);
     store<u32>(vcpu + access * 4, 0, VCPU_TLB_GLOBAL_LOG_COUNT);
   }
-  memory.fill(vcpu + VCPU_TLB_LARGE, 0, 64);
+  memory.fill(vcpu + VCPU_TLB_LARGE, 0, LARGE_BYTES);
 }
 
 function clearEntry(entry: usize): void {
@@ -110,7 +111,7 @@ export function tlbFlushAll(vcpu: usize): void {
     flushLog(vcpu, access, 0);
     flushLog(vcpu, access, 1);
   }
-  memory.fill(vcpu + VCPU_TLB_LARGE, 0, 64);
+  memory.fill(vcpu + VCPU_TLB_LARGE, 0, LARGE_BYTES);
 }
 
 /** Drop every translation of a page that is not global. */
@@ -118,19 +119,20 @@ export function tlbFlushNonGlobal(vcpu: usize): void {
   for (let access: u32 = 0; access < FILLED_CLASSES; access++) flushLog(vcpu, access, 0);
 }
 
-function regionBit(region: u64): u64 { return (region ^ (region >> 8) ^ (region >> 16)) & 0xff; }
-
-function largeWord(vcpu: usize, linear: u64, huge: bool): usize {
-  return vcpu + VCPU_TLB_LARGE + (huge ? 32 : 0) + (<usize>(regionBit(linear >> (huge ? 30 : 21)) >> 6)) * 8;
+/** The filter's bit of a region: 2048 bits for those of 2 MiB, then 256 for those of 1 GiB. */
+function largeBit(linear: u64, huge: bool): u32 {
+  if (huge) return 2048 + (<u32>((linear >> 30) ^ (linear >> 38)) & 255);
+  return <u32>((linear >> 21) ^ (linear >> 32) ^ (linear >> 43)) & 2047;
 }
 
 function isLarge(vcpu: usize, linear: u64, huge: bool): bool {
-  return (load<u64>(largeWord(vcpu, linear, huge)) >> (regionBit(linear >> (huge ? 30 : 21)) & 63) & 1) != 0;
+  const bit = largeBit(linear, huge);
+  return ((load<u64>(vcpu + (bit >> 6) * 8, VCPU_TLB_LARGE) >> (bit & 63)) & 1) != 0;
 }
 
 function noteLarge(vcpu: usize, linear: u64, huge: bool): void {
-  const word = largeWord(vcpu, linear, huge);
-  store<u64>(word, load<u64>(word) | (<u64>1 << (regionBit(linear >> (huge ? 30 : 21)) & 63)));
+  const bit = largeBit(linear, huge), word = vcpu + (bit >> 6) * 8;
+  store<u64>(word, load<u64>(word, VCPU_TLB_LARGE) | (<u64>1 << (bit & 63)), VCPU_TLB_LARGE);
 }
 
 /** Drop the translations of the page that holds `linear`, whatever its size. */
@@ -183,10 +185,7 @@ export function translatePage(vcpu: usize, linear: u64, access: u32, who: u32): 
   store<u64>(entry, (found & PAGE_EXEC) != 0 && (protection & PROTECTION_EXEC) != 0 ? page : NEVER, TLB_EXEC);
   store<u64>(entry, hva - page, TLB_ADDEND);
   log(vcpu, who, found & PAGE_GLOBAL ? 1 : 0, entry);
-  if (found & PAGE_LARGE) {
-    noteLarge(vcpu, linear, false);
-    if (found & PAGE_HUGE) noteLarge(vcpu, linear, true);
-  }
+  if (found & PAGE_LARGE) noteLarge(vcpu, linear, (found & PAGE_HUGE) != 0);
   return access == ACCESS_WRITE && (protection & PROTECTION_WRITE) == 0 ? TRANSLATE_DEVICE : hva + (linear & 0xfff);
 }
 
