@@ -8,10 +8,11 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { Code, CodeExt, Decoder, DecoderOptions, Formatter, FormatterSyntax, Mnemonic } from 'iced-x86';
 import { judge } from './judge.ts';
-import { ENGINE_NAMES, openEngine } from './step-engine.ts';
+import { ENGINE_NAMES } from './step-engine.ts';
 import type { EngineName } from './step-engine.ts';
 import { expectedOf, readVectors } from './vectors.ts';
-import type { StepAnswer, Unsupported, Vector } from './vectors.ts';
+import { WatchedEngine } from './watched-engine.ts';
+import type { StepAnswer, StepInput, Unsupported, Vector } from './vectors.ts';
 
 const USAGE = `usage: node src/cpu/testing/compare.ts FILE... [options]     FILE: vectors as JSON lines, plain or .br or .gz
   --engine NAME    ${ENGINE_NAMES.join(' | ')}   (default interpreter); --jit is short for --engine jit
@@ -59,15 +60,9 @@ interface Failure { readonly vector: Vector; readonly description: Description; 
 
 const vectors = positionals.flatMap(readVectors);
 const only = values.only === undefined ? null : new RegExp(values.only, 'i');
-using engine = await openEngine(values.jit ? 'jit' : values.engine as EngineName);
+using engine = new WatchedEngine(values.jit ? 'jit' : values.engine as EngineName);
 
-function run(vector: Vector): StepAnswer | Unsupported {
-  try {
-    return engine.run(vector);
-  } catch (error) {
-    return { id: vector.id, unsupported: `threw ${error instanceof Error ? (error.stack ?? error.message).split('\n').slice(0, 2).join(' ') : String(error)}` };
-  }
-}
+const run = (vector: Vector): StepAnswer | Unsupported => engine.run({ ...vector, expect: undefined } as StepInput);
 
 if (values.id !== undefined) {
   for (const vector of vectors.filter(({ id }) => values.id!.includes(String(id)))) showWhole(vector);

@@ -1,28 +1,229 @@
 /**
  * Our own processor behind the engine interface of the one-instruction runner: a small machine with the two regions of the format
  * mapped, no device and no interrupt, stopped after one instruction or at the exception it raises.
- * Implements: "Surroundings of the instruction" of the runner's format.
- * Runs on: any thread of Node.
+ * Implements: "Surroundings of the instruction" of the runner's format; page tables of SDM vol. 3A 4.4 (mode 32) and 4.5 (mode 64).
+ * Runs on: any thread of Node; needs the built modules in src/generated.
  */
+import { readFileSync } from 'node:fs';
 import { VmError } from '../../base/errors.ts';
+import {
+  GUEST_MAP_COUNT, GUEST_MAP_RANGES, HVA_RAM, VCPU_STATE_BYTES, VCPUS, WASM_PAGE_BYTES,
+} from '../../base/memory-map.ts';
+import { Processor, memory0Pages } from '../processor.ts';
+import type { Bus } from '../processor.ts';
+import { CAPABILITY_EXIT_ON_EXCEPTION, CAPABILITY_STEP, GPR_NAMES, RUN_EXCEPTION, RUN_STEPPED, SEG, VCPU } from '../state.ts';
+import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
+import { isRepeatedString } from './step-engine.ts';
 import type { StepEngine } from './step-engine.ts';
-import type { StepAnswer, StepInput, Unsupported } from './vectors.ts';
+import type { FpuState, StepAnswer, StepInput, Unsupported } from './vectors.ts';
+
+const REGION_BYTES = 0x10000;
+/** Linear start, guest-physical start, page table entry bits (P RW US A D, and NX). */
+const REGIONS = [
+  { start: 0x10000000n, gpa: 0x100000, bits: 0x67n | (1n << 63n), table: 0x4000 },
+  { start: 0x20000000n, gpa: 0x110000, bits: 0x67n, table: 0x5000 },
+] as const;
+const RAM_BYTES = 0x120000;
+const PML4 = 0x1000, PDPT = 0x2000, PD = 0x3000, PAE_PDPT = 0x6000;
+const TABLE_BITS = 0x27n;
+
+/** PE MP ET NE WP AM PG. */
+const CR0 = 0x80050033n;
+/** PAE OSFXSR OSXMMEXCPT OSXSAVE. */
+const CR4 = 0x40620n;
+const EFER_NXE_SCE = 0x801n, EFER_LONG = 0x500n;
+const XCR0_X87_SSE = 3n;
+const FULL_LIMIT = 0xffffffff;
+/** A repeated string instruction yields between slices; more than this many of them would be one that never ends. */
+const MAX_SLICES = 1 << 20;
+/** CF PF AF ZF SF OF, which the record keeps apart. */
+const STATUS_FLAGS = 0x8d5n;
+
+const NO_DEVICES: Bus = {
+  mmioRead: () => 0xffffffffffffffffn, mmioWrite: () => {}, portRead: () => 0xffffffff, portWrite: () => {}, msrRead: () => 0, msrWrite: () => 0,
+  interruptVector: () => -1, interruptAck: () => -1, readTpr: () => 0, writeTpr: () => {}, tsc: () => 0n,
+};
+
+const hex = (value: bigint | number): string => `0x${value.toString(16)}`;
+const { offset } = VCPU;
 
 export class ProcessorEngine implements StepEngine {
   readonly name: string;
+  readonly #processor: Processor;
+  readonly #view: DataView;
+  readonly #memory0: Uint8Array;
+  readonly #ram: Buffer;
+  readonly #bases: Readonly<Record<32 | 64, Uint8Array>>;
+  #mode: 32 | 64 | 0 = 0;
 
   private constructor(jit: boolean) {
-    this.name = jit ? 'jit' : 'interpreter';
+    if (jit) throw new VmError('ENOTSUP', 'engine jit: tier 1 is not in this build; accepted: interpreter, native');
+    this.name = 'interpreter';
+    const memory0 = new WebAssembly.Memory({ initial: memory0Pages(1), maximum: MEMORY0_MAX_PAGES, shared: true });
+    // Memory64 is not in the library's types yet.
+    const memory1 = new WebAssembly.Memory({
+      address: 'i64', initial: BigInt((HVA_RAM + RAM_BYTES) / WASM_PAGE_BYTES), maximum: BigInt(MEMORY1_MAX_PAGES), shared: true,
+    } as unknown as WebAssembly.MemoryDescriptor);
+    this.#view = new DataView(memory0.buffer);
+    this.#memory0 = new Uint8Array(memory0.buffer);
+    this.#ram = Buffer.from(memory1.buffer as ArrayBuffer, HVA_RAM, RAM_BYTES);
+    this.#view.setUint32(GUEST_MAP_COUNT, 1, true);
+    this.#view.setBigUint64(GUEST_MAP_RANGES, 0n, true);
+    this.#view.setBigUint64(GUEST_MAP_RANGES + 8, BigInt(RAM_BYTES), true);
+    this.#view.setBigUint64(GUEST_MAP_RANGES + 16, BigInt(HVA_RAM), true);
+    this.#view.setUint32(GUEST_MAP_RANGES + 24, 7, true);
+    this.#buildPageTables();
+    const generated = (name: string): Buffer<ArrayBuffer> => readFileSync(new URL(`../../generated/${name}`, import.meta.url));
+    const manifest = generated('handlers.manifest');
+    this.#processor = new Processor({
+      index: 0, memory0, memory1, bus: NO_DEVICES, nowNs: () => performance.now() * 1e6, exit: () => {}, random: (bytes) => bytes.fill(0x5a),
+      modules: {
+        ram: new WebAssembly.Module(generated('ram.wasm')), cpu: new WebAssembly.Module(generated('cpu.wasm')), handlers: new WebAssembly.Module(generated('handlers.wasm')),
+        manifest: new Uint16Array(manifest.buffer, manifest.byteOffset, manifest.byteLength / 2),
+      },
+    });
+    this.#bases = { 64: this.#buildBase(64), 32: this.#buildBase(32) };
   }
 
-  static create(jit: boolean): Promise<ProcessorEngine> {
-    void new ProcessorEngine(jit);
-    throw new VmError('ENOTSUP', `engine ${jit ? 'jit' : 'interpreter'}: not in this build; accepted: native`);
+  static async create(jit: boolean): Promise<ProcessorEngine> {
+    return new ProcessorEngine(jit);
+  }
+
+  #buildPageTables(): void {
+    const put = (gpa: number, value: bigint): void => { this.#ram.writeBigUInt64LE(value, gpa); };
+    put(PML4, BigInt(PDPT) | TABLE_BITS);
+    put(PDPT, BigInt(PD) | TABLE_BITS);
+    put(PAE_PDPT, BigInt(PD) | 1n);
+    for (const { start, gpa, bits, table } of REGIONS) {
+      put(PD + Number(start >> 21n) * 8, BigInt(table) | TABLE_BITS);
+      for (let page = 0; page < REGION_BYTES / 4096; page++) put(table + page * 8, BigInt(gpa + page * 4096) | bits);
+    }
+  }
+
+  /** The vCPU record of the surroundings, all registers 0. */
+  #buildBase(mode: 32 | 64): Uint8Array {
+    const at = VCPUS, view = this.#view;
+    const u32 = (field: number, value: number): void => view.setUint32(at + field, value, true);
+    const u64 = (field: number, value: bigint): void => view.setBigUint64(at + field, value, true);
+    const access = [0xc0f3, mode === 64 ? 0xa0fb : 0xc0fb, 0xc0f3, 0xc0f3, 0xc0f3, 0xc0f3, 0x10082, 0x8b];
+    const selectors = [0x2b, mode === 64 ? 0x33 : 0x23, 0x2b, 0x2b, 0x2b, 0x2b, 0, 0x40];
+    for (let segment = 0; segment < 8; segment++) {
+      u64(offset.segBase + segment * 8, 0n);
+      u32(offset.segSelector + segment * 4, selectors[segment]!);
+      u32(offset.segAccess + segment * 4, access[segment]!);
+      u32(offset.segLimit + segment * 4, segment < SEG.LDTR ? FULL_LIMIT : 0);
+    }
+    u32(offset.gdtrLimit, 0x7f);
+    u32(offset.idtrLimit, 0xfff);
+    u64(offset.cr0, CR0);
+    u64(offset.cr3, BigInt(mode === 64 ? PML4 : PAE_PDPT));
+    u64(offset.cr4, CR4);
+    u64(offset.efer, EFER_NXE_SCE | (mode === 64 ? EFER_LONG : 0n));
+    u64(offset.xcr0, XCR0_X87_SSE);
+    u64(offset.pdpte, mode === 32 ? BigInt(PD) | 1n : 0n);
+    for (let entry = 1; entry < 4; entry++) u64(offset.pdpte + entry * 8, 0n);
+    u64(offset.dr + 6 * 8, 0xffff0ff0n);
+    u64(offset.dr + 7 * 8, 0x400n);
+    u32(offset.cpl, 3);
+    u32(offset.capabilities, CAPABILITY_EXIT_ON_EXCEPTION | CAPABILITY_STEP);
+    u32(offset.fcw, 0x37f);
+    u32(offset.mxcsr, 0x1f80);
+    u64(offset.rflags, 0x202n);
+    return this.#memory0.slice(at, at + VCPU_STATE_BYTES);
   }
 
   run(input: StepInput): StepAnswer | Unsupported {
-    return { id: input.id, unsupported: this.name };
+    const { mode, regs } = input;
+    if (mode !== 32 && mode !== 64) return { id: input.id, unsupported: `mode ${String(mode)}` };
+    if (input.ymm !== undefined) return { id: input.id, unsupported: 'ymm: the processor level has no AVX' };
+    const processor = this.#processor, view = this.#view, at = VCPUS;
+    this.#ram.fill(0, REGIONS[0].gpa, RAM_BYTES);
+    processor.code.flush();
+    for (const { addr, data } of input.mem) this.#write(BigInt(addr), Buffer.from(data, 'hex'));
+    this.#write(BigInt(regs['rip']!), Buffer.from(input.code, 'hex'));
+    this.#memory0.set(this.#bases[mode], at);
+    for (const [index, name] of GPR_NAMES.entries()) view.setBigUint64(at + offset.gpr + index * 8, BigInt(regs[name] ?? 0), true);
+    const rip = BigInt(regs['rip']!), rflags = BigInt(regs['rflags']!);
+    view.setBigUint64(at + offset.rip, rip, true);
+    view.setBigUint64(at + offset.rflags, (rflags & ~STATUS_FLAGS) | 2n, true);
+    processor.cpu.writeFlags(at, Number(rflags & STATUS_FLAGS));
+    this.#loadFloats(input);
+    if (this.#mode !== mode) processor.cpu.tlbFlushAll(at);
+    this.#mode = mode;
+    processor.refreshState();
+
+    const repeated = isRepeatedString(input);
+    let reason = processor.run(1), slices = 1;
+    while (repeated && reason === RUN_STEPPED && view.getBigUint64(at + offset.rip, true) === rip && slices++ < MAX_SLICES) reason = processor.run(1);
+    if (reason !== RUN_STEPPED && reason !== RUN_EXCEPTION) return { id: input.id, unsupported: `run ended with reason ${reason}` };
+    return this.#answer(input, reason === RUN_EXCEPTION);
   }
 
-  [Symbol.dispose](): void { /* nothing is open */ }
+  #write(address: bigint, bytes: Buffer): void {
+    for (const { start, gpa } of REGIONS) {
+      const distance = Number(address - start);
+      const from = Math.max(0, -distance), end = Math.min(bytes.length, REGION_BYTES - distance);
+      if (from < end) bytes.copy(this.#ram, gpa + distance + from, from, end);
+    }
+  }
+
+  #read(address: bigint, sizeBytes: number): string {
+    const bytes = Buffer.alloc(sizeBytes);
+    for (const { start, gpa } of REGIONS) {
+      const distance = Number(address - start);
+      const from = Math.max(0, -distance), end = Math.min(sizeBytes, REGION_BYTES - distance);
+      if (from < end) this.#ram.copy(bytes, from, gpa + distance + from, gpa + distance + end);
+    }
+    return bytes.toString('hex');
+  }
+
+  #loadFloats({ xmm, mxcsr, fpu }: StepInput): void {
+    const at = VCPUS;
+    xmm?.forEach((value, index) => this.#memory0.set(Buffer.from(value, 'hex'), at + offset.vector + index * VCPU.fields.vector.strideBytes * 2));
+    if (mxcsr !== undefined) this.#view.setUint32(at + offset.mxcsr, Number(mxcsr), true);
+    if (fpu === undefined) return;
+    const top = (Number(fpu.fsw) >>> 11) & 7;
+    fpu.st.forEach((value, index) => this.#memory0.set(Buffer.from(value, 'hex'), at + offset.fpr + ((top + index) & 7) * 16));
+    this.#view.setUint32(at + offset.fcw, Number(fpu.fcw), true);
+    this.#view.setUint32(at + offset.fsw, Number(fpu.fsw), true);
+    this.#view.setUint32(at + offset.ftw, Number(fpu.ftw), true);
+  }
+
+  #hexOf(address: number, sizeBytes: number): string {
+    return Buffer.from(this.#memory0.slice(address, address + sizeBytes)).toString('hex');
+  }
+
+  #answer(input: StepInput, faulted: boolean): StepAnswer {
+    const view = this.#view, at = VCPUS;
+    const mask = input.mode === 32 ? 0xffffffffn : 0xffffffffffffffffn;
+    const u32 = (field: number): number => view.getUint32(at + field, true);
+    const vector = u32(offset.fault) - 1;
+    const regs: Record<string, string> = {};
+    for (const [index, name] of GPR_NAMES.entries()) if (name in input.regs) regs[name] = hex(view.getBigUint64(at + offset.gpr + index * 8, true) & mask);
+    regs['rip'] = hex(view.getBigUint64(at + offset.rip, true) & mask);
+    regs['rflags'] = hex(view.getBigUint64(at + offset.rflags, true) | BigInt(this.#processor.cpu.readFlags(at)) | 2n);
+    return {
+      id: input.id,
+      exception: faulted ? vector : null,
+      ...(faulted && u32(offset.faultHasError) !== 0 && { error: hex(u32(offset.faultError)) }),
+      ...(faulted && vector === 14 && { cr2: hex(view.getBigUint64(at + offset.faultAddress, true)) }),
+      regs,
+      ...(input.xmm && { xmm: input.xmm.map((_, index) => this.#hexOf(at + offset.vector + index * VCPU.fields.vector.strideBytes * 2, 16)) }),
+      ...((input.xmm || input.mxcsr !== undefined) && { mxcsr: hex(u32(offset.mxcsr)) }),
+      ...(input.fpu && { fpu: this.#fpu() }),
+      mem: input.mem.map(({ addr, data }) => ({ addr, data: this.#read(BigInt(addr), data.length / 2) })),
+    };
+  }
+
+  #fpu(): FpuState {
+    const view = this.#view, at = VCPUS;
+    const fsw = view.getUint32(at + offset.fsw, true);
+    const top = (fsw >>> 11) & 7;
+    return {
+      fcw: hex(view.getUint32(at + offset.fcw, true)), fsw: hex(fsw), ftw: hex(view.getUint32(at + offset.ftw, true)),
+      st: Array.from({ length: 8 }, (_, index) => this.#hexOf(at + offset.fpr + ((top + index) & 7) * 16, 10)),
+    };
+  }
+
+  [Symbol.dispose](): void { /* the memories go with the object */ }
 }

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { judge } from './judge.ts';
 import { Maker } from './maker.ts';
 import { NativeCpu } from './native-cpu.ts';
-import { openEngine } from './step-engine.ts';
+import { WatchedEngine } from './watched-engine.ts';
 import type { StepEngine } from './step-engine.ts';
 import { expectedOf, readHead, readVectors } from './vectors.ts';
 import type { Vector } from './vectors.ts';
@@ -36,7 +36,7 @@ test('the sample names its CPU and holds at least 10,000 vectors', () => {
 });
 
 test('the interpreter answers the sample as the real CPU did', async () => {
-  using engine = await openEngine('interpreter');
+  using engine = new WatchedEngine('interpreter');
   const failures = wrong(engine, readVectors(SAMPLE));
   deepEqual(failures.slice(0, 20), [], `${failures.length} wrong: node src/cpu/testing/compare.ts ${SAMPLE}`);
 });
@@ -52,7 +52,7 @@ test('the interpreter answers fresh vectors as this CPU does', async (t) => {
   if (cpu === null) return t.skip('only in test:full, on Linux on x86-64 with gcc');
   const seed = Date.now() % 2 ** 31;
   t.diagnostic(`seed ${seed}`);
-  using engine = await openEngine('interpreter');
+  using engine = new WatchedEngine('interpreter');
   const maker = new Maker(seed);
   const failures: string[] = [];
   for (let made = 0; made < FRESH_COUNT; made += 10_000) failures.push(...wrong(engine, maker.vectors(cpu, 10_000, made + 1)));
