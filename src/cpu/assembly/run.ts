@@ -106,6 +106,23 @@ function isPrelude(handler: u32): bool { return handler == HANDLER_STRADDLE || h
 
 // --- the loop ---
 
+/**
+ * Run handlers from `uop` with so many instructions allowed.
+ * @returns LEAVE_*; rip is where to go on (after a fault: the instruction), `budget` what is left
+ */
+function execute(vcpu: usize, uop: u32, instructions: i32): u32 {
+  store<i32>(vcpu, instructions + <i32>(uop >>> UOP_SHIFT), VCPU_BUDGET);
+  const reason = call_indirect<u32>(load<u16>(<usize>uop, UOP_HANDLER), vcpu, uop);
+  if (reason == LEAVE_FAULT) {
+    const exitUop = load<u32>(vcpu, VCPU_EXIT_UOP);
+    store<i32>(vcpu, load<i32>(vcpu, VCPU_BUDGET) - <i32>(exitUop >>> UOP_SHIFT), VCPU_BUDGET);
+    const rip = load<u64>(vcpu, VCPU_RIP_PAGE) + load<u16>(<usize>exitUop, UOP_OFFSET);
+    store<u64>(vcpu, (load<u32>(vcpu, VCPU_MODE) & 3) == MODE_64 ? rip : rip & 0xffffffff, VCPU_RIP);
+  }
+  store<u64>(vcpu, load<u64>(vcpu, VCPU_RETIRED) + (instructions - load<i32>(vcpu, VCPU_BUDGET)), VCPU_RETIRED);
+  return reason;
+}
+
 /** Deliver what a helper raised, at vcpu.rip. @returns true when the processor shuts down */
 function deliverFault(vcpu: usize): bool {
   const vector = load<u32>(vcpu, VCPU_FAULT) - 1;
@@ -165,35 +182,25 @@ export function run(vcpu: usize, instructions: i32): u32 {
     let uop = lookup(vcpu), reason: u32;
     if (uop == 0) reason = LEAVE_FAULT;
     else {
-      const start = stepping ? 1 : left;
+      let start = stepping ? 1 : left;
       if (stepping) {
         uop = stepBuffer(vcpu, uop);
         store<u32>(vcpu, 0, VCPU_SHADOW);
       }
-      store<i32>(vcpu, start + <i32>(uop >>> UOP_SHIFT), VCPU_BUDGET);
-      reason = call_indirect<u32>(load<u16>(<usize>uop, UOP_HANDLER), vcpu, uop);
+      reason = execute(vcpu, uop, start);
       if (reason == LEAVE_STRADDLE) {
-        // The second page is not in the TLB, or not the one this was decoded from.
-        const executed = start - load<i32>(vcpu, VCPU_BUDGET);
-        left -= executed;
-        store<u64>(vcpu, load<u64>(vcpu, VCPU_RETIRED) + executed, VCPU_RETIRED);
-        if (hostDecode(vcpu) == 0) reason = LEAVE_FAULT;
-        else {
-          if (stepping) store<u32>(vcpu, shadow, VCPU_SHADOW);
-          continue;
-        }
-      } else {
-        let rest = load<i32>(vcpu, VCPU_BUDGET);
-        if (reason == LEAVE_FAULT) {
-          const exitUop = load<u32>(vcpu, VCPU_EXIT_UOP);
-          rest -= <i32>(exitUop >>> UOP_SHIFT);
-          const rip = load<u64>(vcpu, VCPU_RIP_PAGE) + load<u16>(<usize>exitUop, UOP_OFFSET);
-          store<u64>(vcpu, (load<u32>(vcpu, VCPU_MODE) & 3) == MODE_64 ? rip : rip & 0xffffffff, VCPU_RIP);
-        }
-        const executed = start - rest;
-        left -= executed;
-        store<u64>(vcpu, load<u64>(vcpu, VCPU_RETIRED) + executed, VCPU_RETIRED);
+        // The second page is not in the TLB in use, or not the one this was decoded from: prove it, and do this one instruction.
+        const left1 = load<i32>(vcpu, VCPU_BUDGET);
+        left -= start - left1;
+        start = 1;
+        uop = hostDecode(vcpu);
+        if (uop == 0) {
+          store<i32>(vcpu, 1, VCPU_BUDGET);
+          reason = LEAVE_FAULT;
+        } else reason = execute(vcpu, stepBuffer(vcpu, load<u16>(<usize>uop, UOP_HANDLER) == HANDLER_STRADDLE ? uop + UOP_BYTES : uop), 1);
       }
+      const executed = start - load<i32>(vcpu, VCPU_BUDGET);
+      left -= executed;
     }
     if (reason == LEAVE_FAULT) {
       if (stepping) store<u32>(vcpu, 0, VCPU_PENDING_DEBUG);
