@@ -6,7 +6,7 @@
 import { VmError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { DESCRIPTOR_NAMES, PostedRing, PROT_EXEC, PROT_READ, PROT_WRITE, REGISTER_NAMES, SEGMENT, Vmmapi } from '../vmmapi/index.ts';
-import type { RegisterName, SuspendHow, Vm, VmExit } from '../vmmapi/index.ts';
+import type { RegisterName, SuspendHow, Vcpu, Vm, VmExit } from '../vmmapi/index.ts';
 import { formatSize } from './config/numbers.ts';
 import type { CreateEngine, Engine, EngineEnd, EngineRequest, Inspection } from './engine.ts';
 import { createNodeHost } from './host-node.ts';
@@ -23,6 +23,7 @@ const SHOWN_REGISTERS = [
   'dr6', 'dr7',
 ] as const satisfies readonly RegisterName[];
 const REGISTERS_A_LINE = 3;
+const SHOWN_CODE_BYTES = 24;
 
 class MachineEngine implements Engine {
   readonly #request: EngineRequest;
@@ -82,6 +83,7 @@ class MachineEngine implements Engine {
       await this.#stopRing();
     }
     if (this.#debugStatus !== undefined) return { reason: 'debug-exit', status: this.#debugStatus };
+    if (how === 'triplefault') this.#log.debug(`${vm.name}: triple fault\n${this.#registers()}`);
     if (how === 'destroy') throw new VmError('EIO', `${vm.name}: the VM was destroyed while it ran`);
     return { reason: how };
   }
@@ -202,8 +204,9 @@ class MachineEngine implements Engine {
       // One moment for all of them.
       vcpu.held(() => {
         for (let at = 0; at < SHOWN_REGISTERS.length; at += REGISTERS_A_LINE) {
-          lines.push(SHOWN_REGISTERS.slice(at, at + REGISTERS_A_LINE).map((name) => `${name.padStart(6)} ${hex(vcpu.getRegister(name), 16)}`).join(''));
+          lines.push(SHOWN_REGISTERS.slice(at, at + REGISTERS_A_LINE).map((name) => `${name.padStart(6)} ${hex(vcpu.getRegister(name), 16)}`).join('  '));
         }
+        lines.push(`  code ${this.#codeAt(vcpu)}`);
         for (const name of DESCRIPTOR_NAMES) {
           const { selector, base, limit, access } = vcpu.getSegDesc(name);
           lines.push(`${name.padStart(6)} ${hex(selector, 4)} base ${hex(base, 16)} limit ${hex(limit, 8)} access ${hex(access, 5)}`);
@@ -211,6 +214,15 @@ class MachineEngine implements Engine {
       });
     }
     return lines.map((line) => `${line}\n`).join('');
+  }
+
+  /** Bytes of the instruction at rip and of what follows in its page. */
+  #codeAt(vcpu: Vcpu): string {
+    const at = BigInt.asUintN(64, vcpu.getSegDesc('cs').base + vcpu.getRegister('rip'));
+    const place = vcpu.gla2gpaNofault(at);
+    if ('fault' in place) return 'not mapped';
+    const bytes = this.#vm.guestView(place.gpa, Math.min(SHOWN_CODE_BYTES, 0x1000 - place.gpa % 0x1000));
+    return bytes ? [...bytes].map((value) => value.toString(16).padStart(2, '0')).join(' ') : 'not RAM';
   }
 
   #stats(): string {

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { VM } from './vm.ts';
-import { echoKernel } from './testing/echo-kernel.ts';
+import { echoKernel, floodKernel, rebootKernel } from './testing/echo-kernel.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tshyve-end-to-end-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -32,6 +33,31 @@ test('tshyve run: the same with its own defaults', () => {
   const stats = program('tshyve', ['run', '--kernel', kernel, '--stats', '-l', 'pctestdev'], 'q');
   assert.equal(stats.status, 7);
   assert.match(stats.error, /guest instructions executed +\d+\n/);
+});
+
+test('a reset starts the guest again in the same process, with its memory; power-off ends it with 0', () => {
+  const path = join(folder, 'reboot');
+  writeFileSync(path, rebootKernel());
+  assert.deepEqual(program('tshyve', ['run', '--kernel', path], ''), { status: 0, out: 'boot\nboot\nboot\n', error: '' });
+  assert.deepEqual(program('tshyve', ['run', '--kernel', path, '--no-reboot'], ''), { status: 0, out: 'boot\n', error: '' });
+  assert.equal(program('bhyve', ['-s', '31,lpc', '-l', 'com1,stdio', '-o', `kernel=${path}`, 'vm'], '').status, 0);
+});
+
+test('a reader that is slower than the guest gets every byte', async () => {
+  const path = join(folder, 'flood');
+  const sizeBytes = 1_000_000;
+  writeFileSync(path, floodKernel(sizeBytes));
+  const main = fileURLToPath(new URL('main.ts', import.meta.url));
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main, 'run', '--kernel', path, '-l', 'pctestdev'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const exited = once(child, 'exit');
+  let seenBytes = 0;
+  for await (const chunk of child.stdout) {
+    assert.match((chunk as Buffer).toString(), /^x+$/);
+    seenBytes += (chunk as Buffer).length;
+    await new Promise((resolve) => { setTimeout(resolve, 2); });
+  }
+  assert.deepEqual(await exited, [1, null]);
+  assert.equal(seenBytes, sizeBytes);
 });
 
 test('a kernel that is none, or is cut off, is one line and status 4', () => {
