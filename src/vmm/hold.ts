@@ -6,11 +6,13 @@ import { VmError } from '../base/errors.ts';
 import { REQUEST_KICK } from '../cpu/index.ts';
 import { RUN_STATE, type SharedWords } from './host-state.ts';
 
-/** A slice takes some 100 us; a thread that has not answered for so long is lost. */
-const PATIENCE_MS = 10_000;
+/** A slice takes some 100 us; a thread that has not stopped after so many looks is lost. */
+const LOOK_MS = 2, LOOKS = 5000;
 
 export class Holder {
   readonly #words: SharedWords;
+  /** What may keep a thread from stopping, and only the owner can do: taking posted writes out of a ring that is full. */
+  relieve: () => void = () => {};
 
   constructor(words: SharedWords) {
     this.#words = words;
@@ -38,8 +40,9 @@ export class Holder {
   #awaitStop(vcpu: number): void {
     const { i32, waits } = this.#words;
     const state = this.#words.vcpuIndex(vcpu, 'state');
-    while (Atomics.load(i32, state) === RUN_STATE.RUNNING) {
-      if (waits.wait(i32, state, RUN_STATE.RUNNING, PATIENCE_MS) === 'timed-out') throw new VmError('ETIMEDOUT', `vcpu ${vcpu}: its thread does not stop`);
+    for (let looks = 0; Atomics.load(i32, state) === RUN_STATE.RUNNING; looks++) {
+      if (looks === LOOKS) throw new VmError('ETIMEDOUT', `vcpu ${vcpu}: its thread does not stop`);
+      if (waits.wait(i32, state, RUN_STATE.RUNNING, LOOK_MS) === 'timed-out') this.relieve();
     }
   }
 }

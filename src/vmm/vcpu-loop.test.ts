@@ -2,10 +2,10 @@
 import { deepEqual, equal, ok, throws } from 'node:assert/strict';
 import { test } from 'node:test';
 import { VCPUS, VCPU_HOST, VCPU_STRIDE, WASM_PAGE_BYTES } from '../base/memory-map.ts';
-import { REQUEST_INTERRUPT, REQUEST_KICK, REQUEST_NMI, RUN_BUDGET, RUN_HALTED, RUN_STEPPED, RUN_SUSPENDED, RUN_TRIPLE_FAULT } from '../cpu/index.ts';
-import { VCPU_EXIT_REASON, VCPU_EXIT_VALUE, VCPU_INJECTED, VCPU_INTINFO, VCPU_NMI_BLOCKED, VCPU_RFLAGS } from '../generated/vcpu-layout.ts';
+import { REQUEST_INTERRUPT, REQUEST_KICK, REQUEST_NMI, RUN_BUDGET, RUN_EXCEPTION, RUN_HALTED, RUN_STEPPED, RUN_SUSPENDED, RUN_TRIPLE_FAULT } from '../cpu/index.ts';
+import { VCPU_EXIT_REASON, VCPU_EXIT_VALUE, VCPU_FAULT, VCPU_FAULT_ERROR, VCPU_FAULT_HAS_ERROR, VCPU_INJECTED, VCPU_INTINFO, VCPU_NMI_BLOCKED, VCPU_NMI_PENDING, VCPU_RFLAGS } from '../generated/vcpu-layout.ts';
 import { exceptionIntinfo } from './events.ts';
-import { EXIT_INOUT, EXIT_MTRAP } from './exits.ts';
+import { EXIT_BPT, EXIT_INOUT, EXIT_MTRAP } from './exits.ts';
 import { CONTROL, EXIT_STATE, RUN_STATE, SharedWords, SUSPEND, VCPU_WORDS, vcpuBase, type Waits } from './host-state.ts';
 import type { ProcessorHost, VcpuProcessor } from './host.ts';
 import { noModules } from './testing/fakes.ts';
@@ -132,7 +132,7 @@ test('a timer less than 60 us away is spun for, and a request ends the spin', ()
   loop.turn();
   equal(sleeps.length, 0);
   state.onRun = () => {
-    shared.request(0, REQUEST_NMI);
+    shared.request(0, REQUEST_KICK);
     return RUN_HALTED;
   };
   const startNs = state.nowNs;
@@ -144,11 +144,37 @@ test('an NMI that is blocked does not keep a halted vCPU awake', () => {
   const { loop, shared, sleeps, state, view } = harness();
   view.setUint32(vcpuBase(0) + VCPU_RFLAGS, IF, true);
   view.setUint32(vcpuBase(0) + VCPU_NMI_BLOCKED, 1, true);
+  view.setUint32(vcpuBase(0) + VCPU_NMI_PENDING, 1, true);
   shared.request(0, REQUEST_NMI);
   state.onRun = () => RUN_HALTED;
   state.onWait = () => { shared.request(0, REQUEST_INTERRUPT); };
   loop.turn();
   equal(sleeps.length, 1);
+  view.setUint32(vcpuBase(0) + VCPU_NMI_BLOCKED, 0, true);
+  loop.turn();
+  equal(sleeps.length, 1);   // it can be delivered: no sleep
+  view.setUint32(vcpuBase(0) + VCPU_NMI_PENDING, 0, true);
+  shared.request(0, REQUEST_NMI);
+  loop.turn();
+  equal(sleeps.length, 2);   // the bit alone means nothing
+});
+
+test('with bpt_exit, #BP is an exit and other exceptions are delivered', () => {
+  const { loop, shared, state, view } = harness();
+  const raise = (vector: number, error?: number): void => {
+    state.onRun = () => {
+      view.setUint32(vcpuBase(0) + VCPU_FAULT, vector + 1, true);
+      view.setUint32(vcpuBase(0) + VCPU_FAULT_HAS_ERROR, error === undefined ? 0 : 1, true);
+      view.setUint32(vcpuBase(0) + VCPU_FAULT_ERROR, error ?? 0, true);
+      return RUN_EXCEPTION;
+    };
+    loop.turn();
+  };
+  raise(13, 8);
+  equal(view.getBigUint64(vcpuBase(0) + VCPU_INJECTED, true), exceptionIntinfo({ vector: 13, error: 8 }));
+  state.onWait = () => { shared.store(0, 'exitState', EXIT_STATE.NONE); };
+  raise(3);
+  equal(view.getUint32(vcpuBase(0) + VCPU_EXIT_REASON, true), EXIT_BPT);
 });
 
 test('when all active vCPUs are halted with interrupts off, the VM is suspended with HALT', () => {

@@ -5,8 +5,8 @@
  */
 import { VCPU_HOST } from '../base/memory-map.ts';
 import { RFLAGS_IF, RUN_BUDGET, RUN_EXCEPTION, RUN_HALTED, RUN_STEPPED, RUN_TRIPLE_FAULT, REQUEST_DEBUG, REQUEST_INTERRUPT, REQUEST_KICK, REQUEST_NMI, REQUEST_SUSPEND } from '../cpu/index.ts';
-import { VCPU_COUNTERS, VCPU_EXIT_CODE, VCPU_EXIT_REASON, VCPU_INJECTED, VCPU_INTINFO, VCPU_NMI_BLOCKED, VCPU_RFLAGS } from '../generated/vcpu-layout.ts';
-import { entryIntinfo } from './events.ts';
+import { VCPU_COUNTERS, VCPU_EXIT_CODE, VCPU_EXIT_REASON, VCPU_FAULT, VCPU_FAULT_ERROR, VCPU_FAULT_HAS_ERROR, VCPU_INJECTED, VCPU_INTINFO, VCPU_NMI_BLOCKED, VCPU_NMI_PENDING, VCPU_RFLAGS } from '../generated/vcpu-layout.ts';
+import { entryIntinfo, exceptionIntinfo } from './events.ts';
 import { EXIT_BPT, EXIT_DB, EXIT_INOUT, EXIT_INST_EMUL, EXIT_MTRAP, EXIT_RDMSR, EXIT_WRMSR } from './exits.ts';
 import { ATOMICS, CONTROL, EXIT_STATE, RUN_STATE, SharedWords, VCPU_WORDS, vcpuBase, type Waits } from './host-state.ts';
 import type { ProcessorFactory, VcpuInit, VcpuProcessor } from './host.ts';
@@ -129,7 +129,7 @@ export class VcpuLoop {
     if (reason === RUN_HALTED) this.#halted();
     else if (reason === RUN_TRIPLE_FAULT) this.#words.suspend('triplefault');
     else if (reason === RUN_STEPPED) this.exit(EXIT_MTRAP);
-    else if (reason === RUN_EXCEPTION) this.exit(this.#words.view.getUint32(this.#base + VCPU_EXIT_CODE, true) === VECTOR_BP ? EXIT_BPT : EXIT_DB);
+    else if (reason === RUN_EXCEPTION) this.#exception();
     // RUN_SUSPENDED and RUN_DEBUG say what the next turn reads in the words.
     this.#leave(RUN_STATE.PAUSED);
   }
@@ -137,11 +137,11 @@ export class VcpuLoop {
   /** In HLT with nothing to deliver: sleep until a request or the next timer. */
   #halted(): void {
     const { i32, view } = this.#words;
-    // A request that came after run() had looked is looked at by another run(). An NMI that is blocked stays pending and wakes nobody.
-    const before = Atomics.and(i32, this.#requests, ~REQUEST_INTERRUPT);
-    const nmiIsBlocked = view.getUint32(this.#base + VCPU_NMI_BLOCKED, true) !== 0;
-    if ((before & (nmiIsBlocked ? ~REQUEST_NMI : ~0)) !== 0) return;
-    const expected = before & ~REQUEST_INTERRUPT;
+    // A request that came after run() had looked is looked at by another run(). NMIs are counted by nmiPending, set before its bit.
+    const looked = REQUEST_INTERRUPT | REQUEST_NMI;
+    const before = Atomics.and(i32, this.#requests, ~looked);
+    const nmiWaits = Atomics.load(i32, (this.#base + VCPU_NMI_PENDING) >>> 2) !== 0 && view.getUint32(this.#base + VCPU_NMI_BLOCKED, true) === 0;
+    if ((before & ~REQUEST_NMI) !== 0 || nmiWaits) return;
     const interruptsOff = (view.getUint32(this.#base + VCPU_RFLAGS, true) & RFLAGS_IF) === 0;
     if (interruptsOff) {
       const halted = this.#words.include('halted', this.#vcpu) | 1n << BigInt(this.#vcpu);
@@ -151,20 +151,35 @@ export class VcpuLoop {
     const startNs = this.#clock.nowNs();
     this.#count(HLT);
     this.#leave(RUN_STATE.SLEEPING);
-    this.#sleep(expected);
+    this.#sleep();
     this.#claim();
     if (interruptsOff) this.#words.exclude('halted', this.#vcpu);
     this.#count(IDLE, Math.max(0, Math.round(this.#clock.nowNs() - startNs)));
     this.#processor.poll();
   }
 
-  #sleep(expected: number): void {
+  #sleep(): void {
     const { i32, waits } = this.#words;
     const deadlineNs = this.#processor.nextDeadlineNs();
-    while (Atomics.load(i32, this.#requests) === expected) {
+    while (Atomics.load(i32, this.#requests) === 0) {
       const remainingNs = deadlineNs - this.#clock.nowNs();
       if (remainingNs <= 0) return;
-      if (remainingNs > WAKE_LATENCY_NS) waits.wait(i32, this.#requests, expected, Math.min((remainingNs - WAKE_LATENCY_NS) / 1e6, LONGEST_SLEEP_MS));
+      if (remainingNs > WAKE_LATENCY_NS) waits.wait(i32, this.#requests, 0, Math.min((remainingNs - WAKE_LATENCY_NS) / 1e6, LONGEST_SLEEP_MS));
+    }
+  }
+
+  /** With bpt_exit every exception comes here: #BP is the owner's, the others go on to the guest. */
+  #exception(): void {
+    const { view } = this.#words;
+    const vector = view.getUint32(this.#base + VCPU_FAULT, true) - 1;
+    const error = view.getUint32(this.#base + VCPU_FAULT_ERROR, true);
+    view.setUint32(this.#base + VCPU_FAULT, 0, true);
+    if (vector === VECTOR_BP) {
+      view.setUint32(this.#base + VCPU_EXIT_CODE, vector, true);
+      this.exit(EXIT_BPT);
+    } else {
+      const hasError = view.getUint32(this.#base + VCPU_FAULT_HAS_ERROR, true) !== 0;
+      view.setBigUint64(this.#base + VCPU_INJECTED, exceptionIntinfo(hasError ? { vector, error } : { vector }), true);
     }
   }
 

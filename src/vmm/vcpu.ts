@@ -64,10 +64,15 @@ export class Vcpu {
 
   // --- life cycle ---
 
-  /** Make it one of the VM's CPUs; its thread begins to exist, and executes nothing before start(). @throws VmError EBUSY when active. */
+  /** Make it one of the VM's CPUs, which executes nothing before start(). @throws VmError EBUSY when active. */
   activate(): void {
     if (this.isActive) throw new VmError('EBUSY', `vcpu ${this.id}: active already`);
     this.#words.include('active', this.id);
+    this.prepare();
+  }
+
+  /** Begin to make its thread, which takes a while: before whatever else has to be done until it starts. Needs the VM's memory. */
+  prepare(): void {
     this.#thread ??= this.#home.spawn(this.id, (error) => { this.#home.failed(this.id, error); });
   }
 

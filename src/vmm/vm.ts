@@ -339,6 +339,11 @@ export class Vm {
     this.#handlers.set(EXIT[name], handler);
   }
 
+  /** What empties the ring of posted writes, without waiting: a vCPU for which it is full could not be stopped else. */
+  setRelief(relieve: () => void): void {
+    this.#holder.relieve = relieve;
+  }
+
   // --- interrupts, RTC, ports ---
 
   /** @throws VmError ENXIO before setupMemory. */
