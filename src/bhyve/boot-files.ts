@@ -20,13 +20,23 @@ const CHUNK_BYTES = 1 << 20;
 const MAX_MODULES = 64;
 
 const REASONS: Readonly<Record<string, string>> = {
-  ENOENT: 'no such file', EACCES: 'permission denied', EPERM: 'permission denied', EISDIR: 'it is a directory', ENOTDIR: 'a part of the path is no directory',
-  ELOOP: 'symbolic links in a circle', ENAMETOOLONG: 'the name is too long', EMFILE: 'too many open files',
+  ENOENT: 'no such file',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EISDIR: 'it is a directory',
+  ENOTDIR: 'a part of the path is no directory',
+  ELOOP: 'symbolic links in a circle',
+  ENAMETOOLONG: 'the name is too long',
+  EMFILE: 'too many open files',
 };
 
 function hostError(flag: string, path: string, cause: unknown): VmError {
   const code = (cause as NodeJS.ErrnoException).code ?? '';
-  return new VmError(PASSED_CODES.has(code) ? code as ErrorCode : 'EIO', `${flag} ${quote(path)}: cannot be read: ${REASONS[code] ?? (code || String(cause))}`, { cause });
+  return new VmError(
+    PASSED_CODES.has(code) ? (code as ErrorCode) : 'EIO',
+    `${flag} ${quote(path)}: cannot be read: ${REASONS[code] ?? (code || String(cause))}`,
+    { cause },
+  );
 }
 
 /**
@@ -36,12 +46,16 @@ function hostError(flag: string, path: string, cause: unknown): VmError {
  */
 export async function readFileBounded(flag: string, path: string, maxBytes: number, why: string): Promise<Uint8Array> {
   if (path.includes('\0')) throw new VmError('EINVAL', `${flag} ${quote(path)}: expected the path of a file`);
-  const tooLarge = (): VmError => new VmError('EFBIG', `${flag} ${quote(path)}: more than ${formatSize(maxBytes)}; expected at most that (${why})`);
+  const tooLarge = (): VmError =>
+    new VmError('EFBIG', `${flag} ${quote(path)}: more than ${formatSize(maxBytes)}; expected at most that (${why})`);
   try {
     await using file = await open(path, 'r');
     const status = await file.stat();
     if (!status.isFile() && !status.isFIFO()) {
-      throw new VmError('EINVAL', `${flag} ${quote(path)}: ${status.isDirectory() ? 'it is a directory' : 'it is a device'}; expected a file or a pipe`);
+      throw new VmError(
+        'EINVAL',
+        `${flag} ${quote(path)}: ${status.isDirectory() ? 'it is a directory' : 'it is a device'}; expected a file or a pipe`,
+      );
     }
     if (status.size > maxBytes) throw tooLarge();
     let bytes = new Uint8Array(status.isFile() ? status.size + 1 : CHUNK_BYTES);
@@ -70,13 +84,15 @@ export async function readFileBounded(flag: string, path: string, maxBytes: numb
  * @throws VmError with bhyve's text and the cause.
  */
 export function readConfigFile(path: string): string {
-  const fail = (code: ErrorCode, why: string, cause?: unknown): VmError => new VmError(code, `Failed to open configuration file ${quote(path)}: ${why}`, { cause });
+  const fail = (code: ErrorCode, why: string, cause?: unknown): VmError =>
+    new VmError(code, `Failed to open configuration file ${quote(path)}: ${why}`, { cause });
   if (path === '' || path.includes('\0')) throw fail('EINVAL', 'expected the path of a file');
   let fd: number | undefined;
   try {
     fd = openSync(path, 'r');
     const status = fstatSync(fd);
-    if (!status.isFile() && !status.isFIFO()) throw fail('EINVAL', `${status.isDirectory() ? 'it is a directory' : 'it is a device'}; expected a file or a pipe`);
+    if (!status.isFile() && !status.isFIFO())
+      throw fail('EINVAL', `${status.isDirectory() ? 'it is a directory' : 'it is a device'}; expected a file or a pipe`);
     const bytes = new Uint8Array(MAX_CONFIG_BYTES + 1);
     let used = 0;
     for (let read = -1; read !== 0 && used < bytes.length; used += read) read = readSync(fd, bytes, used, bytes.length - used, null);
@@ -85,7 +101,7 @@ export function readConfigFile(path: string): string {
   } catch (error) {
     if (error instanceof VmError) throw error;
     const code = (error as NodeJS.ErrnoException).code ?? '';
-    throw fail(PASSED_CODES.has(code) ? code as ErrorCode : 'EIO', REASONS[code] ?? (code || String(error)), error);
+    throw fail(PASSED_CODES.has(code) ? (code as ErrorCode) : 'EIO', REASONS[code] ?? (code || String(error)), error);
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
@@ -99,11 +115,12 @@ export type GivenImages = ReadonlyMap<string, ImageFile>;
  * @throws VmError naming variable and file.
  */
 export async function readBootFiles(tree: ConfigTree, settings: VmSettings, boot: DirectBoot, given: GivenImages): Promise<BootFiles> {
-  const image = async (variable: string, path: string): Promise<ImageFile> => given.get(variable) ?? {
-    name: path,
-    // Whatever is larger than the guest's memory fits nowhere; what is a little smaller is for the loader to say.
-    bytes: await readFileBounded(variable, path, settings.memoryBytes, `guest memory: ${formatSize(settings.memoryBytes)}`),
-  };
+  const image = async (variable: string, path: string): Promise<ImageFile> =>
+    given.get(variable) ?? {
+      name: path,
+      // Whatever is larger than the guest's memory fits nowhere; what is a little smaller is for the loader to say.
+      bytes: await readFileBounded(variable, path, settings.memoryBytes, `guest memory: ${formatSize(settings.memoryBytes)}`),
+    };
   const kernel = await image('kernel', boot.kernel);
   const initrd = boot.initrd === undefined ? undefined : await image('initrd', boot.initrd);
   const modules: BootModule[] = [];
@@ -111,7 +128,10 @@ export async function readBootFiles(tree: ConfigTree, settings: VmSettings, boot
   for (let number = 0; number < numbers.length; number++) {
     const path = tree.get(`module.${number}.path`);
     if (path === undefined || number >= MAX_MODULES) {
-      throw new VmError('EINVAL', `module.${number}.path: ${path === undefined ? 'not set' : 'too many'}; expected module.0.path, module.1.path, ... without gaps, at most ${MAX_MODULES}`);
+      throw new VmError(
+        'EINVAL',
+        `module.${number}.path: ${path === undefined ? 'not set' : 'too many'}; expected module.0.path, module.1.path, ... without gaps, at most ${MAX_MODULES}`,
+      );
     }
     modules.push({ image: await image(`module.${number}`, path), commandLine: tree.get(`module.${number}.cmdline`) ?? path });
   }

@@ -25,8 +25,14 @@ function run(input: string, ...args: string[]): { status: number | null; out: st
   return { status, out: stdout, error: stderr };
 }
 
-test('each end of the guest has bhyve\'s status', () => {
-  for (const [input, status] of [['off\n', 1], ['reboot\n', 0], ['halt\n', 2], ['triple\n', 3], ['exit 7\n', 7]] as const) {
+test("each end of the guest has bhyve's status", () => {
+  for (const [input, status] of [
+    ['off\n', 1],
+    ['reboot\n', 0],
+    ['halt\n', 2],
+    ['triple\n', 3],
+    ['exit 7\n', 7],
+  ] as const) {
     assert.deepEqual(run(input), { status, out: 'ready 1\r\n', error: '' }, input);
   }
 });
@@ -64,7 +70,9 @@ test('a slow reader gets everything', async () => {
   let sizeBytes = 0;
   for await (const chunk of child.stdout) {
     sizeBytes += (chunk as Buffer).length;
-    await new Promise((resolve) => { setTimeout(resolve, 5); });
+    await new Promise((resolve) => {
+      setTimeout(resolve, 5);
+    });
   }
   assert.equal(sizeBytes, 500_000 + 'ready 1\r\n'.length);
 });
@@ -95,11 +103,23 @@ async function runHere(...args: string[]): Promise<{ status: number; error: stri
   const host: ForegroundProcess = {
     stdin: { isTTY: true, setRawMode: (mode) => raw.push(mode), on: nothing, pause: nothing, resume: nothing },
     stdoutFd: -1,
-    writeError: (text) => { error += text; },
-    on: nothing, off: nothing, onSignal: nothing, offSignal: nothing, onFatal: nothing, offFatal: nothing, die: nothing, exit: nothing,
+    writeError: (text) => {
+      error += text;
+    },
+    on: nothing,
+    off: nothing,
+    onSignal: nothing,
+    offSignal: nothing,
+    onFatal: nothing,
+    offFatal: nothing,
+    die: nothing,
+    exit: nothing,
     windowSize: () => undefined,
   };
-  const status = await runInForeground({ program: 'bhyve', tree: commandLine.tree, process: host, createEngine: createFakeEngine, onReset: 'end', logLevel: 'warn' }, bhyveStatus);
+  const status = await runInForeground(
+    { program: 'bhyve', tree: commandLine.tree, process: host, createEngine: createFakeEngine, onReset: 'end', logLevel: 'warn' },
+    bhyveStatus,
+  );
   return { status, error, raw };
 }
 
@@ -130,13 +150,22 @@ test('bad files and variables are one line and status 4, before the console is t
   }
 });
 
-interface PtyResult { readonly output: string; readonly status: number; readonly restored: boolean; readonly failed: string | null }
+interface PtyResult {
+  readonly output: string;
+  readonly status: number;
+  readonly restored: boolean;
+  readonly failed: string | null;
+}
 type Step = { readonly expect: string } | { readonly send: string } | { readonly signal: string } | { readonly raw: true };
 
 const hasPython = spawnSync('python3', ['-c', 'import pty']).status === 0;
 const onTerminal = (name: string, steps: readonly Step[], check: (result: PtyResult) => void, args: readonly string[] = []): void => {
   test(name, { skip: hasPython ? false : 'python3 is not here to make a pseudo-terminal' }, () => {
-    const { stdout, stderr } = spawnSync('python3', [PTY, JSON.stringify(steps), process.execPath, ...ARGS, '-o', 'console.escape=true', ...args, 'vm'], { encoding: 'utf8', timeout: 20_000 });
+    const { stdout, stderr } = spawnSync(
+      'python3',
+      [PTY, JSON.stringify(steps), process.execPath, ...ARGS, '-o', 'console.escape=true', ...args, 'vm'],
+      { encoding: 'utf8', timeout: 20_000 },
+    );
     assert.notEqual(stdout, '', stderr);
     const result = JSON.parse(stdout) as PtyResult;
     assert.equal(result.failed, null, JSON.stringify(result));
@@ -145,23 +174,56 @@ const onTerminal = (name: string, steps: readonly Step[], check: (result: PtyRes
   });
 };
 
-onTerminal('terminal: Ctrl-C, Ctrl-Z and Ctrl-D are bytes for the guest', [
-  { expect: 'ready 1' }, { raw: true }, { send: 'echo \x03\x1a\x04\x1c\r' }, { expect: '"\\u0003\\u001a\\u0004\\u001c"' }, { send: 'off\r' },
-], (result) => assert.equal(result.status, 1));
+onTerminal(
+  'terminal: Ctrl-C, Ctrl-Z and Ctrl-D are bytes for the guest',
+  [
+    { expect: 'ready 1' },
+    { raw: true },
+    { send: 'echo \x03\x1a\x04\x1c\r' },
+    { expect: '"\\u0003\\u001a\\u0004\\u001c"' },
+    { send: 'off\r' },
+  ],
+  (result) => assert.equal(result.status, 1),
+);
 
 onTerminal('terminal: Ctrl-A x quits', [{ expect: 'ready 1' }, { send: '\x01x' }], (result) => assert.equal(result.status, 1));
 
-onTerminal('terminal: Ctrl-A c opens the monitor, the guest\'s output waits meanwhile', [
-  { expect: 'ready 1' }, { send: 'echo one\r' }, { expect: '"one"' }, { send: '\x01c' }, { expect: '(tshyve) ' },
-  { send: 'info registers\r' }, { expect: 'registers: lives=1' }, { expect: '(tshyve) ' },
-  { send: 'nmi\r' }, { expect: '(tshyve) ' }, { send: 'hlep\x7f\x7f\x7felp\r' }, { expect: 'powerdown ' }, { expect: '(tshyve) ' },
-  { send: 'info config\r' }, { expect: 'lpc.com1.path=stdio' }, { expect: '(tshyve) ' }, { send: 'nonsense\r' }, { expect: 'nonsense: unknown command' },
-  { send: '\x01c' }, { expect: 'nmi' }, { send: 'echo \x01\x01\r' }, { expect: '"\\u0001"' }, { send: '\x01cquit\r' },
-], (result) => assert.equal(result.status, 1));
+onTerminal(
+  "terminal: Ctrl-A c opens the monitor, the guest's output waits meanwhile",
+  [
+    { expect: 'ready 1' },
+    { send: 'echo one\r' },
+    { expect: '"one"' },
+    { send: '\x01c' },
+    { expect: '(tshyve) ' },
+    { send: 'info registers\r' },
+    { expect: 'registers: lives=1' },
+    { expect: '(tshyve) ' },
+    { send: 'nmi\r' },
+    { expect: '(tshyve) ' },
+    { send: 'hlep\x7f\x7f\x7felp\r' },
+    { expect: 'powerdown ' },
+    { expect: '(tshyve) ' },
+    { send: 'info config\r' },
+    { expect: 'lpc.com1.path=stdio' },
+    { expect: '(tshyve) ' },
+    { send: 'nonsense\r' },
+    { expect: 'nonsense: unknown command' },
+    { send: '\x01c' },
+    { expect: 'nmi' },
+    { send: 'echo \x01\x01\r' },
+    { expect: '"\\u0001"' },
+    { send: '\x01cquit\r' },
+  ],
+  (result) => assert.equal(result.status, 1),
+);
 
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const) {
-  onTerminal(`terminal: ${signal} from outside ends the process by that signal`, [{ expect: 'ready 1' }, { raw: true }, { signal }],
-    (result) => assert.equal(result.status, -({ SIGTERM: 15, SIGINT: 2, SIGHUP: 1, SIGQUIT: 3 })[signal]));
+  onTerminal(
+    `terminal: ${signal} from outside ends the process by that signal`,
+    [{ expect: 'ready 1' }, { raw: true }, { signal }],
+    (result) => assert.equal(result.status, -{ SIGTERM: 15, SIGINT: 2, SIGHUP: 1, SIGQUIT: 3 }[signal]),
+  );
 }
 
 onTerminal('terminal: an uncaught error of ours', [{ expect: 'ready 1' }, { send: 'crash\r' }], (result) => {

@@ -57,9 +57,10 @@ const MAX_CPUS = 1;
 
 export function hostLimits(): MachineLimits {
   const hostBytes = Math.floor(totalmem() / 2 ** 20) * 2 ** 20;
-  const memory = hostBytes < MAX_GUEST_BYTES
-    ? { maxBytes: hostBytes, because: 'the memory of this host' }
-    : { maxBytes: MAX_GUEST_BYTES, because: 'the largest guest of this version' };
+  const memory =
+    hostBytes < MAX_GUEST_BYTES
+      ? { maxBytes: hostBytes, because: 'the memory of this host' }
+      : { maxBytes: MAX_GUEST_BYTES, because: 'the largest guest of this version' };
   return { memory, maxCpus: MAX_CPUS, hostName: hostname() };
 }
 
@@ -76,10 +77,16 @@ const LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
 export async function runInForeground(options: ForegroundOptions, statusOf: (end: ForegroundEnd) => number): Promise<number> {
   const { process: host, program } = options;
   const state: { console: StdioConsole | undefined; run: VmRun | undefined; quit: boolean; failure: unknown } = {
-    console: undefined, run: undefined, quit: false, failure: undefined,
+    console: undefined,
+    run: undefined,
+    quit: false,
+    failure: undefined,
   };
   const log = foregroundLog(options, () => state.console !== undefined && host.stdin.isTTY === true);
-  const quit = (): void => { state.quit = true; state.run?.stop(); };
+  const quit = (): void => {
+    state.quit = true;
+    state.run?.stop();
+  };
   const openStdio = (port: string, escapes: boolean): OpenBackend => {
     state.console = new StdioConsole({
       input: host.stdin,
@@ -88,9 +95,10 @@ export async function runInForeground(options: ForegroundOptions, statusOf: (end
       log: log.named(port),
       escapes,
       onQuit: quit,
-      onMonitorLine: (line) => state.run
-        ? monitorLine({ engine: state.run.engine, config: () => options.tree.dump(), quit }, line)
-        : Promise.resolve('the VM has not started'),
+      onMonitorLine: (line) =>
+        state.run
+          ? monitorLine({ engine: state.run.engine, config: () => options.tree.dump(), quit }, line)
+          : Promise.resolve('the VM has not started'),
       onOutputGone: (cause) => {
         if ((cause as NodeJS.ErrnoException).code !== 'EPIPE') {
           state.failure ??= new VmError('EIO', `standard output: ${String(cause)}: the guest's output cannot be written`, { cause });
@@ -101,14 +109,23 @@ export async function runInForeground(options: ForegroundOptions, statusOf: (end
     return state.console;
   };
 
-  const terminate = (): void => { if (!state.run?.pressPowerButton()) dieOf('SIGTERM'); };
+  const terminate = (): void => {
+    if (!state.run?.pressPowerButton()) dieOf('SIGTERM');
+  };
   // A write may be under way on another thread; what the guest said before the end comes out before it, if somebody reads.
   const lastWords = async (): Promise<void> => {
     if (!state.console) return;
-    await Promise.race([state.console.output.flush(), new Promise((resolve) => { setTimeout(resolve, LAST_WORDS_MS); })]);
+    await Promise.race([
+      state.console.output.flush(),
+      new Promise((resolve) => {
+        setTimeout(resolve, LAST_WORDS_MS);
+      }),
+    ]);
     state.console.closeNow();
   };
-  const dieOf = (signal: Signal): void => { void lastWords().then(() => host.die(signal)); };
+  const dieOf = (signal: Signal): void => {
+    void lastWords().then(() => host.die(signal));
+  };
   const fatal = (error: unknown): void => {
     void lastWords().then(() => {
       host.writeError(`${program}: ${describe(error)}\n`);
@@ -116,9 +133,18 @@ export async function runInForeground(options: ForegroundOptions, statusOf: (end
     });
   };
   const signals: readonly (readonly [Signal, () => void])[] = [
-    ['SIGTERM', terminate], ['SIGINT', () => dieOf('SIGINT')], ['SIGHUP', () => dieOf('SIGHUP')], ['SIGQUIT', () => dieOf('SIGQUIT')],
+    ['SIGTERM', terminate],
+    ['SIGINT', () => dieOf('SIGINT')],
+    ['SIGHUP', () => dieOf('SIGHUP')],
+    ['SIGQUIT', () => dieOf('SIGQUIT')],
     // A serial line has no window size: the change is noted, the guest's `stty` or `resize` does the rest.
-    ['SIGWINCH', () => { const size = host.windowSize(); if (size) log.debug(`terminal: now ${size.columns} columns, ${size.rows} rows`); }],
+    [
+      'SIGWINCH',
+      () => {
+        const size = host.windowSize();
+        if (size) log.debug(`terminal: now ${size.columns} columns, ${size.rows} rows`);
+      },
+    ],
   ];
   for (const [signal, listener] of signals) host.onSignal(signal, listener);
   host.onFatal(fatal);
@@ -127,7 +153,11 @@ export async function runInForeground(options: ForegroundOptions, statusOf: (end
   const keepAlive = setInterval(() => {}, 2 ** 30);
   try {
     const run = await VmRun.create({
-      tree: options.tree, limits: options.limits ?? hostLimits(), log, onReset: options.onReset, createEngine: options.createEngine,
+      tree: options.tree,
+      limits: options.limits ?? hostLimits(),
+      log,
+      onReset: options.onReset,
+      createEngine: options.createEngine,
       openStdio: (port, settings) => openStdio(port, settings.consoleEscapes),
     });
     state.run = run;
@@ -158,8 +188,10 @@ export async function runInForeground(options: ForegroundOptions, statusOf: (end
 /** One line for a person; an error of our own making keeps its name, so that it can be reported. */
 export function describe(error: unknown): string {
   if (error instanceof VmError) return oneLine(error.message);
-  return `internal error: ${oneLine(error instanceof Error ? `${error.name}: ${error.message}` : String(error))} (TSHYVE_DEBUG=1 shows where)`
-    + (process.env['TSHYVE_DEBUG'] && error instanceof Error ? `\n${error.stack ?? ''}` : '');
+  return (
+    `internal error: ${oneLine(error instanceof Error ? `${error.name}: ${error.message}` : String(error))} (TSHYVE_DEBUG=1 shows where)` +
+    (process.env['TSHYVE_DEBUG'] && error instanceof Error ? `\n${error.stack ?? ''}` : '')
+  );
 }
 
 function oneLine(message: string): string {
@@ -168,9 +200,12 @@ function oneLine(message: string): string {
 
 function foregroundLog({ program, process: host, logLevel }: ForegroundOptions, isRaw: () => boolean): Log {
   const shown = LEVELS.indexOf(logLevel);
-  return createLog((level, line) => {
-    if (LEVELS.indexOf(level) <= shown) host.writeError(`${program}: ${line}${isRaw() ? '\r' : ''}\n`);
-  }, () => performance.now());
+  return createLog(
+    (level, line) => {
+      if (LEVELS.indexOf(level) <= shown) host.writeError(`${program}: ${line}${isRaw() ? '\r' : ''}\n`);
+    },
+    () => performance.now(),
+  );
 }
 
 /** bhyve's status; quitting is a power-off. */

@@ -23,4 +23,5 @@ export { InputQueue } from './chars/input-queue.ts';
 export type { OpenBackend } from './chars/char-port.ts';
 
 /** The machine that is real; loaded when it is first needed, so that `--help` is quick. */
-export const createEngine: import('./engine.ts').CreateEngine = async (request) => (await import('./machine-engine.ts')).createEngine(request);
+export const createEngine: import('./engine.ts').CreateEngine = async (request) =>
+  (await import('./machine-engine.ts')).createEngine(request);

@@ -19,8 +19,31 @@ const MS_PER_MINUTE = 60_000;
 const BSP = 0;
 /** For a person: what a debugger's `info registers` shows. Segments follow with their descriptors. */
 const SHOWN_REGISTERS = [
-  'rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'rsp', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15', 'rip', 'rflags', 'cr0', 'cr2', 'cr3', 'cr4', 'efer',
-  'dr6', 'dr7',
+  'rax',
+  'rbx',
+  'rcx',
+  'rdx',
+  'rsi',
+  'rdi',
+  'rbp',
+  'rsp',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+  'rip',
+  'rflags',
+  'cr0',
+  'cr2',
+  'cr3',
+  'cr4',
+  'efer',
+  'dr6',
+  'dr7',
 ] as const satisfies readonly RegisterName[];
 const REGISTERS_A_LINE = 3;
 const SHOWN_CODE_BYTES = 24;
@@ -57,7 +80,9 @@ class MachineEngine implements Engine {
     // Its thread begins while kernel and devices are being set up.
     this.#vm.vcpu(BSP).prepare();
     this.#setExitHandlers();
-    this.#vm.setRelief(() => { this.#ring?.drainAll(); });
+    this.#vm.setRelief(() => {
+      this.#ring?.drainAll();
+    });
     // Whatever is wrong with kernel or devices is known before anything runs.
     this.#machine = this.#powerOn();
   }
@@ -115,15 +140,21 @@ class MachineEngine implements Engine {
   /** A machine as at power-on, with what boots in its memory and in the registers of the boot processor. */
   #powerOn(): Machine {
     const { settings, config, backends, bootrom, log } = this.#request;
-    const machine = createMachine(settings, config, machineVm(this.#vm), {
-      log,
-      clock: { nowMs: () => Date.now(), localOffsetMs: () => -new Date().getTimezoneOffset() * MS_PER_MINUTE },
-      serial: backends,
-      debugExit: (status) => {
-        this.#debugStatus ??= status;
-        suspend(this.#vm, 'poweroff');
+    const machine = createMachine(
+      settings,
+      config,
+      machineVm(this.#vm),
+      {
+        log,
+        clock: { nowMs: () => Date.now(), localOffsetMs: () => -new Date().getTimezoneOffset() * MS_PER_MINUTE },
+        serial: backends,
+        debugExit: (status) => {
+          this.#debugStatus ??= status;
+          suspend(this.#vm, 'poweroff');
+        },
       },
-    }, bootrom !== undefined);
+      bootrom !== undefined,
+    );
     const { protocol, state } = machine.load(this.#boot);
     setState(this.#vm, state);
     log.debug(`${settings.name}: ${protocol} loaded, ${formatSize(settings.memoryBytes)} of memory`);
@@ -173,15 +204,28 @@ class MachineEngine implements Engine {
   }
 
   #startRing(): void {
-    this.#ring = new PostedRing(this.#vm.memory0, {
-      writePort: (port, sizeBytes, value, vcpu) => { this.#machine.handlePortWrite(vcpu, port, sizeBytes, value); },
-      writeMemory: (gpa, sizeBytes, low, high, vcpu) => { this.#machine.handleMmioWrite(vcpu, gpa, sizeBytes, low, high); },
-    }, async () => {
-      await (this.#congestion() ?? new Promise((resolve) => { setImmediate(resolve); }));
-    });
+    this.#ring = new PostedRing(
+      this.#vm.memory0,
+      {
+        writePort: (port, sizeBytes, value, vcpu) => {
+          this.#machine.handlePortWrite(vcpu, port, sizeBytes, value);
+        },
+        writeMemory: (gpa, sizeBytes, low, high, vcpu) => {
+          this.#machine.handleMmioWrite(vcpu, gpa, sizeBytes, low, high);
+        },
+      },
+      async () => {
+        await (this.#congestion() ??
+          new Promise((resolve) => {
+            setImmediate(resolve);
+          }));
+      },
+    );
     this.#ringDone = this.#ring.run();
     // Reported when the run ends; nothing a guest does gets here.
-    this.#ringDone.catch((error: unknown) => { this.#log.error(`posted writes: ${String(error)}`); });
+    this.#ringDone.catch((error: unknown) => {
+      this.#log.error(`posted writes: ${String(error)}`);
+    });
   }
 
   async #stopRing(): Promise<void> {
@@ -204,7 +248,11 @@ class MachineEngine implements Engine {
       // One moment for all of them.
       vcpu.held(() => {
         for (let at = 0; at < SHOWN_REGISTERS.length; at += REGISTERS_A_LINE) {
-          lines.push(SHOWN_REGISTERS.slice(at, at + REGISTERS_A_LINE).map((name) => `${name.padStart(6)} ${hex(vcpu.getRegister(name), 16)}`).join('  '));
+          lines.push(
+            SHOWN_REGISTERS.slice(at, at + REGISTERS_A_LINE)
+              .map((name) => `${name.padStart(6)} ${hex(vcpu.getRegister(name), 16)}`)
+              .join('  '),
+          );
         }
         lines.push(`  code ${this.#codeAt(vcpu)}`);
         for (const name of DESCRIPTOR_NAMES) {
@@ -221,7 +269,7 @@ class MachineEngine implements Engine {
     const at = BigInt.asUintN(64, vcpu.getSegDesc('cs').base + vcpu.getRegister('rip'));
     const place = vcpu.gla2gpaNofault(at);
     if ('fault' in place) return 'not mapped';
-    const bytes = this.#vm.guestView(place.gpa, Math.min(SHOWN_CODE_BYTES, 0x1000 - place.gpa % 0x1000));
+    const bytes = this.#vm.guestView(place.gpa, Math.min(SHOWN_CODE_BYTES, 0x1000 - (place.gpa % 0x1000)));
     return bytes ? [...bytes].map((value) => value.toString(16).padStart(2, '0')).join(' ') : 'not RAM';
   }
 
@@ -247,10 +295,17 @@ class MachineEngine implements Engine {
 
   #status(): string {
     const { settings, backends } = this.#request;
-    const states = this.#vm.activeCpus().map((id) => `vcpu ${id} ${this.#vm.vcpu(id).state}`).join(', ');
+    const states = this.#vm
+      .activeCpus()
+      .map((id) => `vcpu ${id} ${this.#vm.vcpu(id).state}`)
+      .join(', ');
     return [
-      `name: ${settings.name}`, `state: ${this.#running ? 'running' : 'not running'}${states && `; ${states}`}`, `memory: ${formatSize(settings.memoryBytes)}`,
-      `serial: ${[...backends.keys()].join(' ') || 'none'}`, ...this.#machine.describe(), '',
+      `name: ${settings.name}`,
+      `state: ${this.#running ? 'running' : 'not running'}${states && `; ${states}`}`,
+      `memory: ${formatSize(settings.memoryBytes)}`,
+      `serial: ${[...backends.keys()].join(' ') || 'none'}`,
+      ...this.#machine.describe(),
+      '',
     ].join('\n');
   }
 }
@@ -269,23 +324,51 @@ function machineVm(vm: Vm): MachineVm {
     highmemBytes: vm.highmemBytes,
     memory: { view: (gpa, sizeBytes) => vm.guestView(gpa, sizeBytes) },
     irq: {
-      isaAssert: (atpicIrq, ioapicIrq) => { vm.isaAssertIrq(atpicIrq, ioapicIrq); },
-      isaDeassert: (atpicIrq, ioapicIrq) => { vm.isaDeassertIrq(atpicIrq, ioapicIrq); },
-      isaPulse: (atpicIrq, ioapicIrq) => { vm.isaPulseIrq(atpicIrq, ioapicIrq); },
-      isaSetTrigger: (atpicIrq, trigger) => { vm.isaSetIrqTrigger(atpicIrq, trigger); },
-      ioapicAssert: (pin) => { vm.ioapicAssertIrq(pin); },
-      ioapicDeassert: (pin) => { vm.ioapicDeassertIrq(pin); },
-      ioapicPulse: (pin) => { vm.ioapicPulseIrq(pin); },
-      lapicMsi: (address, data) => { vm.lapicMsi(address, data); },
+      isaAssert: (atpicIrq, ioapicIrq) => {
+        vm.isaAssertIrq(atpicIrq, ioapicIrq);
+      },
+      isaDeassert: (atpicIrq, ioapicIrq) => {
+        vm.isaDeassertIrq(atpicIrq, ioapicIrq);
+      },
+      isaPulse: (atpicIrq, ioapicIrq) => {
+        vm.isaPulseIrq(atpicIrq, ioapicIrq);
+      },
+      isaSetTrigger: (atpicIrq, trigger) => {
+        vm.isaSetIrqTrigger(atpicIrq, trigger);
+      },
+      ioapicAssert: (pin) => {
+        vm.ioapicAssertIrq(pin);
+      },
+      ioapicDeassert: (pin) => {
+        vm.ioapicDeassertIrq(pin);
+      },
+      ioapicPulse: (pin) => {
+        vm.ioapicPulseIrq(pin);
+      },
+      lapicMsi: (address, data) => {
+        vm.lapicMsi(address, data);
+      },
     },
     ports: {
-      setMode: (port, read, write) => { vm.setPortMode(port, read, write === 'open-bus' ? 'dropped' : write); },
-      setShadow: (port, value) => { vm.setPortShadow(port, value); },
+      setMode: (port, read, write) => {
+        vm.setPortMode(port, read, write === 'open-bus' ? 'dropped' : write);
+      },
+      setShadow: (port, value) => {
+        vm.setPortShadow(port, value);
+      },
     },
-    suspend: (reason) => { suspend(vm, reason); },
-    flushTranslation: (gpa) => { vm.flushTranslation(gpa); },
-    rtcWrite: (offset, value) => { vm.rtcWrite(offset, value); },
-    rtcSetTime: (seconds) => { vm.rtcSettime(seconds); },
+    suspend: (reason) => {
+      suspend(vm, reason);
+    },
+    flushTranslation: (gpa) => {
+      vm.flushTranslation(gpa);
+    },
+    rtcWrite: (offset, value) => {
+      vm.rtcWrite(offset, value);
+    },
+    rtcSetTime: (seconds) => {
+      vm.rtcSettime(seconds);
+    },
     hpetCapabilities: vm.hpetCapabilities,
     mapDevmem: (name, gpa, sizeBytes, protection) => {
       const segment = bootSegments.get(name);

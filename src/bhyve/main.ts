@@ -20,9 +20,17 @@ if (commandLine.kind === 'exit') {
   process.exitCode = commandLine.status;
 } else {
   const { createEngine } = await import('./machine-engine.ts');
-  const status = await runInForeground({
-    program, tree: commandLine.tree, process: nodeProcess(), createEngine, onReset: 'end', logLevel: process.env['TSHYVE_DEBUG'] ? 'debug' : 'warn',
-  }, bhyveStatus);
+  const status = await runInForeground(
+    {
+      program,
+      tree: commandLine.tree,
+      process: nodeProcess(),
+      createEngine,
+      onReset: 'end',
+      logLevel: process.env['TSHYVE_DEBUG'] ? 'debug' : 'warn',
+    },
+    bhyveStatus,
+  );
   // Standard input may still be open, and a guest's threads are gone: nothing is left to wait for.
   process.exit(status);
 }

@@ -24,32 +24,59 @@ const text = (answer: string | undefined): Promise<string | undefined> => Promis
 const COMMANDS: Readonly<Record<string, Command>> = {
   help: { usage: 'help', doc: 'this list', run: () => text(helpText()) },
   info: {
-    usage: `info ${INSPECTIONS.join('|')}|config`, doc: 'show the vCPUs\' registers, statistics, the state of the VM or its configuration',
+    usage: `info ${INSPECTIONS.join('|')}|config`,
+    doc: "show the vCPUs' registers, statistics, the state of the VM or its configuration",
     run: (target, [what = '']) => {
       if (what === 'config') return text(target.config());
       const inspection = INSPECTIONS.find((known) => known === what);
-      return inspection ? target.engine.inspect(inspection satisfies Inspection) : text(`info: expected ${INSPECTIONS.join(', ')} or config`);
+      return inspection
+        ? target.engine.inspect(inspection satisfies Inspection)
+        : text(`info: expected ${INSPECTIONS.join(', ')} or config`);
     },
   },
   powerdown: {
-    usage: 'powerdown', doc: 'press the power button',
+    usage: 'powerdown',
+    doc: 'press the power button',
     run: (target) => text(target.engine.pressPowerButton() ? '' : 'the guest has not enabled ACPI: nobody noticed'),
   },
-  reset: { usage: 'reset', doc: 'press the reset button', run: (target) => { target.engine.suspend('reset'); return text(undefined); } },
-  nmi: { usage: 'nmi', doc: 'send a non-maskable interrupt to vCPU 0', run: (target) => { target.engine.injectNmi(); return text(''); } },
+  reset: {
+    usage: 'reset',
+    doc: 'press the reset button',
+    run: (target) => {
+      target.engine.suspend('reset');
+      return text(undefined);
+    },
+  },
+  nmi: {
+    usage: 'nmi',
+    doc: 'send a non-maskable interrupt to vCPU 0',
+    run: (target) => {
+      target.engine.injectNmi();
+      return text('');
+    },
+  },
   exit: { usage: 'exit', doc: 'back to the console (also Ctrl-A c, Ctrl-D)', run: () => text(undefined) },
-  quit: { usage: 'quit', doc: 'end the VM at once (also Ctrl-A x)', run: (target) => { target.quit(); return text(undefined); } },
+  quit: {
+    usage: 'quit',
+    doc: 'end the VM at once (also Ctrl-A x)',
+    run: (target) => {
+      target.quit();
+      return text(undefined);
+    },
+  },
 };
 
 function helpText(): string {
-  return Object.values(COMMANDS).map(({ usage, doc }) => `${usage.padEnd(36)} ${doc}\n`).join('');
+  return Object.values(COMMANDS)
+    .map(({ usage, doc }) => `${usage.padEnd(36)} ${doc}\n`)
+    .join('');
 }
 
 /** One line typed at the prompt. @returns what to print, undefined when the prompt is over; never throws. */
 export async function monitorLine(target: MonitorTarget, line: string): Promise<string | undefined> {
   const [name = '', ...words] = line.trim().split(/\s+/);
   const matches = Object.keys(COMMANDS).filter((known) => known === name || (name !== '' && known.startsWith(name)));
-  const command = COMMANDS[matches.find((known) => known === name) ?? (matches.length === 1 ? matches[0] ?? '' : '')];
+  const command = COMMANDS[matches.find((known) => known === name) ?? (matches.length === 1 ? (matches[0] ?? '') : '')];
   if (!command) return `${name}: ${matches.length > 1 ? `one of ${matches.join(', ')}?` : 'unknown command; help lists them'}`;
   try {
     return await command.run(target, words);

@@ -5,18 +5,29 @@
 import { writeNow } from './chars/host-files.ts';
 import type { ForegroundProcess } from './foreground.ts';
 
-const STDOUT = 1, STDERR = 2;
+const STDOUT = 1,
+  STDERR = 2;
 
 /** @param writeError where messages go; default: file descriptor 2, at once. */
-export function nodeProcess(writeError: (text: string) => unknown = (text) => writeNow(STDERR, new TextEncoder().encode(text))): ForegroundProcess {
+export function nodeProcess(
+  writeError: (text: string) => unknown = (text) => writeNow(STDERR, new TextEncoder().encode(text)),
+): ForegroundProcess {
   return {
-    get stdin() { return process.stdin; },
+    get stdin() {
+      return process.stdin;
+    },
     stdoutFd: STDOUT,
-    writeError: (text) => { writeError(text); },
+    writeError: (text) => {
+      writeError(text);
+    },
     on: (event, listener) => process.on(event, listener),
     off: (event, listener) => process.off(event, listener),
-    onSignal: (signal, listener) => { process.on(signal, listener); },
-    offSignal: (signal, listener) => { process.off(signal, listener); },
+    onSignal: (signal, listener) => {
+      process.on(signal, listener);
+    },
+    offSignal: (signal, listener) => {
+      process.off(signal, listener);
+    },
     onFatal: (listener) => {
       process.on('uncaughtException', listener);
       process.on('unhandledRejection', listener);

@@ -54,16 +54,23 @@ export class VmRun implements AsyncDisposable {
     const { tree, log } = options;
     const settings = readSettings(tree, options.limits);
     if (!settings.boot && settings.bootrom === undefined) {
-      throw new VmError('ENOEXEC', `${settings.name}: no bootrom was configured: the virtual machine cannot be booted; expected -l bootrom,FILE or -o kernel=FILE`);
+      throw new VmError(
+        'ENOEXEC',
+        `${settings.name}: no bootrom was configured: the virtual machine cannot be booted; expected -l bootrom,FILE or -o kernel=FILE`,
+      );
     }
-    if (settings.bootvars !== undefined) throw new VmError('ENOTSUP', `lpc.bootvars=${settings.bootvars}: a variable store: not in this version`);
+    if (settings.bootvars !== undefined)
+      throw new VmError('ENOTSUP', `lpc.bootvars=${settings.bootvars}: a variable store: not in this version`);
     const boot = settings.boot ? await readBootFiles(tree, settings, settings.boot, options.images ?? new Map()) : undefined;
     const bootrom = settings.bootrom === undefined ? undefined : await readBootrom(settings.bootrom);
     const given = options.backends ?? new Map<string, OpenBackend>();
-    const opened = await openBackends(settings.serial.filter(({ port }) => !given.has(port)), (port) => {
-      if (options.openStdio) return options.openStdio(port, settings);
-      throw new VmError('EINVAL', `-l ${port},stdio: this VM has no console; expected none, a tty path or tcp=HOST:PORT`);
-    });
+    const opened = await openBackends(
+      settings.serial.filter(({ port }) => !given.has(port)),
+      (port) => {
+        if (options.openStdio) return options.openStdio(port, settings);
+        throw new VmError('EINVAL', `-l ${port},stdio: this VM has no console; expected none, a tty path or tcp=HOST:PORT`);
+      },
+    );
     try {
       const engine = await options.createEngine({ settings, config: tree, boot, bootrom, backends: new Map([...opened, ...given]), log });
       return new VmRun(options, settings, engine, opened);

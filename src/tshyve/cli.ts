@@ -24,7 +24,9 @@ export const TSHYVE_HELP = `usage: tshyve COMMAND [OPTION...]
 bhyve in TypeScript: unmodified 64-bit operating systems, without root, VT-x or kernel module.
 
 commands:
-${Object.entries(SUBCOMMANDS).map(([name, { doc }]) => `  ${name.padEnd(8)} ${doc}\n`).join('')}
+${Object.entries(SUBCOMMANDS)
+  .map(([name, { doc }]) => `  ${name.padEnd(8)} ${doc}\n`)
+  .join('')}
 'tshyve COMMAND --help' says more. 'tshyve run' runs Debian to a shell. 'bhyve -h' is bhyve's own command line.
 `;
 
@@ -42,7 +44,9 @@ export async function runTshyve(args: readonly string[], io: CommandIo, describe
     }
     const subcommand = Object.hasOwn(SUBCOMMANDS, name) ? SUBCOMMANDS[name] : undefined;
     if (!subcommand) throw new VmError('EUSAGE', `${name}: unknown command; expected ${Object.keys(SUBCOMMANDS).join(', ')}`);
-    return await (await subcommand.load())(rest, io);
+    return await (
+      await subcommand.load()
+    )(rest, io);
   } catch (error) {
     const text = describe(error);
     io.stderr.write(`${text.startsWith('tshyve') ? text : `tshyve: ${text}`}\n`);

@@ -16,7 +16,11 @@ writeFileSync(kernel, echoKernel());
 
 function program(name: 'bhyve' | 'tshyve', args: readonly string[], input: string): { status: number | null; out: string; error: string } {
   const main = fileURLToPath(new URL(`../${name}/main.ts`, import.meta.url));
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', main, ...args], { input, encoding: 'latin1', timeout: 60_000 });
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', main, ...args], {
+    input,
+    encoding: 'latin1',
+    timeout: 60_000,
+  });
   return { status, out: stdout, error: stderr };
 }
 
@@ -29,7 +33,11 @@ test('bhyve runs a guest on its stdin and stdout', () => {
 });
 
 test('tshyve run: the same with its own defaults', () => {
-  assert.deepEqual(program('tshyve', ['run', '--kernel', kernel, '--memory=16M', '-l', 'pctestdev'], 'abc q'), { status: 7, out: 'ready\nabc q', error: '' });
+  assert.deepEqual(program('tshyve', ['run', '--kernel', kernel, '--memory=16M', '-l', 'pctestdev'], 'abc q'), {
+    status: 7,
+    out: 'ready\nabc q',
+    error: '',
+  });
   const stats = program('tshyve', ['run', '--kernel', kernel, '--stats', '-l', 'pctestdev'], 'q');
   assert.equal(stats.status, 7);
   assert.match(stats.error, /guest instructions executed +\d+\n/);
@@ -48,13 +56,17 @@ test('a reader that is slower than the guest gets every byte', async () => {
   const sizeBytes = 1_000_000;
   writeFileSync(path, floodKernel(sizeBytes));
   const main = fileURLToPath(new URL('main.ts', import.meta.url));
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main, 'run', '--kernel', path, '-l', 'pctestdev'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main, 'run', '--kernel', path, '-l', 'pctestdev'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const exited = once(child, 'exit');
   let seenBytes = 0;
   for await (const chunk of child.stdout) {
     assert.match((chunk as Buffer).toString(), /^x+$/);
     seenBytes += (chunk as Buffer).length;
-    await new Promise((resolve) => { setTimeout(resolve, 2); });
+    await new Promise((resolve) => {
+      setTimeout(resolve, 2);
+    });
   }
   assert.deepEqual(await exited, [1, null]);
   assert.equal(seenBytes, sizeBytes);
@@ -72,12 +84,17 @@ test('a kernel that is none, or is cut off, is one line and status 4', () => {
 
 test('two VMs in one process', async (t) => {
   const names = ['one', 'two'];
-  const vms = await Promise.all(names.map((name) => VM.create({ name, kernel: echoKernel(`I am ${name}\n`), memory: '16M', testDevice: true })));
+  const vms = await Promise.all(
+    names.map((name) => VM.create({ name, kernel: echoKernel(`I am ${name}\n`), memory: '16M', testDevice: true })),
+  );
   await Promise.all(vms.map((vm) => vm.start()));
   await Promise.all(vms.map((vm) => vm.serial.expect(`I am ${vm.name}\n`)));
   await Promise.all(vms.map((vm) => vm.serial.write(`${vm.name} says hello q`)));
   t.after(() => Promise.all(vms.map((vm) => vm.stop())));
-  assert.deepEqual(await Promise.all(vms.map((vm) => vm.waitForExit())), names.map(() => ({ reason: 'debug-exit', status: 7 })));
+  assert.deepEqual(
+    await Promise.all(vms.map((vm) => vm.waitForExit())),
+    names.map(() => ({ reason: 'debug-exit', status: 7 })),
+  );
   for (const vm of vms) assert.equal((await vm.serial.expect('q')).before, `${vm.name} says hello `);
 });
 

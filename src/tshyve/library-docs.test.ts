@@ -14,9 +14,15 @@ test('the example in docs/library.md runs as it stands', (t) => {
   t.after(() => rmSync(folder, { recursive: true }));
   const program = join(folder, 'example.ts');
   // A program of a user has installed the package.
-  writeFileSync(program, example
-    .replace("'tshyve'", `'${new URL('index.ts', import.meta.url).href}'`)
-    .replace("'./echo-kernel.ts'", `'${new URL('testing/echo-kernel.ts', import.meta.url).href}'`));
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', program], { encoding: 'utf8', timeout: 60_000 });
+  writeFileSync(
+    program,
+    example
+      .replace("'tshyve'", `'${new URL('index.ts', import.meta.url).href}'`)
+      .replace("'./echo-kernel.ts'", `'${new URL('testing/echo-kernel.ts', import.meta.url).href}'`),
+  );
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', program], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
   assert.deepEqual([status, stdout, stderr], [0, 'it said: hello \necho: debug-exit\n', '']);
 });

@@ -3,7 +3,22 @@
  * Runs on: main event loop.
  */
 import { openSync, closeSync, readSync } from 'node:fs';
-import { CPU_TIERS, ConfigTree, createEngine, escapeValue, exitStatus, getoptLong, isBzImage, nodeProcess, parseLpcDevice, parsePciSlot, parseTopology, quote, runInForeground, setDefaults } from '../bhyve/index.ts';
+import {
+  CPU_TIERS,
+  ConfigTree,
+  createEngine,
+  escapeValue,
+  exitStatus,
+  getoptLong,
+  isBzImage,
+  nodeProcess,
+  parseLpcDevice,
+  parsePciSlot,
+  parseTopology,
+  quote,
+  runInForeground,
+  setDefaults,
+} from '../bhyve/index.ts';
 import type { CreateEngine, ForegroundEnd, ForegroundProcess, LongOption } from '../bhyve/index.ts';
 import { VmError } from '../base/errors.ts';
 import type { Command, CommandIo } from './command.ts';
@@ -45,10 +60,17 @@ exit status: 0 powered off (or reset with --no-reboot, or Ctrl-A x), 2 halted fo
 `;
 
 const LONG_OPTIONS: readonly LongOption[] = [
-  { name: 'kernel', argument: 'required' }, { name: 'initrd', argument: 'required' }, { name: 'append', argument: 'required' },
-  { name: 'mirror', argument: 'required' }, { name: 'memory', argument: 'required', short: 'm' }, { name: 'cpus', argument: 'required', short: 'c' },
-  { name: 'cpu-tier', argument: 'required' }, { name: 'no-reboot', argument: 'none' }, { name: 'stats', argument: 'none' },
-  { name: 'verbose', argument: 'none', short: 'v' }, { name: 'help', argument: 'none', short: 'h' },
+  { name: 'kernel', argument: 'required' },
+  { name: 'initrd', argument: 'required' },
+  { name: 'append', argument: 'required' },
+  { name: 'mirror', argument: 'required' },
+  { name: 'memory', argument: 'required', short: 'm' },
+  { name: 'cpus', argument: 'required', short: 'c' },
+  { name: 'cpu-tier', argument: 'required' },
+  { name: 'no-reboot', argument: 'none' },
+  { name: 'stats', argument: 'none' },
+  { name: 'verbose', argument: 'none', short: 'v' },
+  { name: 'help', argument: 'none', short: 'h' },
 ];
 
 /** What the command line asks for, before any guest is fetched. */
@@ -70,35 +92,55 @@ export function parseRun(args: readonly string[], warn: (message: string) => voi
   const tree = new ConfigTree(warn);
   setDefaults(tree);
   for (const [variable, value] of [
-    ['memory.size', DEFAULT_MEMORY], ['pci.0.0.0.device', 'hostbridge'], ['pci.0.31.0.device', 'lpc'], ['lpc.com1.path', 'stdio'],
+    ['memory.size', DEFAULT_MEMORY],
+    ['pci.0.0.0.device', 'hostbridge'],
+    ['pci.0.31.0.device', 'lpc'],
+    ['lpc.com1.path', 'stdio'],
     // What a Linux guest is used to: unknown MSRs do not kill it, the RTC is in UTC, an idle vCPU sleeps.
-    ['x86.strictmsr', 'false'], ['rtc.use_localtime', 'false'], ['x86.vmexit_on_hlt', 'true'], ['console.escape', 'true'],
-  ] as const) tree.set(variable, value);
+    ['x86.strictmsr', 'false'],
+    ['rtc.use_localtime', 'false'],
+    ['x86.vmexit_on_hlt', 'true'],
+    ['console.escape', 'true'],
+  ] as const)
+    tree.set(variable, value);
   const seen = new Map<string, string>();
   const { options, operands } = readOptions(args);
   for (const { name, argument = '' } of options) {
     switch (name) {
-      case 'h': return undefined;
-      case 'm': setOr(tree, 'memory.size', argument, '--memory', 'a size'); break;
-      case 'c':
-        if (!parseTopology(tree, argument)) throw new VmError('EINVAL', `--cpus ${quote(argument)}: expected N or [cpus=]N[,sockets=N][,cores=N][,threads=N]`);
+      case 'h':
+        return undefined;
+      case 'm':
+        setOr(tree, 'memory.size', argument, '--memory', 'a size');
         break;
-      case 's': parsePciSlot(tree, argument); break;
+      case 'c':
+        if (!parseTopology(tree, argument))
+          throw new VmError('EINVAL', `--cpus ${quote(argument)}: expected N or [cpus=]N[,sockets=N][,cores=N][,threads=N]`);
+        break;
+      case 's':
+        parsePciSlot(tree, argument);
+        break;
       case 'l':
-        if (!parseLpcDevice(tree, argument)) throw new VmError('EINVAL', `-l ${quote(argument)}: expected com1 to com4, bootrom or pc-testdev`);
+        if (!parseLpcDevice(tree, argument))
+          throw new VmError('EINVAL', `-l ${quote(argument)}: expected com1 to com4, bootrom or pc-testdev`);
         break;
       case 'o':
-        if (!tree.setOption(argument)) throw new VmError('EINVAL', `-o ${quote(argument)}: invalid configuration option; expected KEY=VALUE`);
+        if (!tree.setOption(argument))
+          throw new VmError('EINVAL', `-o ${quote(argument)}: invalid configuration option; expected KEY=VALUE`);
         break;
-      case 'cpu-tier': setOr(tree, 'cpu.tier', argument, '--cpu-tier', CPU_TIERS.join(' or ')); break;
-      default: seen.set(name, argument);
+      case 'cpu-tier':
+        setOr(tree, 'cpu.tier', argument, '--cpu-tier', CPU_TIERS.join(' or '));
+        break;
+      default:
+        seen.set(name, argument);
     }
   }
   if (operands.length > 1) throw new VmError('EUSAGE', `tshyve run ${operands.map(quote).join(' ')}: expected one guest`);
   for (const name of ['kernel', 'initrd'] as const) {
     if (seen.get(name) === '') throw new VmError('EINVAL', `--${name} '': expected the path of a file`);
   }
-  const guest = operands[0] ?? (seen.has('kernel') || tree.get('kernel') !== undefined || tree.get('lpc.bootrom') !== undefined ? undefined : DEFAULT_GUEST);
+  const guest =
+    operands[0] ??
+    (seen.has('kernel') || tree.get('kernel') !== undefined || tree.get('lpc.bootrom') !== undefined ? undefined : DEFAULT_GUEST);
   if (guest !== undefined) recipeOf(guest);
   const firmware = tree.get('lpc.bootrom');
   if (firmware !== undefined && (guest !== undefined || seen.has('kernel'))) {
@@ -106,8 +148,15 @@ export function parseRun(args: readonly string[], warn: (message: string) => voi
   }
   if (tree.get('name') === undefined) tree.set('name', guest?.replace(/[^\w.-]/g, '-') ?? 'vm');
   return {
-    guest, kernel: seen.get('kernel'), initrd: seen.get('initrd'), append: seen.get('append'), mirror: seen.get('mirror'), tree,
-    noReboot: seen.has('no-reboot'), stats: seen.has('stats'), verbose: seen.has('v'),
+    guest,
+    kernel: seen.get('kernel'),
+    initrd: seen.get('initrd'),
+    append: seen.get('append'),
+    mirror: seen.get('mirror'),
+    tree,
+    noReboot: seen.has('no-reboot'),
+    stats: seen.has('stats'),
+    verbose: seen.has('v'),
   };
 }
 
@@ -128,7 +177,9 @@ function setOr(tree: ConfigTree, variable: string, value: string, flag: string, 
 /** Kernel, initrd and command line into the tree: the guest's, with what the user said in place of or behind it. */
 export function setBoot(request: RunRequest, guest: Guest | undefined): void {
   const { tree, append } = request;
-  const put = (variable: string, value: string | undefined): void => { if (value !== undefined && value !== '') tree.set(variable, escapeValue(value)); };
+  const put = (variable: string, value: string | undefined): void => {
+    if (value !== undefined && value !== '') tree.set(variable, escapeValue(value));
+  };
   if (tree.get('kernel') === undefined) put('kernel', request.kernel ?? guest?.kernelPath);
   else if (request.kernel !== undefined) put('kernel', request.kernel);
   const kernel = tree.get('kernel');
@@ -175,19 +226,29 @@ async function fetchGuest(request: RunRequest, io: CommandIo): Promise<Guest | u
   }
 }
 
-export const runRun = (parts: Partial<RunParts> = {}): Command => async (args, io) => {
-  const request = parseRun(args, (message) => io.stderr.write(`tshyve: ${message}\n`));
-  if (!request) {
-    io.stdout.write(HELP);
-    return 0;
-  }
-  setBoot(request, await fetchGuest(request, io));
-  if (request.tree.bool('config.dump', false)) {
-    io.stdout.write(request.tree.dump());
-    return 1;
-  }
-  return runInForeground({
-    program: 'tshyve', tree: request.tree, process: parts.process ?? nodeProcess((text) => io.stderr.write(text)), createEngine: parts.createEngine ?? createEngine,
-    onReset: request.noReboot ? 'end' : 'restart', logLevel: request.verbose ? 'debug' : 'warn', stats: request.stats,
-  }, runStatus);
-};
+export const runRun =
+  (parts: Partial<RunParts> = {}): Command =>
+  async (args, io) => {
+    const request = parseRun(args, (message) => io.stderr.write(`tshyve: ${message}\n`));
+    if (!request) {
+      io.stdout.write(HELP);
+      return 0;
+    }
+    setBoot(request, await fetchGuest(request, io));
+    if (request.tree.bool('config.dump', false)) {
+      io.stdout.write(request.tree.dump());
+      return 1;
+    }
+    return runInForeground(
+      {
+        program: 'tshyve',
+        tree: request.tree,
+        process: parts.process ?? nodeProcess((text) => io.stderr.write(text)),
+        createEngine: parts.createEngine ?? createEngine,
+        onReset: request.noReboot ? 'end' : 'restart',
+        logLevel: request.verbose ? 'debug' : 'warn',
+        stats: request.stats,
+      },
+      runStatus,
+    );
+  };

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SerialPort } from './serial.ts';
 
-const say = (port: SerialPort, text: string): void => { for (const value of Buffer.from(text)) port.write(value); };
+const say = (port: SerialPort, text: string): void => {
+  for (const value of Buffer.from(text)) port.write(value);
+};
 
 test('expect finds text and expressions, from the end of the last match on', async () => {
   const port = new SerialPort('com1');
@@ -13,13 +15,19 @@ test('expect finds text and expressions, from the end of the last match on', asy
   const later = [port.expect('a'), port.expect('b')];
   say(port, 'xa');
   say(port, 'yb');
-  assert.deepEqual((await Promise.all(later)).map(({ before }) => before), ['x', 'y']);
+  assert.deepEqual(
+    (await Promise.all(later)).map(({ before }) => before),
+    ['x', 'y'],
+  );
 });
 
 test('expect says what it saw when time is up or the VM ends', async () => {
   const port = new SerialPort('com1');
   say(port, 'panic: no init\n');
-  await assert.rejects(port.expect('login:', { timeoutMs: 5 }), { code: 'ETIMEDOUT', message: "com1: expected 'login:': not seen within 5 ms; the output ends with \"panic: no init\\n\"" });
+  await assert.rejects(port.expect('login:', { timeoutMs: 5 }), {
+    code: 'ETIMEDOUT',
+    message: 'com1: expected \'login:\': not seen within 5 ms; the output ends with "panic: no init\\n"',
+  });
   const pending = port.expect(/shell/);
   port.end('poweroff');
   await assert.rejects(pending, { code: 'EIO', message: /^com1: expected \/shell\/: the VM ended before \(poweroff\)/ });
@@ -40,15 +48,22 @@ test('a write resolves when the guest has taken it, no faster than its FIFO', as
   const port = new SerialPort('com1');
   const taken: number[] = [];
   let done = false;
-  const written = port.write('x'.repeat(40)).then(() => { done = true; });
-  port.onByte = (value) => { taken.push(value); if (taken.length % 16 === 0) port.hold(); };
+  const written = port.write('x'.repeat(40)).then(() => {
+    done = true;
+  });
+  port.onByte = (value) => {
+    taken.push(value);
+    if (taken.length % 16 === 0) port.hold();
+  };
   await Promise.resolve();
   assert.deepEqual([taken.length, done], [16, false]);
   port.release();
   port.release();
   await written;
   assert.equal(taken.length, 40);
-  void port.write('never taken').then(() => { done = false; });
+  void port.write('never taken').then(() => {
+    done = false;
+  });
   port.hold();
   const blocked = port.write('y');
   port.end('poweroff');
@@ -63,7 +78,9 @@ test('as streams: bytes come out, and a slow reader makes the port congested', a
   assert.equal(port.congested, true);
   const drained = port.drained();
   let sizeBytes = 0;
-  readable.on('data', (chunk: Buffer) => { sizeBytes += chunk.length; });
+  readable.on('data', (chunk: Buffer) => {
+    sizeBytes += chunk.length;
+  });
   await drained;
   assert.equal(port.congested, false);
   const ended = new Promise((resolve) => readable.on('end', resolve));

@@ -66,7 +66,9 @@ export class SerialPort implements OpenBackend {
   get writable(): Writable {
     this.#writable ??= new Writable({
       decodeStrings: true,
-      write: (chunk: Buffer, _encoding, done) => { this.write(chunk).then(() => done(), done); },
+      write: (chunk: Buffer, _encoding, done) => {
+        this.write(chunk).then(() => done(), done);
+      },
     });
     return this.#writable;
   }
@@ -76,7 +78,10 @@ export class SerialPort implements OpenBackend {
   /** One byte from the guest. For the machine. */
   write(value: number): void;
   write(data: string | Uint8Array | number): Promise<void> | void {
-    if (typeof data === 'number') { this.#fromGuest(data); return undefined; }
+    if (typeof data === 'number') {
+      this.#fromGuest(data);
+      return undefined;
+    }
     const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data.slice();
     if (this.#ended !== undefined || bytes.length === 0) return Promise.resolve();
     this.#pushedBytes += bytes.length;
@@ -99,7 +104,12 @@ export class SerialPort implements OpenBackend {
         this.#waiters = this.#waiters.filter((other) => other !== waiter);
         reject(this.#failure('ETIMEDOUT', pattern, `not seen within ${timeoutMs} ms`));
       }, timeoutMs);
-      const waiter: Waiter = { pattern: typeof pattern === 'string' ? pattern : new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, '')), resolve, reject, timer };
+      const waiter: Waiter = {
+        pattern: typeof pattern === 'string' ? pattern : new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, '')),
+        resolve,
+        reject,
+        timer,
+      };
       this.#waiters.push(waiter);
       this.#match();
     });
@@ -112,11 +122,13 @@ export class SerialPort implements OpenBackend {
   }
 
   set onByte(take: ((value: number) => void) | undefined) {
-    this.#input.onByte = take && ((value) => {
-      this.#takenBytes++;
-      take(value);
-      if (this.#writers.length > 0) this.#settleWriters();
-    });
+    this.#input.onByte =
+      take &&
+      ((value) => {
+        this.#takenBytes++;
+        take(value);
+        if (this.#writers.length > 0) this.#settleWriters();
+      });
     this.#input.deliver();
   }
 
@@ -204,7 +216,10 @@ export class SerialPort implements OpenBackend {
 
   #failure(code: 'ETIMEDOUT' | 'EIO', pattern: string | RegExp, why: string): VmError {
     const wanted = typeof pattern === 'string' ? quote(pattern) : String(pattern);
-    return new VmError(code, `${this.name}: expected ${wanted}: ${why}; the output ends with ${JSON.stringify(this.#text.slice(-SHOWN_CHARS))}`);
+    return new VmError(
+      code,
+      `${this.name}: expected ${wanted}: ${why}; the output ends with ${JSON.stringify(this.#text.slice(-SHOWN_CHARS))}`,
+    );
   }
 }
 

@@ -10,7 +10,9 @@ const create = (config: VmConfig = {}): Promise<VM> => VM.create({ kernel, ...co
 test('create, start, talk, power off', async () => {
   const vm = await create({ name: 'one' });
   const events: string[] = [];
-  vm.on('start', () => events.push('start')).on('restart', (count) => events.push(`restart ${count}`)).on('exit', ({ reason }) => events.push(`exit ${reason}`));
+  vm.on('start', () => events.push('start'))
+    .on('restart', (count) => events.push(`restart ${count}`))
+    .on('exit', ({ reason }) => events.push(`exit ${reason}`));
   assert.equal(vm.state, 'created');
   await vm.start();
   await vm.serial.expect('ready 1');
@@ -33,13 +35,20 @@ test('two VMs in one process do not know of each other', async () => {
   await using second = await create({ name: 'second' });
   await Promise.all([first.start(), second.start()]);
   await Promise.all([first.serial.write('echo one\n'), second.serial.write('echo two\n')]);
-  assert.deepEqual((await Promise.all([first.serial.expect(/"(\w+)"/), second.serial.expect(/"(\w+)"/)])).map(({ groups }) => groups[0]), ['one', 'two']);
+  assert.deepEqual(
+    (await Promise.all([first.serial.expect(/"(\w+)"/), second.serial.expect(/"(\w+)"/)])).map(({ groups }) => groups[0]),
+    ['one', 'two'],
+  );
   await first.stop();
   assert.equal(second.state, 'running');
 });
 
 test('every way to end', async () => {
-  for (const [line, exit] of [['halt\n', { reason: 'halt' }], ['triple\n', { reason: 'triplefault' }], ['exit 9\n', { reason: 'debug-exit', status: 9 }]] as const) {
+  for (const [line, exit] of [
+    ['halt\n', { reason: 'halt' }],
+    ['triple\n', { reason: 'triplefault' }],
+    ['exit 9\n', { reason: 'debug-exit', status: 9 }],
+  ] as const) {
     const vm = await create();
     await vm.start();
     await vm.serial.write(line);
@@ -78,9 +87,14 @@ test('what is wrong with a configuration is said by create', async () => {
     [{ kernel: '/nonexistent' }, "kernel '/nonexistent': cannot be read: no such file"],
     [{ kernel, initrd: '/nonexistent' }, "initrd '/nonexistent': cannot be read: no such file"],
     [{}, /^vm: no bootrom was configured/],
-    [{ kernel, memory: 0 }, /^memory: 0: expected a number of bytes/], [{ kernel, memory: 1.5 }, /^memory: 1.5/], [{ kernel, memory: 'lots' }, /^-m 'lots': invalid memsize/],
-    [{ kernel, cpus: 0 }, /^Invalid value for cpus: '0'/], [{ kernel, cpus: 1.5 }, /^Invalid value for cpus: '1.5'/], [{ kernel, name: 'a/b' }, /^VM name 'a\/b'/],
-    [{ guest: 'plan9' }, /^guest 'plan9': expected one of debian/], [{ kernel, options: { 'gdb.port': '1' } }, /^gdb.port='1': the debug server/],
+    [{ kernel, memory: 0 }, /^memory: 0: expected a number of bytes/],
+    [{ kernel, memory: 1.5 }, /^memory: 1.5/],
+    [{ kernel, memory: 'lots' }, /^-m 'lots': invalid memsize/],
+    [{ kernel, cpus: 0 }, /^Invalid value for cpus: '0'/],
+    [{ kernel, cpus: 1.5 }, /^Invalid value for cpus: '1.5'/],
+    [{ kernel, name: 'a/b' }, /^VM name 'a\/b'/],
+    [{ guest: 'plan9' }, /^guest 'plan9': expected one of debian/],
+    [{ kernel, options: { 'gdb.port': '1' } }, /^gdb.port='1': the debug server/],
     [{ kernel, options: { '': 'x' } }, /^Invalid configuration node/],
   ] as const) {
     await assert.rejects(VM.create(config, { createEngine: createFakeEngine }), (error: Error) => {

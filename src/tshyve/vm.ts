@@ -91,8 +91,13 @@ export class VM extends EventEmitter<VmEvents> implements AsyncDisposable {
     // Events of the run reach the VM, which does not exist before it.
     const made: { vm: VM | undefined } = { vm: undefined };
     const run = await VmRun.create({
-      tree, limits: hostLimits(), log, onReset: config.onReset ?? 'restart', createEngine: parts.createEngine ?? createEngine,
-      backends: new Map([['com1', serial]]), images,
+      tree,
+      limits: hostLimits(),
+      log,
+      onReset: config.onReset ?? 'restart',
+      createEngine: parts.createEngine ?? createEngine,
+      backends: new Map([['com1', serial]]),
+      images,
       onRestart: (count) => made.vm?.emit('restart', count),
     });
     made.vm = new VM(run, serial);
@@ -138,7 +143,9 @@ export class VM extends EventEmitter<VmEvents> implements AsyncDisposable {
     } else if (this.#state === 'running') {
       if (timeoutMs > 0 && this.pressPowerButton()) {
         const timer: { id: NodeJS.Timeout | undefined } = { id: undefined };
-        const late = new Promise<void>((resolve) => { timer.id = setTimeout(resolve, timeoutMs); });
+        const late = new Promise<void>((resolve) => {
+          timer.id = setTimeout(resolve, timeoutMs);
+        });
         await Promise.race([this.#exit.promise, late]);
         clearTimeout(timer.id);
       }
@@ -210,9 +217,17 @@ async function configure(config: VmConfig, log: Log): Promise<{ tree: ConfigTree
     if (path !== undefined) tree.set(variable, escapeValue(path));
   };
   const variables: Readonly<Record<string, string | undefined>> = {
-    'pci.0.0.0.device': 'hostbridge', 'pci.0.31.0.device': 'lpc', 'x86.strictmsr': 'false', 'rtc.use_localtime': 'false', 'x86.vmexit_on_hlt': 'true',
-    name: escapeValue(config.name ?? 'vm'), 'memory.size': memoryText(config.memory ?? '512M'), cpus: `${config.cpus ?? 1}`, 'cpu.tier': config.cpuTier,
-    'lpc.pc-testdev': config.testDevice === undefined ? undefined : `${config.testDevice}`, 'lpc.bootrom': config.bootrom && escapeValue(config.bootrom),
+    'pci.0.0.0.device': 'hostbridge',
+    'pci.0.31.0.device': 'lpc',
+    'x86.strictmsr': 'false',
+    'rtc.use_localtime': 'false',
+    'x86.vmexit_on_hlt': 'true',
+    name: escapeValue(config.name ?? 'vm'),
+    'memory.size': memoryText(config.memory ?? '512M'),
+    cpus: `${config.cpus ?? 1}`,
+    'cpu.tier': config.cpuTier,
+    'lpc.pc-testdev': config.testDevice === undefined ? undefined : `${config.testDevice}`,
+    'lpc.bootrom': config.bootrom && escapeValue(config.bootrom),
   };
   for (const [variable, value] of Object.entries(variables)) if (value !== undefined) tree.set(variable, value);
   file('kernel', config.kernel, guest?.kernelPath);
@@ -228,6 +243,7 @@ function memoryText(memory: number | string): string {
   if (typeof memory === 'string') return memory;
   const mib = 2 ** 20;
   // A bare number below 1 MiB would be taken for megabytes.
-  if (!Number.isSafeInteger(memory) || memory < mib) throw new VmError('EINVAL', `memory: ${memory}: expected a number of bytes, 1048576 or more`);
+  if (!Number.isSafeInteger(memory) || memory < mib)
+    throw new VmError('EINVAL', `memory: ${memory}: expected a number of bytes, 1048576 or more`);
   return `${memory}`;
 }

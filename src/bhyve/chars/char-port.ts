@@ -70,7 +70,12 @@ export class QueuedBackend implements OpenBackend {
 /** Nothing at the other end. */
 export function openNone(): OpenBackend {
   return {
-    onByte: undefined, write() {}, hold() {}, release() {},
-    congested: false, drained: () => Promise.resolve(), close: () => Promise.resolve(),
+    onByte: undefined,
+    write() {},
+    hold() {},
+    release() {},
+    congested: false,
+    drained: () => Promise.resolve(),
+    close: () => Promise.resolve(),
   };
 }

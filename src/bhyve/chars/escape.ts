@@ -7,10 +7,16 @@ export const ESCAPE_KEY = 0x01;
 export type EscapeCommand = 'quit' | 'monitor' | 'help';
 
 const KEYS: Readonly<Record<number, EscapeCommand>> = {
-  0x78: 'quit', 0x58: 'quit', 0x63: 'monitor', 0x43: 'monitor', 0x68: 'help', 0x3f: 'help',
+  0x78: 'quit',
+  0x58: 'quit',
+  0x63: 'monitor',
+  0x43: 'monitor',
+  0x68: 'help',
+  0x3f: 'help',
 };
 
-export const ESCAPE_HELP = 'Ctrl-A x  quit\r\nCtrl-A c  monitor prompt, and back\r\nCtrl-A h  this help\r\nCtrl-A Ctrl-A (or a)  send Ctrl-A\r\n';
+export const ESCAPE_HELP =
+  'Ctrl-A x  quit\r\nCtrl-A c  monitor prompt, and back\r\nCtrl-A h  this help\r\nCtrl-A Ctrl-A (or a)  send Ctrl-A\r\n';
 
 export class EscapeDecoder {
   #armed = false;

@@ -41,12 +41,25 @@ export class LineEditor {
   }
 
   #key(value: number): void {
-    if (this.#sequence !== '' || value === 0x1b) { this.#continueSequence(value); return; }
+    if (this.#sequence !== '' || value === 0x1b) {
+      this.#continueSequence(value);
+      return;
+    }
     switch (value) {
-      case 0x0d: case 0x0a: this.#enter(); return;
-      case 0x08: case 0x7f: this.#replace(this.#line.slice(0, -1)); return;
-      case 0x15: this.#replace(''); return;
-      case 0x17: this.#replace(this.#line.replace(/\S*\s*$/, '')); return;
+      case 0x0d:
+      case 0x0a:
+        this.#enter();
+        return;
+      case 0x08:
+      case 0x7f:
+        this.#replace(this.#line.slice(0, -1));
+        return;
+      case 0x15:
+        this.#replace('');
+        return;
+      case 0x17:
+        this.#replace(this.#line.replace(/\S*\s*$/, ''));
+        return;
       case 0x03:
         this.#options.print(`^C\r\n${this.#options.prompt}`);
         this.#line = '';
@@ -95,7 +108,10 @@ export class LineEditor {
     }
     this.#place = this.#history.length;
     this.#busy = this.#busy.then(async () => {
-      if (line === '') { this.#options.print(this.#options.prompt); return; }
+      if (line === '') {
+        this.#options.print(this.#options.prompt);
+        return;
+      }
       const answer = await this.#options.onLine(line);
       if (answer === undefined) return;
       const text = answer.replace(/\r?\n/g, '\r\n');

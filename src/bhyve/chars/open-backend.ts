@@ -21,7 +21,8 @@ export interface BackendRequest {
  * @throws VmError naming port, backend and cause; whatever was opened before is closed.
  */
 export async function openBackends(
-  requests: readonly BackendRequest[], openStdio: (port: string) => OpenBackend,
+  requests: readonly BackendRequest[],
+  openStdio: (port: string) => OpenBackend,
 ): Promise<Map<string, OpenBackend>> {
   const opened = new Map<string, OpenBackend>();
   const parsed = requests.map(({ port, backend }) => ({ port, name: parseBackend(`-l ${port}`, backend) }));

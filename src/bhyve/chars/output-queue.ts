@@ -92,7 +92,10 @@ export class OutputQueue {
     // One turn of the loop gathers what a burst of exits wrote into one write.
     await new Promise((resolve) => setImmediate(resolve));
     while (this.#backlogBytes > 0 && !this.#gone) {
-      if (this.#held) await new Promise<void>((resolve) => { this.#wakeHeld = resolve; });
+      if (this.#held)
+        await new Promise<void>((resolve) => {
+          this.#wakeHeld = resolve;
+        });
       if (this.#filled > 0) this.#rotate();
       const chunk = this.#full.shift();
       if (!chunk) break;

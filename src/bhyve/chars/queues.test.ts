@@ -8,7 +8,10 @@ const text = (chunks: readonly Uint8Array[]): string => Buffer.concat(chunks).to
 
 test('output keeps its order and gathers a burst into one write', async () => {
   const chunks: Uint8Array[] = [];
-  const queue = new OutputQueue((bytes) => { chunks.push(bytes.slice()); return Promise.resolve(); });
+  const queue = new OutputQueue((bytes) => {
+    chunks.push(bytes.slice());
+    return Promise.resolve();
+  });
   queue.writeBytes(Buffer.from('hello '));
   queue.writeBytes(Buffer.from('world'));
   await queue.flush();
@@ -18,12 +21,22 @@ test('output keeps its order and gathers a burst into one write', async () => {
 test('a slow reader makes the queue congested, and drained resolves when it has read', async () => {
   const waiting: (() => void)[] = [];
   let taken = 0;
-  const queue = new OutputQueue((bytes) => new Promise((resolve) => { waiting.push(() => { taken += bytes.length; resolve(); }); }));
+  const queue = new OutputQueue(
+    (bytes) =>
+      new Promise((resolve) => {
+        waiting.push(() => {
+          taken += bytes.length;
+          resolve();
+        });
+      }),
+  );
   const total = CONGESTED_BYTES + 100_000;
   for (let index = 0; index < total; index++) queue.write(index & 0xff);
   assert.equal(queue.congested, true);
   let drained = false;
-  const done = queue.drained().then(() => { drained = true; });
+  const done = queue.drained().then(() => {
+    drained = true;
+  });
   while (queue.backlogBytes >= CONGESTED_BYTES / 2) {
     assert.equal(drained, false);
     await new Promise((resolve) => setImmediate(resolve));
@@ -42,7 +55,10 @@ test('a slow reader makes the queue congested, and drained resolves when it has 
 
 test('a reader that goes away is reported once, and what follows is dropped', async () => {
   const gone: unknown[] = [];
-  const queue = new OutputQueue(() => Promise.reject(new Error('EPIPE')), (cause) => gone.push(cause));
+  const queue = new OutputQueue(
+    () => Promise.reject(new Error('EPIPE')),
+    (cause) => gone.push(cause),
+  );
   queue.writeBytes(Buffer.alloc(100_000));
   await queue.flush();
   queue.write(1);
@@ -52,7 +68,10 @@ test('a reader that goes away is reported once, and what follows is dropped', as
 
 test('held output waits, and is all there after release', async () => {
   const chunks: Uint8Array[] = [];
-  const queue = new OutputQueue((bytes) => { chunks.push(bytes.slice()); return Promise.resolve(); });
+  const queue = new OutputQueue((bytes) => {
+    chunks.push(bytes.slice());
+    return Promise.resolve();
+  });
   queue.hold();
   queue.writeBytes(Buffer.from('abc'));
   await new Promise((resolve) => setImmediate(resolve));
@@ -68,7 +87,10 @@ test('input comes no faster than the device takes it, and a full queue stops the
   const flow: boolean[] = [];
   const queue = new InputQueue((flowing) => flow.push(flowing));
   queue.push(Buffer.from('early'));
-  queue.onByte = (value) => { taken.push(value); if (taken.length % 16 === 0) queue.hold(); };
+  queue.onByte = (value) => {
+    taken.push(value);
+    if (taken.length % 16 === 0) queue.hold();
+  };
   queue.deliver();
   queue.push(Buffer.alloc(10_000, 0x61));
   assert.equal(taken.length, 16);
@@ -81,7 +103,8 @@ test('input comes no faster than the device takes it, and a full queue stops the
 
 test('Ctrl-A keys are taken out, everything else goes to the guest', () => {
   const decoder = new EscapeDecoder();
-  const run = (keys: string): string[] => [...decoder.decode(Buffer.from(keys))].map((piece) => (typeof piece === 'string' ? `<${piece}>` : text([piece])));
+  const run = (keys: string): string[] =>
+    [...decoder.decode(Buffer.from(keys))].map((piece) => (typeof piece === 'string' ? `<${piece}>` : text([piece])));
   assert.deepEqual(run('ls\rx'), ['ls\rx']);
   assert.deepEqual(run('a\x01cb'), ['a', '<monitor>', 'b']);
   assert.deepEqual(run('\x01'), []);

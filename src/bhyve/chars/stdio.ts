@@ -47,7 +47,9 @@ export class StdioConsole extends QueuedBackend {
     const sink = options.sink ?? descriptorSink(options.outputFd);
     super({
       sink,
-      setFlowing: (flowing) => { if (!this.#monitor) this.#flow(flowing); },
+      setFlowing: (flowing) => {
+        if (!this.#monitor) this.#flow(flowing);
+      },
       onGone: (cause) => options.onOutputGone(cause),
     });
     this.#options = options;
@@ -55,7 +57,10 @@ export class StdioConsole extends QueuedBackend {
     this.#screen = new OutputQueue(sink);
     const onTerminal = this.#terminal.enter();
     const decode = onTerminal && options.escapes;
-    options.input.on('data', (bytes) => { if (decode) this.#typed(bytes); else this.input.push(bytes); });
+    options.input.on('data', (bytes) => {
+      if (decode) this.#typed(bytes);
+      else this.input.push(bytes);
+    });
     options.input.on('error', (cause) => options.log.warn(`standard input: ${String(cause)}: nothing more arrives`));
     options.input.resume();
   }
@@ -95,7 +100,10 @@ export class StdioConsole extends QueuedBackend {
   }
 
   #toggleMonitor(): void {
-    if (this.#monitor) { this.#closeMonitor(); return; }
+    if (this.#monitor) {
+      this.#closeMonitor();
+      return;
+    }
     // Keys must arrive at the prompt even while the guest takes none.
     this.#flow(true);
     this.output.hold();

@@ -20,29 +20,51 @@ export async function openTcp(flag: string, host: string, port: number): Promise
   const clients: { current: Socket | undefined } = { current: undefined };
   const server = createServer({ noDelay: true }, (socket) => {
     socket.on('error', () => socket.destroy());
-    if (clients.current) { socket.destroy(); return; }
+    if (clients.current) {
+      socket.destroy();
+      return;
+    }
     clients.current = socket;
     socket.on('data', (bytes: Buffer) => backend.input.push(bytes));
-    socket.on('close', () => { if (clients.current === socket) clients.current = undefined; });
+    socket.on('close', () => {
+      if (clients.current === socket) clients.current = undefined;
+    });
   });
   const backend = new QueuedBackend({
-    sink: (bytes) => new Promise((resolve) => {
-      const socket = clients.current;
-      if (!socket || socket.destroyed) { resolve(); return; }
-      // 'close' settles it for a client that vanishes while it is being written to.
-      const done = (): void => { socket.off('close', done); resolve(); };
-      socket.once('close', done);
-      socket.write(bytes, done);
-    }),
-    setFlowing: (flowing) => { if (flowing) clients.current?.resume(); else clients.current?.pause(); },
-    close: () => new Promise<void>((resolve) => {
-      server.close(() => resolve());
-      clients.current?.destroySoon();
-    }),
+    sink: (bytes) =>
+      new Promise((resolve) => {
+        const socket = clients.current;
+        if (!socket || socket.destroyed) {
+          resolve();
+          return;
+        }
+        // 'close' settles it for a client that vanishes while it is being written to.
+        const done = (): void => {
+          socket.off('close', done);
+          resolve();
+        };
+        socket.once('close', done);
+        socket.write(bytes, done);
+      }),
+    setFlowing: (flowing) => {
+      if (flowing) clients.current?.resume();
+      else clients.current?.pause();
+    },
+    close: () =>
+      new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        clients.current?.destroySoon();
+      }),
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
-      reject(new VmError('EACCES', `${flag} tcp=${host}:${port}: cannot listen there (${cause.code ?? cause.message}); expected a free port of this host`, { cause }));
+      reject(
+        new VmError(
+          'EACCES',
+          `${flag} tcp=${host}:${port}: cannot listen there (${cause.code ?? cause.message}); expected a free port of this host`,
+          { cause },
+        ),
+      );
     });
     server.listen({ host, port }, () => resolve());
   });

@@ -22,7 +22,9 @@ export class TerminalMode implements Disposable {
   #raw = false;
   readonly #leave = (): void => this.leave();
   /** Whoever stopped us may have changed the mode. */
-  readonly #again = (): void => { if (this.#raw) this.#input.setRawMode?.(true); };
+  readonly #again = (): void => {
+    if (this.#raw) this.#input.setRawMode?.(true);
+  };
 
   constructor(input: RawInput, events: ProcessEvents) {
     this.#input = input;

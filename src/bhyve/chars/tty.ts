@@ -17,7 +17,9 @@ export function openTty(flag: string, path: string): OpenBackend {
     fd = openSync(path, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? String(cause);
-    throw new VmError('ENOENT', `${flag} ${path}: cannot be opened (${code}); expected stdio, none, a tty path or tcp=HOST:PORT`, { cause });
+    throw new VmError('ENOENT', `${flag} ${path}: cannot be opened (${code}); expected stdio, none, a tty path or tcp=HOST:PORT`, {
+      cause,
+    });
   }
   if (!isatty(fd)) {
     closeSync(fd);
@@ -27,7 +29,10 @@ export function openTty(flag: string, path: string): OpenBackend {
   input.setRawMode(true);
   const backend = new QueuedBackend({
     sink: descriptorSink(fd),
-    setFlowing: (flowing) => { if (flowing) input.resume(); else input.pause(); },
+    setFlowing: (flowing) => {
+      if (flowing) input.resume();
+      else input.pause();
+    },
     close: () => {
       input.setRawMode(false);
       input.destroy();

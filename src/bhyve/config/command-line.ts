@@ -59,7 +59,12 @@ const SWITCHES: Readonly<Record<string, readonly [variable: string, value: boole
 };
 
 const NOT_HERE: Readonly<Record<string, string>> = {
-  f: 'fw_cfg files', G: 'the debug server', K: 'keyboard layouts', n: 'NUMA domains', p: 'pinning of vCPUs', r: 'restoring a snapshot',
+  f: 'fw_cfg files',
+  G: 'the debug server',
+  K: 'keyboard layouts',
+  n: 'NUMA domains',
+  p: 'pinning of vCPUs',
+  r: 'restoring a snapshot',
 };
 
 /** Parse `args` (without the program's own name). Never throws for anything a user can write. */
@@ -101,21 +106,24 @@ function applyOption(tree: ConfigTree, host: CommandLineHost, name: string, argu
   if (missing) return fail(host, EXIT_ERROR, `-${name} ${quote(argument)}: ${missing}: not in this version`);
   switch (name) {
     case 'c':
-      return parseTopology(tree, argument) ? undefined
+      return parseTopology(tree, argument)
+        ? undefined
         : fail(host, EX_USAGE, `invalid cpu topology ${quote(argument)}; expected [[cpus=]N][,sockets=N][,cores=N][,threads=N]`);
     case 'k':
       tree.setFile(argument, host.readConfigFile(argument));
       return undefined;
     case 'l':
       if (asksForHelp(argument)) return exit(0, lpcHelp(), '');
-      return parseLpcDevice(tree, argument) ? undefined
+      return parseLpcDevice(tree, argument)
+        ? undefined
         : fail(host, EX_USAGE, `invalid lpc device configuration ${quote(argument)}; -l help lists the devices`);
     case 'm':
       if (argument === '') return fail(host, EXIT_ERROR, "-m '': invalid memsize; expected SIZE[K|M|G|T]");
       tree.set('memory.size', argument);
       return undefined;
     case 'o':
-      return tree.setOption(argument) ? undefined
+      return tree.setOption(argument)
+        ? undefined
         : fail(host, EX_USAGE, `invalid configuration option ${quote(argument)}; expected NAME=VALUE`);
     case 's':
       if (asksForHelp(argument)) return exit(0, pciHelp(), '');

@@ -7,7 +7,9 @@ import { VmError } from '../../base/errors.ts';
 import { quote } from './numbers.ts';
 import type { ConfigTree } from './tree.ts';
 
-export const PCI_MAX_BUS = 255, PCI_MAX_SLOT = 31, PCI_MAX_FUNCTION = 7;
+export const PCI_MAX_BUS = 255,
+  PCI_MAX_SLOT = 31,
+  PCI_MAX_FUNCTION = 7;
 
 interface PciModel {
   /** False: bhyve has it, this version does not. */
@@ -23,8 +25,23 @@ export const PCI_MODELS: Readonly<Record<string, PciModel>> = {
   hostbridge: { available: true },
   amd_hostbridge: { available: true, alias: { model: 'hostbridge', variables: { 'pcireg.vendor': '0x1022', 'pcireg.device': '0x7432' } } },
   lpc: { available: true },
-  ahci: LATER, 'ahci-hd': LATER, 'ahci-cd': LATER, nvme: LATER, e1000: LATER, fbuf: LATER, hda: LATER, passthru: LATER, uart: LATER, xhci: LATER,
-  dummy: LATER, 'virtio-net': LATER, 'virtio-blk': LATER, 'virtio-console': LATER, 'virtio-scsi': LATER, 'virtio-rnd': LATER, 'virtio-9p': LATER,
+  ahci: LATER,
+  'ahci-hd': LATER,
+  'ahci-cd': LATER,
+  nvme: LATER,
+  e1000: LATER,
+  fbuf: LATER,
+  hda: LATER,
+  passthru: LATER,
+  uart: LATER,
+  xhci: LATER,
+  dummy: LATER,
+  'virtio-net': LATER,
+  'virtio-blk': LATER,
+  'virtio-console': LATER,
+  'virtio-scsi': LATER,
+  'virtio-rnd': LATER,
+  'virtio-9p': LATER,
   'virtio-input': LATER,
 };
 
@@ -33,7 +50,10 @@ export type ComName = (typeof COM_NAMES)[number];
 export { COM_NAMES };
 
 export function pciHelp(): string {
-  return Object.keys(PCI_MODELS).filter((name) => PCI_MODELS[name]?.available).map((name) => `${name}\n`).join('');
+  return Object.keys(PCI_MODELS)
+    .filter((name) => PCI_MODELS[name]?.available)
+    .map((name) => `${name}\n`)
+    .join('');
 }
 
 /** Names as bhyve prints them, less those this version lacks (tpm). */
@@ -47,7 +67,10 @@ export function asksForHelp(argument: string): boolean {
 }
 
 export function unavailableModel(slot: string, model: string): VmError {
-  return new VmError('ENOTSUP', `pci slot ${slot}: device "${model}" is not in this version; expected one of ${pciHelp().trim().replaceAll('\n', ', ')}`);
+  return new VmError(
+    'ENOTSUP',
+    `pci slot ${slot}: device "${model}" is not in this version; expected one of ${pciHelp().trim().replaceAll('\n', ', ')}`,
+  );
 }
 
 /**
@@ -58,10 +81,20 @@ export function parsePciSlot(tree: ConfigTree, argument: string): void {
   const [place = '', model, ...rest] = splitFirst(argument, 3);
   const numbers = /^[0-9]{1,3}(:[0-9]{1,3}){0,2}$/.test(place) ? place.split(':').map(Number) : [];
   const [bus, slot, func] = numbers.length === 3 ? numbers : [0, numbers[0], numbers[1] ?? 0];
-  if (model === undefined || bus === undefined || slot === undefined || func === undefined
-    || bus > PCI_MAX_BUS || slot > PCI_MAX_SLOT || func > PCI_MAX_FUNCTION) {
-    throw new VmError('EINVAL', `Invalid PCI slot info field "${shown(argument)}"; expected [BUS:]SLOT[:FUNCTION],MODEL[,CONF] `
-      + 'with bus 0 to 255, slot 0 to 31, function 0 to 7');
+  if (
+    model === undefined ||
+    bus === undefined ||
+    slot === undefined ||
+    func === undefined ||
+    bus > PCI_MAX_BUS ||
+    slot > PCI_MAX_SLOT ||
+    func > PCI_MAX_FUNCTION
+  ) {
+    throw new VmError(
+      'EINVAL',
+      `Invalid PCI slot info field "${shown(argument)}"; expected [BUS:]SLOT[:FUNCTION],MODEL[,CONF] ` +
+        'with bus 0 to 255, slot 0 to 31, function 0 to 7',
+    );
   }
   const known = Object.hasOwn(PCI_MODELS, model) ? PCI_MODELS[model] : undefined;
   if (!known) {
@@ -93,7 +126,8 @@ export function parseLpcDevice(tree: ConfigTree, argument: string): boolean {
   switch (device) {
     case 'bootrom': {
       const [rom, second, more] = conf === undefined ? [] : splitFirst(conf, 3);
-      if (rom === undefined || rom === '') throw new VmError('EINVAL', `invalid bootrom option "${shown(argument)}"; expected bootrom,FILE[,VARFILE][,fwcfg=bhyve|qemu]`);
+      if (rom === undefined || rom === '')
+        throw new VmError('EINVAL', `invalid bootrom option "${shown(argument)}"; expected bootrom,FILE[,VARFILE][,fwcfg=bhyve|qemu]`);
       tree.set('lpc.bootrom', rom);
       if (second === undefined) return true;
       if (second.includes('=')) setPlainOptions(tree, 'lpc', second, `-l ${quote(argument)}`);
@@ -107,7 +141,10 @@ export function parseLpcDevice(tree: ConfigTree, argument: string): boolean {
       tree.setBool('lpc.pc-testdev', true);
       return true;
     case 'tpm':
-      throw new VmError('ENOTSUP', `-l ${quote(argument)}: device "tpm" is not in this version; expected one of ${lpcHelp().trim().replaceAll('\n', ', ')}`);
+      throw new VmError(
+        'ENOTSUP',
+        `-l ${quote(argument)}: device "tpm" is not in this version; expected one of ${lpcHelp().trim().replaceAll('\n', ', ')}`,
+      );
     default:
       return false;
   }
@@ -119,7 +156,8 @@ export const BACKENDS = 'a backend is stdio, none, a tty path (/dev/...) or tcp=
 function setPlainOptions(tree: ConfigTree, node: string, text: string, flag: string): void {
   for (const word of text.split(',')) {
     const equals = word.indexOf('=');
-    if (word === '' || equals === 0 || equals === word.length - 1) throw new VmError('EINVAL', `${flag}: invalid option ${quote(word)}; expected NAME or NAME=VALUE`);
+    if (word === '' || equals === 0 || equals === word.length - 1)
+      throw new VmError('EINVAL', `${flag}: invalid option ${quote(word)}; expected NAME or NAME=VALUE`);
     if (equals < 0) tree.setBool(`${node}.${word}`, true);
     else tree.set(`${node}.${word.slice(0, equals)}`, word.slice(equals + 1));
   }

@@ -23,7 +23,8 @@ test('getopt takes grouped flags and attached or following arguments', () => {
     [['-a', '--', '-b'], 'a', ['-b']],
     [['-a', '-', '-b'], 'a', ['-', '-b']],
     [[], '', []],
-  ] as const) assert.deepEqual(flat([...args]), [options, [...operands]], args.join(' '));
+  ] as const)
+    assert.deepEqual(flat([...args]), [options, [...operands]], args.join(' '));
 });
 
 test('getopt says what getopt(3) says', () => {
@@ -33,12 +34,17 @@ test('getopt says what getopt(3) says', () => {
     [['-:'], 'bhyve: illegal option -- :'],
     [['--help'], 'bhyve: illegal option -- -'],
     [['-a', '-c'], 'bhyve: option requires an argument -- c'],
-  ] as const) assert.throws(() => flat([...args]), { code: 'EUSAGE', message });
+  ] as const)
+    assert.throws(() => flat([...args]), { code: 'EUSAGE', message });
 });
 
 const LONGS = [
-  { name: 'get-rip', argument: 'none' }, { name: 'get-rflags', argument: 'none' }, { name: 'vm', argument: 'required' },
-  { name: 'set-mem', argument: 'required' }, { name: 'help', argument: 'none', short: 'h' }, { name: 'get', argument: 'none' },
+  { name: 'get-rip', argument: 'none' },
+  { name: 'get-rflags', argument: 'none' },
+  { name: 'vm', argument: 'required' },
+  { name: 'set-mem', argument: 'required' },
+  { name: 'help', argument: 'none', short: 'h' },
+  { name: 'get', argument: 'none' },
 ] as const;
 const long = (args: string[], permute = false): string => {
   const { options, operands } = getoptLong('bhyvectl', args, 'hv:', LONGS, { permute });
@@ -53,7 +59,8 @@ test('getopt_long takes unambiguous beginnings, and arguments either way', () =>
     [['--get', 'rest', '--vm=x'], 'get | rest --vm=x'],
     [['-hv', 'x', '--he'], 'h v=x h |'],
     [['--vm=', 'y'], 'vm= | y'],
-  ] as const) assert.equal(long([...args]), result);
+  ] as const)
+    assert.equal(long([...args]), result);
   assert.equal(long(['a', '--vm=x', 'b', '-h', '--', '--vm'], true), 'vm=x h | a b --vm');
 });
 
@@ -64,7 +71,8 @@ test('getopt_long says what getopt_long(3) says', () => {
     [['--get-rip=1'], "bhyvectl: option `--get-rip' doesn't allow an argument"],
     [['--vm'], "bhyvectl: option `--vm' requires an argument"],
     [['-z'], 'bhyvectl: invalid option -- z'],
-  ] as const) assert.throws(() => long([...args]), { code: 'EUSAGE', message });
+  ] as const)
+    assert.throws(() => long([...args]), { code: 'EUSAGE', message });
 });
 
 test('property: options written in any grouping come back in order', () => {
@@ -72,30 +80,34 @@ test('property: options written in any grouping come back in order', () => {
     fc.constantFrom('a', 'b').map((name) => ({ name, argument: undefined })),
     fc.record({ name: fc.constantFrom('c', 's'), argument: fc.string() }, { noNullPrototype: true }),
   );
-  fc.assert(fc.property(fc.array(option), fc.array(fc.boolean()), fc.array(fc.string({ minLength: 1 })), (options, attach, operands) => {
-    const args: string[] = [];
-    let open = false;
-    for (const [index, { name, argument }] of options.entries()) {
-      if (open && attach[index]) args.push(`${args.pop()}${name}`);
-      else args.push(`-${name}`);
-      open = argument === undefined;
-      if (argument === undefined) continue;
-      if (attach[index] && argument !== '') args.push(`${args.pop()}${argument}`);
-      else args.push(argument);
-    }
-    const parsed = getopt('x', [...args, '--', ...operands], 'abc:s:');
-    assert.deepEqual(parsed, { options, operands });
-  }));
+  fc.assert(
+    fc.property(fc.array(option), fc.array(fc.boolean()), fc.array(fc.string({ minLength: 1 })), (options, attach, operands) => {
+      const args: string[] = [];
+      let open = false;
+      for (const [index, { name, argument }] of options.entries()) {
+        if (open && attach[index]) args.push(`${args.pop()}${name}`);
+        else args.push(`-${name}`);
+        open = argument === undefined;
+        if (argument === undefined) continue;
+        if (attach[index] && argument !== '') args.push(`${args.pop()}${argument}`);
+        else args.push(argument);
+      }
+      const parsed = getopt('x', [...args, '--', ...operands], 'abc:s:');
+      assert.deepEqual(parsed, { options, operands });
+    }),
+  );
 });
 
 test('fuzz: getopt and getopt_long end with a VmError or a result on any words', () => {
-  fc.assert(fc.property(fc.array(fc.string()), fc.boolean(), (args, permute) => {
-    for (const run of [() => getopt('x', args, 'abc:s:'), () => getoptLong('x', args, 'hv:', LONGS, { permute })]) {
-      try {
-        run();
-      } catch (error) {
-        assert.ok(error instanceof VmError && error.code === 'EUSAGE');
+  fc.assert(
+    fc.property(fc.array(fc.string()), fc.boolean(), (args, permute) => {
+      for (const run of [() => getopt('x', args, 'abc:s:'), () => getoptLong('x', args, 'hv:', LONGS, { permute })]) {
+        try {
+          run();
+        } catch (error) {
+          assert.ok(error instanceof VmError && error.code === 'EUSAGE');
+        }
       }
-    }
-  }));
+    }),
+  );
 });

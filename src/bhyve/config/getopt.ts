@@ -40,7 +40,11 @@ export function getopt(program: string, args: readonly string[], letters: string
  * @throws VmError EUSAGE with getopt_long's own text: "unrecognized option `--foo'".
  */
 export function getoptLong(
-  program: string, args: readonly string[], letters: string, longs: readonly LongOption[], behaviour: { readonly permute?: boolean } = {},
+  program: string,
+  args: readonly string[],
+  letters: string,
+  longs: readonly LongOption[],
+  behaviour: { readonly permute?: boolean } = {},
 ): ParsedArguments {
   if (!behaviour.permute) return parse(program, args, letters, longs, 'invalid option -- ');
   const options: Option[] = [];
@@ -62,7 +66,10 @@ function parse(program: string, args: readonly string[], letters: string, longs:
   let index = 0;
   for (; index < args.length; index++) {
     const word = args[index] ?? '';
-    if (word === '--') { index++; break; }
+    if (word === '--') {
+      index++;
+      break;
+    }
     if (!word.startsWith('-') || word === '-') break;
     if (longs.length > 0 && word.startsWith('--')) {
       const { option, used } = parseLong(program, word, args[index + 1], longs);
@@ -74,7 +81,10 @@ function parse(program: string, args: readonly string[], letters: string, longs:
       const letter = String.fromCodePoint(word.codePointAt(at) ?? 0);
       const place = letter === ':' ? -1 : letters.indexOf(letter);
       if (place < 0) throw new VmError('EUSAGE', `${program}: ${illegal}${letter}`);
-      if (letters[place + 1] !== ':') { options.push({ name: letter, argument: undefined }); continue; }
+      if (letters[place + 1] !== ':') {
+        options.push({ name: letter, argument: undefined });
+        continue;
+      }
       const attached = word.slice(at + letter.length);
       const argument = attached !== '' ? attached : args[++index];
       if (argument === undefined) throw new VmError('EUSAGE', `${program}: option requires an argument -- ${letter}`);
@@ -85,7 +95,12 @@ function parse(program: string, args: readonly string[], letters: string, longs:
   return { options, operands: args.slice(index) };
 }
 
-function parseLong(program: string, word: string, next: string | undefined, longs: readonly LongOption[]): { option: Option; used: boolean } {
+function parseLong(
+  program: string,
+  word: string,
+  next: string | undefined,
+  longs: readonly LongOption[],
+): { option: Option; used: boolean } {
   const equals = word.indexOf('=');
   const given = equals < 0 ? word.slice(2) : word.slice(2, equals);
   const value = equals < 0 ? undefined : word.slice(equals + 1);

@@ -49,8 +49,11 @@ export interface MemoryLimit {
  */
 export function parseMemorySize(flag: string, text: string, limit: MemoryLimit): number {
   const fail = (): never => {
-    throw new VmError('EINVAL', `${flag} ${quote(text)}: invalid memsize; expected a whole number of MiB, or bytes with K, M, G or T, `
-      + `a multiple of 4096 from 1M to ${formatSize(limit.maxBytes)} (${limit.because})`);
+    throw new VmError(
+      'EINVAL',
+      `${flag} ${quote(text)}: invalid memsize; expected a whole number of MiB, or bytes with K, M, G or T, ` +
+        `a multiple of 4096 from 1M to ${formatSize(limit.maxBytes)} (${limit.because})`,
+    );
   };
   const match = /^(0[xX][0-9a-fA-F]+|[0-9]+)([KkMmGgTt]?)$/.exec(text);
   const digits = match?.[1];
@@ -66,7 +69,12 @@ export function parseMemorySize(flag: string, text: string, limit: MemoryLimit):
 
 /** `8G`, `1536M`, `64K`, `4097`: the shortest exact form. */
 export function formatSize(sizeBytes: number): string {
-  for (const [suffix, unit] of [['T', 2 ** 40], ['G', 2 ** 30], ['M', 2 ** 20], ['K', 2 ** 10]] as const) {
+  for (const [suffix, unit] of [
+    ['T', 2 ** 40],
+    ['G', 2 ** 30],
+    ['M', 2 ** 20],
+    ['K', 2 ** 10],
+  ] as const) {
     if (sizeBytes >= unit && sizeBytes % unit === 0) return `${sizeBytes / unit}${suffix}`;
   }
   return `${sizeBytes}`;

@@ -80,14 +80,26 @@ const NOT_HERE: readonly { readonly variable: string; readonly off?: string; rea
 
 /** Booleans that change nothing here, but must be booleans. */
 const IGNORED_BOOLEANS = [
-  'memory.guest_in_core', 'memory.wired', 'virtio_msix', 'x86.mptable', 'acpi_tables', 'acpi_tables_in_memory', 'monitor', 'pci.enable_bars', 'gdb.wait',
+  'memory.guest_in_core',
+  'memory.wired',
+  'virtio_msix',
+  'x86.mptable',
+  'acpi_tables',
+  'acpi_tables_in_memory',
+  'monitor',
+  'pci.enable_bars',
+  'gdb.wait',
 ] as const;
 
 /** @throws VmError for the first variable that cannot be obeyed: it names the variable, the value and what is accepted. */
 export function readSettings(tree: ConfigTree, limits: MachineLimits): VmSettings {
   const name = readName(tree);
   const topology = readTopology(tree, limits.maxCpus);
-  const memoryBytes = parseMemorySize(tree.get('memory.size') === undefined ? 'memory.size' : '-m', tree.get('memory.size') ?? '256M', limits.memory);
+  const memoryBytes = parseMemorySize(
+    tree.get('memory.size') === undefined ? 'memory.size' : '-m',
+    tree.get('memory.size') ?? '256M',
+    limits.memory,
+  );
   for (const { variable, off, what } of NOT_HERE) {
     const value = tree.get(variable);
     if ((value !== undefined && value !== off) || tree.isNode(variable)) {
@@ -101,7 +113,8 @@ export function readSettings(tree: ConfigTree, limits: MachineLimits): VmSetting
   if (bootvars !== undefined && bootrom === undefined) {
     throw new VmError('EINVAL', `lpc.bootvars=${quote(bootvars)}: there is no boot ROM; expected lpc.bootrom, too`);
   }
-  if (bootrom !== undefined && boot) throw new VmError('EINVAL', `kernel=${quote(boot.kernel)} and lpc.bootrom=${quote(bootrom)}: expected one of them`);
+  if (bootrom !== undefined && boot)
+    throw new VmError('EINVAL', `kernel=${quote(boot.kernel)} and lpc.bootrom=${quote(bootrom)}: expected one of them`);
   const fwcfg = tree.get('lpc.fwcfg') ?? 'bhyve';
   if (fwcfg !== 'bhyve' && fwcfg !== 'qemu') throw new VmError('EINVAL', `lpc.fwcfg=${quote(fwcfg)}: expected bhyve or qemu`);
   return {
@@ -136,8 +149,10 @@ export function readSettings(tree: ConfigTree, limits: MachineLimits): VmSetting
 function readName(tree: ConfigTree): string {
   const name = tree.get('name') ?? '';
   if (name === '' || name.length > MAX_NAME_CHARS || /[/\0\s]/.test(name) || name === '.' || name === '..') {
-    throw new VmError(name.length > MAX_NAME_CHARS ? 'ENAMETOOLONG' : 'EINVAL',
-      `VM name ${quote(name)}: expected 1 to ${MAX_NAME_CHARS} characters without blanks and slashes`);
+    throw new VmError(
+      name.length > MAX_NAME_CHARS ? 'ENAMETOOLONG' : 'EINVAL',
+      `VM name ${quote(name)}: expected 1 to ${MAX_NAME_CHARS} characters without blanks and slashes`,
+    );
   }
   return name;
 }
@@ -175,8 +190,8 @@ function readUuid(tree: ConfigTree, hostName: string, name: string): string {
   }
   const digest = createHash('md5').update(name).update(hostName).digest();
   // RFC 9562 5.3: version 3, variant 10.
-  digest[6] = (digest[6] ?? 0) & 0x0f | 0x30;
-  digest[8] = (digest[8] ?? 0) & 0x3f | 0x80;
+  digest[6] = ((digest[6] ?? 0) & 0x0f) | 0x30;
+  digest[8] = ((digest[8] ?? 0) & 0x3f) | 0x80;
   const hex = digest.toString('hex');
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
 }
@@ -203,7 +218,10 @@ function readPci(tree: ConfigTree): PciPlace[] {
         if (!model) throw new VmError('EINVAL', `pci slot ${bus}:${slot}:${func}: unknown device ${quote(device)}; -s help lists them`);
         if (!model.available) throw unavailableModel(`${bus}:${slot}:${func}`, device);
         if (model.alias) {
-          throw new VmError('EINVAL', `${node}.device=${device}: an alias of -s; expected ${model.alias.model} with its own variables here`);
+          throw new VmError(
+            'EINVAL',
+            `${node}.device=${device}: an alias of -s; expected ${model.alias.model} with its own variables here`,
+          );
         }
         places.push({ bus, slot, func, device });
       }

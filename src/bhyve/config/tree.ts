@@ -89,7 +89,10 @@ export class ConfigTree {
     const word = value.toLowerCase();
     if (TRUE_WORDS.has(word)) return true;
     if (FALSE_WORDS.has(word)) return false;
-    throw new VmError('EINVAL', `Invalid value ${quote(value)} for boolean variable ${path}; expected true, on, yes, 1, false, off, no or 0`);
+    throw new VmError(
+      'EINVAL',
+      `Invalid value ${quote(value)} for boolean variable ${path}; expected true, on, yes, 1, false, off, no or 0`,
+    );
   }
 
   /** @throws VmError EINVAL outside `min`..`max` or not a number by strtol's rules (decimal, 0x, 0 octal). */
@@ -159,15 +162,25 @@ export class ConfigTree {
     for (let at = 0; at < value.length; at++) {
       const char = value[at];
       if (out.length > MAX_VALUE_CHARS || left.references < 0) {
-        throw new VmError('EINVAL', `configuration value ${quote(value)} expands to more than ${MAX_VALUE_CHARS} characters or ${MAX_REFERENCES} references`);
+        throw new VmError(
+          'EINVAL',
+          `configuration value ${quote(value)} expands to more than ${MAX_VALUE_CHARS} characters or ${MAX_REFERENCES} references`,
+        );
       }
       if (char === '\\') {
         if (++at < value.length) out += value[at];
         else this.#warn(`Trailing \\ in configuration value ${quote(value)}`);
         continue;
       }
-      if (char !== '%') { out += char; continue; }
-      if (value[at + 1] === '%') { out += '%'; at++; continue; }
+      if (char !== '%') {
+        out += char;
+        continue;
+      }
+      if (value[at + 1] === '%') {
+        out += '%';
+        at++;
+        continue;
+      }
       const end = value[at + 1] === '(' ? value.indexOf(')', at + 2) : -1;
       if (end < 0) {
         this.#warn(`Invalid reference in configuration value ${quote(value)}`);
@@ -176,11 +189,20 @@ export class ConfigTree {
       }
       const path = value.slice(at + 2, end);
       at = end;
-      if (path === '') { this.#warn(`Empty reference in configuration value ${quote(value)}`); continue; }
-      if (depth >= MAX_EXPANSION_DEPTH) { this.#warn('Too many recursive references in configuration value'); continue; }
+      if (path === '') {
+        this.#warn(`Empty reference in configuration value ${quote(value)}`);
+        continue;
+      }
+      if (depth >= MAX_EXPANSION_DEPTH) {
+        this.#warn('Too many recursive references in configuration value');
+        continue;
+      }
       left.references--;
       const referenced = this.raw(path);
-      if (referenced === undefined) { this.#warn(`Failed to fetch referenced configuration variable ${path}`); continue; }
+      if (referenced === undefined) {
+        this.#warn(`Failed to fetch referenced configuration variable ${path}`);
+        continue;
+      }
       out += referenced.includes('%') ? this.#expand(referenced, depth + 1, left) : referenced;
     }
     return out;

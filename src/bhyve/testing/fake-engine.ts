@@ -40,7 +40,10 @@ export class FakeEngine implements Engine {
   async run(): Promise<EngineEnd> {
     this.lives++;
     this.#acpi = false;
-    const ended = new Promise<EngineEnd>((resolve, reject) => { this.#end = resolve; this.#fail = reject; });
+    const ended = new Promise<EngineEnd>((resolve, reject) => {
+      this.#end = resolve;
+      this.#fail = reject;
+    });
     await this.#print(`ready ${this.lives}\r\n`);
     return ended;
   }
@@ -97,18 +100,44 @@ export class FakeEngine implements Engine {
     const verb = space < 0 ? line : line.slice(0, space);
     const rest = space < 0 ? '' : line.slice(space + 1);
     switch (verb) {
-      case 'echo': await this.#print(`${JSON.stringify(rest)}\r\n`); return;
-      case 'flood': await this.#print(`${'x'.repeat(Number(rest) - 1)}\n`); return;
-      case 'off': this.suspend('poweroff'); return;
-      case 'reboot': this.suspend('reset'); return;
-      case 'halt': this.#end?.({ reason: 'halt' }); return;
-      case 'triple': this.#end?.({ reason: 'triplefault' }); return;
-      case 'exit': this.#end?.({ reason: 'debug-exit', status: Number(rest) }); return;
-      case 'fail': this.#fail?.(new VmError('EIO', rest)); return;
-      case 'crash': setImmediate(() => { throw new TypeError('crash was asked for'); }); return;
-      case 'acpi': this.#acpi = true; await this.#print('acpi on\r\n'); return;
-      case 'slow': this.#slow = true; return;
-      default: if (line !== '') await this.#print(`? ${JSON.stringify(line)}\r\n`);
+      case 'echo':
+        await this.#print(`${JSON.stringify(rest)}\r\n`);
+        return;
+      case 'flood':
+        await this.#print(`${'x'.repeat(Number(rest) - 1)}\n`);
+        return;
+      case 'off':
+        this.suspend('poweroff');
+        return;
+      case 'reboot':
+        this.suspend('reset');
+        return;
+      case 'halt':
+        this.#end?.({ reason: 'halt' });
+        return;
+      case 'triple':
+        this.#end?.({ reason: 'triplefault' });
+        return;
+      case 'exit':
+        this.#end?.({ reason: 'debug-exit', status: Number(rest) });
+        return;
+      case 'fail':
+        this.#fail?.(new VmError('EIO', rest));
+        return;
+      case 'crash':
+        setImmediate(() => {
+          throw new TypeError('crash was asked for');
+        });
+        return;
+      case 'acpi':
+        this.#acpi = true;
+        await this.#print('acpi on\r\n');
+        return;
+      case 'slow':
+        this.#slow = true;
+        return;
+      default:
+        if (line !== '') await this.#print(`? ${JSON.stringify(line)}\r\n`);
     }
   }
 }
