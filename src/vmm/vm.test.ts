@@ -300,6 +300,24 @@ test('a handler may take its time, and registers can be read while it does', asy
   });
 });
 
+test('a handler that never ends does not keep a suspended VM alive, and its late answer changes nothing', async () => {
+  await withRunning([OP.IN, OP.SPIN], async (vm) => {
+    const late = Promise.withResolvers<void>();
+    const entered = Promise.withResolvers<void>();
+    vm.setExitHandler('inout', () => {
+      entered.resolve();
+      return late.promise;
+    });
+    vm.vcpu(0).start();
+    await entered.promise;
+    vm.suspend('poweroff');
+    equal(await vm.waitSuspended(), 'poweroff');
+    late.resolve();
+    await late.promise;
+    deepEqual(vm.suspendedCpus(), [0]);
+  });
+});
+
 test('suspend stops every vCPU, reinit makes it as new, and it runs again', async () => {
   await withRunning([OP.INC, OP.LOOP], async (vm) => {
     vm.vcpu(1).activate();

@@ -70,6 +70,8 @@ export class Vm {
   readonly #home: VcpuHome;
   readonly #vcpus: (Vcpu | undefined)[] = [];
   readonly #handlers = new Map<number, ExitHandler>();
+  /** vCPUs whose exit waits for a promise. */
+  readonly #answering = new Map<number, Promise<void>>();
   #memory: GuestMemory | undefined;
   #map = new MemoryMap({ start: 0, end: 0 });
   #devices: InCoreDevices | undefined;
@@ -440,12 +442,14 @@ export class Vm {
       this.#answered(vcpu.id);
       return true;
     }
-    this.#answering.add(vcpu.id);
-    pending.then(() => { this.#answered(vcpu.id); }, (error: unknown) => { this.#suspended.reject(error); });
+    this.#answering.set(vcpu.id, pending);
+    pending.then(
+      // Unless a suspend has let the vCPU go meanwhile.
+      () => { if (this.#answering.get(vcpu.id) === pending) this.#answered(vcpu.id); },
+      (error: unknown) => { this.#suspended.reject(error); },
+    );
     return true;
   }
-
-  readonly #answering = new Set<number>();
 
   #answered(vcpu: number): void {
     this.#answering.delete(vcpu);
@@ -464,7 +468,10 @@ export class Vm {
 
   #checkSuspended(): void {
     const how = suspendName(this.#words.suspendHow);
-    if (how !== undefined && this.#allSuspended()) this.#suspended.resolve(how);
+    if (how === undefined) return;
+    // Nobody will see what they wait for: a console that takes no more must not keep the VM alive.
+    for (const vcpu of [...this.#answering.keys()]) this.#answered(vcpu);
+    if (this.#allSuspended()) this.#suspended.resolve(how);
   }
 
   #allSuspended(): boolean {
