@@ -52,6 +52,10 @@ export const VCPU_LAPIC = 0x1000;
 export const VCPU_LAPIC_BYTES = 0x1000;
 /** Copy of a micro-op followed by a stop, for single steps. */
 export const VCPU_STEP_UOPS = 0x2000;
+/** Where the page tables of recently walked 2 MiB regions lie (4-level paging): 64 x { tag u64, hva of the table u64, AND and OR of the entries above u64 }. */
+export const VCPU_WALK_CACHE = 0x8000;
+export const WALK_CACHE_ENTRIES = 64;
+export const WALK_CACHE_ENTRY_BYTES = 32;
 /** Words between this vCPU's thread and the owner of the VM: vmm/host-state.ts. */
 export const VCPU_HOST = 0x10000;
 /** Software TLBs: four access classes of 4096 entries of 32 bytes. The last is never filled: every access takes the slow path. */

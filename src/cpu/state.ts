@@ -95,6 +95,7 @@ export const VCPU = layout('VCPU', {
   scratch: field('u64', 'for helpers that return more than one value', { count: 16 }),
   counters: field('u64', 'statistics: vmm/stats names them', { count: 32 }),
   translatedGpa: field('u64', 'guest-physical address of the last translation which did not end in RAM'),
+  walkGeneration: field('u32', 'part of every tag in VCPU_WALK_CACHE: another number empties it'),
   walkError: field('u32', 'page-fault error code of the last page walk that failed'),
   pendingDebug: field('u32', 'DR6 bits of data breakpoints hit by the present instruction; a trap #DB follows it'),
   tlbLarge: field('u64', 'filter of 2 MiB (0-31) and 1 GiB (32-35) regions with a large page in the TLB: INVLPG inside one flushes all', { count: 36 }),

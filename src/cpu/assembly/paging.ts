@@ -3,8 +3,8 @@
  * Implements: SDM vol. 3A 4.3 32-Bit Paging, 4.4 PAE Paging, 4.5 4-Level Paging, 4.6 Access Rights, 4.7 Page-Fault Exceptions, 4.8 Accessed and Dirty Flags.
  * Runs on: the vCPU's own thread. Not modelled: protection keys, CET, 5-level paging (CPUID offers none).
  */
-import { PROTECTION_READ, PROTECTION_WRITE } from '../../base/memory-map.ts';
-import { VCPU_CR0, VCPU_CR3, VCPU_CR4, VCPU_EFER, VCPU_PDPTE, VCPU_WALK_ERROR } from '../../generated/vcpu-layout.ts';
+import { PROTECTION_READ, PROTECTION_WRITE, VCPU_WALK_CACHE, WALK_CACHE_ENTRIES, WALK_CACHE_ENTRY_BYTES } from '../../base/memory-map.ts';
+import { VCPU_CR0, VCPU_CR3, VCPU_CR4, VCPU_EFER, VCPU_PDPTE, VCPU_WALK_ERROR, VCPU_WALK_GENERATION } from '../../generated/vcpu-layout.ts';
 import { CR0_PG, CR0_WP, CR4_PAE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE, PHYSICAL_ADDRESS_BITS } from './bits';
 import { findRange, rangeHva, rangeProtection } from './guest-map';
 import { ramCas32, ramCas64, ramLoad32, ramLoad64 } from './imports';
@@ -83,11 +83,50 @@ export function walk(vcpu: usize, linear: u64, access: u32, who: u32, marks: boo
   return result;
 }
 
+// --- cache of the levels above the page tables (SDM 4.10.3 Paging-Structure Caches) ---
+
+/** Empty it: whatever invalidates translations invalidates this (SDM 4.10.4.1). */
+export function walkCacheFlush(vcpu: usize): void {
+  const generation = load<u32>(vcpu, VCPU_WALK_GENERATION) + 1;
+  store<u32>(vcpu, generation, VCPU_WALK_GENERATION);
+  // Tags of 2^32 flushes ago must not come back to life.
+  if (generation == 0) walkCacheInitialize(vcpu);
+}
+
+export function walkCacheInitialize(vcpu: usize): void {
+  memory.fill(vcpu + VCPU_WALK_CACHE, 0, WALK_CACHE_ENTRIES * WALK_CACHE_ENTRY_BYTES);
+  store<u32>(vcpu, 1, VCPU_WALK_GENERATION);
+}
+
+function cacheSlot(vcpu: usize, linear: u64): usize {
+  return vcpu + VCPU_WALK_CACHE + (<usize>((linear >> 21) ^ (linear >> 30)) & (WALK_CACHE_ENTRIES - 1)) * WALK_CACHE_ENTRY_BYTES;
+}
+
+/** 27 bits say which 2 MiB of 48 they are. */
+function cacheTag(vcpu: usize, linear: u64): u64 { return ((linear >> 21) & 0x7ffffff) | (<u64>load<u32>(vcpu, VCPU_WALK_GENERATION) << 32); }
+
+/** A walk that needs the page table alone. @returns 0: nothing cached, or it is not this simple (a fault comes from a whole walk only) */
+function walkCached(vcpu: usize, linear: u64, access: u32, who: u32): u64 {
+  const slot = cacheSlot(vcpu, linear);
+  if (load<u64>(slot) != cacheTag(vcpu, linear)) return 0;
+  const at = load<u64>(slot, 8) + ((linear >> 9) & 0xff8), leaf = ramLoad64(at), noExecuteOn = (load<u64>(vcpu, VCPU_EFER) & EFER_NXE) != 0;
+  if ((leaf & P) == 0 || (leaf & (BEYOND | (noExecuteOn ? 0 : XD))) != 0) return 0;
+  const rights = rightsOf(vcpu, leaf & load<u64>(slot, 16), noExecuteOn && ((leaf | load<u64>(slot, 24)) & XD) != 0, who);
+  if (!allowed(rights, access)) return 0;
+  const marks = A | (access == ACCESS_WRITE ? D : 0);
+  if ((leaf & marks) != marks && ramCas64(at, leaf, leaf | marks) != leaf) return 0;
+  return (leaf & ADDRESS) | rights | ((leaf | marks) & D ? PAGE_DIRTY : 0) | ((leaf & G) != 0 && (load<u64>(vcpu, VCPU_CR4) & CR4_PGE) != 0 ? PAGE_GLOBAL : 0);
+}
+
 /** PAE and 4-level paging. @returns 0: an entry changed meanwhile. */
 function walkWide(vcpu: usize, linear: u64, access: u32, who: u32, marks: bool): u64 {
   const efer = load<u64>(vcpu, VCPU_EFER), noExecuteOn = (efer & EFER_NXE) != 0, long = (efer & EFER_LMA) != 0;
   const reserved: u64 = BEYOND | (noExecuteOn ? 0 : XD) | (long ? 0 : 0x7ff0000000000000);
-  let at4: u64 = 0, entry4: u64 = 0, at3: u64 = 0, entry3: u64 = 0, all: u64 = RW | US, any: u64 = 0, table: u64, page: u64, size: u64 = 0, leafAt: u64, leaf: u64;
+  if (long && marks) {
+    const found = walkCached(vcpu, linear, access, who);
+    if (found != 0) return found;
+  }
+  let at4: u64 = 0, entry4: u64 = 0, at3: u64 = 0, entry3: u64 = 0, all: u64 = RW | US, any: u64 = 0, table: u64, page: u64, size: u64 = 0, leafAt: u64, leaf: u64, above: u64 = 0, anyAbove: u64 = 0;
   if (long) {
     at4 = (load<u64>(vcpu, VCPU_CR3) & ADDRESS) + ((linear >> 36) & 0xff8);
     entry4 = readEntry64(at4);
@@ -124,6 +163,7 @@ function walkWide(vcpu: usize, linear: u64, access: u32, who: u32, marks: bool):
       leaf = readEntry64(leafAt);
       if ((leaf & P) == 0) return fail(vcpu, access, who, 0);
       if (leaf & reserved) return fail(vcpu, access, who, PF_PRESENT | PF_RESERVED);
+      above = all; anyAbove = any;
       all &= leaf; any |= leaf;
       page = leaf & ADDRESS;
     }
@@ -137,8 +177,20 @@ function walkWide(vcpu: usize, linear: u64, access: u32, who: u32, marks: bool):
     if (at2 != 0 && leafAt != at2 && !mark64(at2, entry2, A)) return 0;
     if (access == ACCESS_WRITE) dirty = D;
     if (!mark64(leafAt, leaf, A | dirty)) return 0;
+    // The entries above are marked as accessed by now, as what is cached must be.
+    if (long && size == 0) remember(vcpu, linear, leafAt & ~<u64>0xfff, above, anyAbove);
   }
   return page | rights | size | (dirty ? PAGE_DIRTY : 0) | ((leaf & G) != 0 && (load<u64>(vcpu, VCPU_CR4) & CR4_PGE) != 0 ? PAGE_GLOBAL : 0);
+}
+
+function remember(vcpu: usize, linear: u64, table: u64, above: u64, anyAbove: u64): void {
+  const range = findRange(table, 4096);
+  if (range == 0 || (rangeProtection(range) & (PROTECTION_READ | PROTECTION_WRITE)) != (PROTECTION_READ | PROTECTION_WRITE)) return;
+  const slot = cacheSlot(vcpu, linear);
+  store<u64>(slot, cacheTag(vcpu, linear));
+  store<u64>(slot, rangeHva(range, table), 8);
+  store<u64>(slot, above, 16);
+  store<u64>(slot, anyAbove, 24);
 }
 
 /** 32-bit paging. @returns 0: an entry changed meanwhile. */

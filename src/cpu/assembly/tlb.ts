@@ -14,7 +14,7 @@ import {
 import { ACCESS_DB, ACCESS_L, CR0_AM, CR0_EM, CR0_TS, CR4_OSFXSR, CR4_SMAP, EFER_LMA, SEG_CS, SEG_SS } from './bits';
 import { raisePf, raiseUd } from './faults';
 import { findRange, rangeHva, rangeProtection } from './guest-map';
-import { ACCESS_FETCH, ACCESS_WRITE, PAGE_DIRTY, PAGE_EXEC, PAGE_GLOBAL, PAGE_HUGE, PAGE_LARGE, PAGE_READ, PAGE_WRITE, WALK_FAULT, WHO_SUPERVISOR, WHO_SUPERVISOR_AC, WHO_USER, walk } from './paging';
+import { ACCESS_FETCH, ACCESS_WRITE, PAGE_DIRTY, PAGE_EXEC, PAGE_GLOBAL, PAGE_HUGE, PAGE_LARGE, PAGE_READ, PAGE_WRITE, WALK_FAULT, WHO_SUPERVISOR, WHO_SUPERVISOR_AC, WHO_USER, walk, walkCacheFlush, walkCacheInitialize } from './paging';
 
 /** Entries in a log of filled slots; a count above it says that the log overflowed. */
 const LOG_ENTRIES: u32 = TLB_LOG_ENTRIES;
@@ -83,6 +83,7 @@ export function tlbInitialize(vcpu: usize): void {
     store<u32>(vcpu + access * 4, 0, VCPU_TLB_GLOBAL_LOG_COUNT);
   }
   memory.fill(vcpu + VCPU_TLB_LARGE, 0, LARGE_BYTES);
+  walkCacheInitialize(vcpu);
 }
 
 function clearEntry(entry: usize): void {
@@ -107,6 +108,7 @@ function flushLog(vcpu: usize, access: u32, global: u32): void {
 
 /** Drop every translation. */
 export function tlbFlushAll(vcpu: usize): void {
+  walkCacheFlush(vcpu);
   for (let access: u32 = 0; access < FILLED_CLASSES; access++) {
     flushLog(vcpu, access, 0);
     flushLog(vcpu, access, 1);
@@ -116,6 +118,7 @@ export function tlbFlushAll(vcpu: usize): void {
 
 /** Drop every translation of a page that is not global. */
 export function tlbFlushNonGlobal(vcpu: usize): void {
+  walkCacheFlush(vcpu);
   for (let access: u32 = 0; access < FILLED_CLASSES; access++) flushLog(vcpu, access, 0);
 }
 
@@ -137,6 +140,7 @@ function noteLarge(vcpu: usize, linear: u64, huge: bool): void {
 
 /** Drop the translations of the page that holds `linear`, whatever its size. */
 export function tlbFlushPage(vcpu: usize, linear: u64): void {
+  walkCacheFlush(vcpu);
   // A large page lies in many entries. The filter may say so wrongly (then more is flushed), never miss one. 4 MiB pages count as two of 2 MiB.
   if (isLarge(vcpu, linear, true) || isLarge(vcpu, linear & ~<u64>0x200000, false) || isLarge(vcpu, linear | 0x200000, false)) {
     tlbFlushAll(vcpu);
