@@ -64,7 +64,7 @@ function shapesOf(line: Line, operandSize: Size, isMemory: boolean, prefix: numb
       case 'G': case 'Z': case 'R': case 'fixed': return { kind: 'gpr', size: size as Size };
       case 'V': case 'U': return { kind: 'vector', size };
       case 'P': case 'N': return { kind: 'mmx', size };
-      case 'I': case 'one': return { kind: 'imm', size: size as Size };
+      case 'I': case 'one': case 'opcode': return { kind: 'imm', size: size as Size };
       case 'J': return { kind: 'rel' };
       case 'A': return { kind: 'far' };
       case 'S': case 'C': case 'D': case 'STi': return { kind: 'number' };
@@ -98,10 +98,12 @@ const hasRegisterForm = (line: Line): boolean => !line.operands.some((code) => c
 /** Wrap one iteration in the rCX test and an interrupt window (SDM vol. 2B REP). */
 function repeat(b: OpenEmit, line: Line, operands: readonly Operand[], prefix: number): void {
   const f = b.f, zero = f.i32(0);
+  line.attributes.before?.(b, ...operands);
   const limit = b.variable('i32', f.select(f.compare('gt_s', b.remaining(0), f.i32(1)), f.i32(REP_ITERATIONS), f.i32(1)));
   f.loop((again) => {
     const count = f.pin(b.counter(RCX));
     f.if(f.compare('eqz', count), () => b.next());
+    if (b.long && b.addressSize === 4) b.register(RCX, 4).write(b.register(RCX, 4).read());   // ECX is in use, so its upper half is clear
     if (line.attributes.bulk && b.long && b.addressSize === 8) bulk(b, line, operands, count, limit, again);
     line.body(b, ...operands);
     const counter = b.register(RCX, b.addressSize);
@@ -150,7 +152,10 @@ function emitLine(b: OpenEmit, line: Line, shapes: readonly Shape[], prefix: num
       b.lockedLoop(again);
       line.body(b, ...operands);
     });
-  } else line.body(b, ...operands);
+  } else {
+    line.attributes.before?.(b, ...operands);
+    line.body(b, ...operands);
+  }
   if (line.ends === 'system' || line.ends === 'transfer') b.leaveSystem(line.ends === 'transfer');
   else if (!b.ended) b.next();
 }

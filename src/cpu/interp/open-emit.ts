@@ -251,12 +251,14 @@ export class OpenEmit extends Emit {
   }
   condition(cc: number): Value {
     const f = this.f, op = f.pin(this.#flag('i32', VCPU.offset.flagOp)), p = f.pin(this.#flag('i64', VCPU.offset.flagP)), q = f.pin(this.#flag('i64', VCPU.offset.flagQ));
-    const general = this.eflagsCondition(cc, f.call(this.helperIndex('computeFlags'), 'i32', [op, p, q, this.#flag('i64', VCPU.offset.flagR)]));
+    // Nodes are not shared between the arms of a choice: each asks anew.
+    const general = (): Value => this.eflagsCondition(cc, f.call(this.helperIndex('computeFlags'), 'i32', [op, p, q, this.#flag('i64', VCPU.offset.flagR)]));
+    const kind = (): Value => f.op('and', op, f.i32(0xfc));
     // Zero and sign of every other kind but RAW are those of p; neither is changed by a rotate laid over the record.
     const test = cc >> 1, ofResult = test === 2 || test === 4;
-    const rest = ofResult
-      ? f.choose(f.compare('lt_u', f.op('and', op, f.i32(0xfc)), f.i32(FLAG_RAW << 2)), f.choose(f.compare('lt_u', f.op('and', op, f.i32(0xfc)), f.i32(4)), general, f.compare(test === 2 ? (cc & 1 ? 'ne' : 'eq') : cc & 1 ? 'ge_s' : 'lt_s', p, f.i64(0))), general)
-      : general;
+    const ofValue = (): Value => f.compare(test === 2 ? (cc & 1 ? 'ne' : 'eq') : cc & 1 ? 'ge_s' : 'lt_s', p, f.i64(0));
+    // (kind - 1) below RAW - 1, unsigned: neither SUB nor RAW.
+    const rest = ofResult ? f.choose(f.compare('lt_u', f.op('sub', kind(), f.i32(4)), f.i32((FLAG_RAW << 2) - 4)), ofValue(), general()) : general();
     // The carry of ADD is p < y, as that of SUB is x < y.
     const plain = test === 1 ? (FLAG_ADD + 1) << 2 : (FLAG_SUB + 1) << 2;
     const direct = this.subCondition(cc, p, q);

@@ -2,7 +2,6 @@
  * Decimal adjustment and other instructions of 32-bit code only: DAA DAS AAA AAS AAM AAD BOUND ARPL.
  * Implements: SDM vol. 2A AAA, AAD, AAM, AAS, ARPL, BOUND, DAA, DAS. Runs on: see cpu/emit.ts.
  */
-import type { Size } from '../emit.ts';
 import { inst, rw } from './inst.ts';
 import type { Line } from './inst.ts';
 
@@ -19,6 +18,12 @@ export const decimal: readonly Line[] = [
     b.call('bound', b.resize(index.read(), 8, true), b.resize(lower, 8, true), b.resize(upper, 8, true));
   }, { mode: 'not64' }),
   inst('arpl', [rw('Ew'), 'Gw'], '63 /r', (b, dst, src) => {
-    dst.write(b.resize(b.call('arpl', b.resize(dst.read(), 4), b.resize(src.read(), 4)), dst.size as Size));
+    const segment = dst.isMemory ? dst.segment() : undefined;
+    const old = segment ? b.load(dst.linear(2, 'read'), 2, segment) : b.pin(dst.read());
+    const adjusted = b.pin(b.resize(b.call('arpl', b.resize(old, 4), b.resize(src.read(), 4)), 2));
+    b.if(b.compare('ne', adjusted, old), () => {   // what stays as it is need not be writable
+      if (segment) b.store(dst.linear(2, 'write'), adjusted, segment);
+      else dst.write(adjusted);
+    });
   }, { mode: 'not64', flags: 'z', effect: 'update' }),
 ];

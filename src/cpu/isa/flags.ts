@@ -19,6 +19,8 @@ export const flags: readonly Line[] = [
     b.setEflags(b.or(b.and(b.eflags(), b.constant(OF, 4)), low));
   }, { flags: 'szapc', effect: 'through' }),
   inst('lahf', [w('AH')], '9f', (b, ah) => ah.write(b.resize(b.or(b.and(b.eflags(), b.constant(LOW_FLAGS, 4)), b.constant(2, 4)), 1)), { effect: 'read' }),
+  // Undocumented, and in every processor: AL := CF ? FF : 0.
+  inst('salc', [w('AL')], 'd6', (b, al) => al.write(b.resize(b.sub(b.constant(0, 4), b.carry()), 1)), { effect: 'read', mode: 'not64' }),
   inst('cmc', [], 'f5', (b) => b.setEflags(b.xor(b.eflags(), b.constant(CF, 4))), { flags: 'c', effect: 'through' }),
   inst('clc', [], 'f8', (b) => b.setEflags(b.and(b.eflags(), b.constant(~CF, 4))), { flags: 'c', effect: 'through' }),
   inst('stc', [], 'f9', (b) => b.setEflags(b.or(b.eflags(), b.constant(CF, 4))), { flags: 'c', effect: 'through' }),

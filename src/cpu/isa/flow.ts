@@ -4,6 +4,7 @@
  */
 import { RCX } from '../emit.ts';
 import type { Emit, Operand, Value } from '../emit.ts';
+import { SEG } from '../state.ts';
 import { inst, rw, w } from './inst.ts';
 import type { Body, Line } from './inst.ts';
 
@@ -26,9 +27,12 @@ const callRelative: Body = (b, target) => {
   b.push(b.resize(b.nextRip(), b.operandSize));
   b.callTo(target, to);
 };
+/** Processors write the return address before they find that the target is not canonical; rSP moves only after that. */
 const callIndirect: Body = (b, target) => {
-  const to = nearTarget(b, target.read());
-  b.push(b.resize(b.nextRip(), b.operandSize));
+  const value = b.pin(target.read()), size = b.operandSize;
+  b.store(b.stackAddress(-size, size, 'write'), b.resize(b.nextRip(), size), b.constant(SEG.SS, 4));
+  const to = nearTarget(b, value);
+  b.dropStack(-size);
   b.callTo(target, to);
 };
 const ret: Body = (b, release?: Operand) => {

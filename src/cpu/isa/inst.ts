@@ -3,7 +3,7 @@
  * Implements: SDM vol. 2A 3.1 (columns Opcode/Instruction), vol. 2D Appendix A.2 (operand codes). Runs on: any thread; tables only.
  *
  * Operands are the codes of Appendix A.2 (`Ev,Gv`); ours are `Zv`, the register in the opcode's low three bits, `Ibs`, a sign-extended
- * byte, and `STi`. `w` and `rw` mark what is written. The encoding is the manual's: `66 0f fe /r`, `0f 01 d0`, `d8 c0+i`, `b8+r`, `np 0f 77`.
+ * byte, `STi`, and `opcode`, what FOP takes: ModRM and the low three bits of the byte before it. `w` and `rw` mark what is written. The encoding is the manual's: `66 0f fe /r`, `0f 01 d0`, `d8 c0+i`, `b8+r`, `np 0f 77`.
  */
 import type { Emit, Operand } from '../emit.ts';
 
@@ -42,12 +42,14 @@ export interface Attributes {
   /** A 16-byte memory operand must be aligned though the line is no SSE one. */
   readonly aligned?: boolean;
   readonly cpuid?: string;
+  /** Done once before the first iteration, even when rCX is 0. */
+  readonly before?: Body;
   /** Functions that run a whole page's worth of iterations, beside the plain body. */
   readonly bulk?: 'movs' | 'stos';
 }
 
 export type OperandKind =
-  | 'E' | 'R' | 'M' | 'G' | 'Z' | 'I' | 'J' | 'A' | 'O' | 'X' | 'Y' | 'S' | 'C' | 'D' | 'V' | 'W' | 'U' | 'P' | 'Q' | 'N' | 'STi' | 'fixed' | 'one';
+  | 'E' | 'R' | 'M' | 'G' | 'Z' | 'I' | 'J' | 'A' | 'O' | 'X' | 'Y' | 'S' | 'C' | 'D' | 'V' | 'W' | 'U' | 'P' | 'Q' | 'N' | 'STi' | 'fixed' | 'one' | 'opcode';
 /** Bytes; or by operand size: v 2/4/8, y 4/8 by REX.W, z 2/4/4; 0 where only the address counts. */
 export type OperandSize = 0 | 1 | 2 | 4 | 8 | 10 | 16 | 'v' | 'y' | 'z';
 
@@ -115,6 +117,7 @@ function parseOperand(text: string): OperandCode {
   if (fixed) return { ...common, kind: 'fixed', register: fixed[0], size: fixed[1] };
   if (code === '1') return { ...common, kind: 'one', size: 1 };
   if (code === 'STi') return { ...common, kind: 'STi', size: 10 };
+  if (code === 'opcode') return { ...common, kind: 'opcode', size: 4 };
   const match = /^([EGMRZIJAOXYSCDVWUPQN])([a-z]*)$/.exec(code);
   const size = match ? SIZES[match[2]!] : undefined;
   if (!match || size === undefined) throw new Error(`operand code ${text}`);

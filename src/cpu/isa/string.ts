@@ -3,7 +3,7 @@
  * Implements: SDM vol. 2A/2B MOVS, CMPS, ..., REP; vol. 1 7.3.9 String Operations. Runs on: see cpu/emit.ts.
  */
 import { RDI, RDX, RSI } from '../emit.ts';
-import type { Size } from '../emit.ts';
+import type { Emit, Size, Value } from '../emit.ts';
 import { SEG } from '../state.ts';
 import { inst, w } from './inst.ts';
 import type { Body, Line } from './inst.ts';
@@ -33,18 +33,18 @@ const scas: Body = (b, accumulator, src) => {
   b.advance(RDI, b.stringStep(src.size));
   b.setFlagsLater('sub', x, y, x);
 };
+const portOf = (b: Emit): Value => b.pin(b.resize(b.register(RDX, 2).read(), 4));
+const mayUsePort: Body = (b, place) => b.call('portCheck', portOf(b), b.constant(place.size, 4));
 /** The destination is translated before the port is read: a page fault must not repeat the side effect. */
 const ins: Body = (b, dst) => {
-  const size = dst.size as Size, port = b.pin(b.resize(b.register(RDX, 2).read(), 4)), bytes = b.constant(size, 4);
-  b.call('portCheck', port, bytes);
+  const size = dst.size as Size, port = portOf(b), bytes = b.constant(size, 4);
   const host = b.probe(dst.linear(size, 'write'), size, b.constant(SEG.ES, 4));
   const value = b.call('portRead', port, bytes);
   b.storeHost(host, b.resize(value, size));
   b.advance(RDI, b.stringStep(size));
 };
 const outs: Body = (b, src) => {
-  const size = src.size as Size, port = b.pin(b.resize(b.register(RDX, 2).read(), 4)), bytes = b.constant(size, 4);
-  b.call('portCheck', port, bytes);
+  const size = src.size as Size, port = portOf(b), bytes = b.constant(size, 4);
   const value = b.pin(b.resize(src.read(), 4));
   b.call('portWrite', port, bytes, value);
   b.advance(RSI, b.stringStep(size));
@@ -63,8 +63,8 @@ export const string: readonly Line[] = [
   inst('lods', [w('rAX'), 'Xv'], 'ad', lods, { rep: 'count' }),
   inst('scas', ['AL', 'Yb'], 'ae', scas, COMPARE),
   inst('scas', ['rAX', 'Yv'], 'af', scas, COMPARE),
-  inst('ins', [w('Yb')], '6c', ins, { rep: 'count', ends: 'no' }),
-  inst('ins', [w('Yz')], '6d', ins, { rep: 'count', ends: 'no' }),
-  inst('outs', ['Xb'], '6e', outs, { rep: 'count', ends: 'no' }),
-  inst('outs', ['Xz'], '6f', outs, { rep: 'count', ends: 'no' }),
+  inst('ins', [w('Yb')], '6c', ins, { rep: 'count', before: mayUsePort }),
+  inst('ins', [w('Yz')], '6d', ins, { rep: 'count', before: mayUsePort }),
+  inst('outs', ['Xb'], '6e', outs, { rep: 'count', before: mayUsePort }),
+  inst('outs', ['Xz'], '6f', outs, { rep: 'count', before: mayUsePort }),
 ];

@@ -9,7 +9,7 @@ import { SEG, VCPU } from '../state.ts';
 import { inst, rw, w } from './inst.ts';
 import type { Body, Line } from './inst.ts';
 
-const UD = 6, VECTOR_DB = 1, VECTOR_BP = 3, VECTOR_OF = 4, CC_OVERFLOW = 0, CF = 1;
+const UD = 6, VECTOR_DB = 1, VECTOR_BP = 3, VECTOR_OF = 4, CC_OVERFLOW = 0, CC_EQUAL = 4, CF = 1;
 const constant4 = (b: Emit, n: number): Value => b.constant(n, 4);
 /** A helper without operands. */
 const plain = (name: HelperName): Body => (b) => b.call(name);
@@ -37,10 +37,13 @@ const table = (name: 'lgdt' | 'lidt' | 'sgdt' | 'sidt'): Body => (b, operand) =>
 };
 const probeRights = (name: 'lar' | 'lsl'): Body => (b, dst, src) => {
   const result = b.call(name, b.resize(src.read(), 4), b.resize(dst.read(), 8), constant4(b, dst.size));
-  dst.write(b.resize(result, dst.size as Size));
+  b.if(b.condition(CC_EQUAL), () => dst.write(b.resize(result, dst.size as Size)));
 };
 const storeSelector = (name: 'sldt' | 'str'): Body => (b, dst) => dst.write(b.resize(b.call(name), dst.size as Size));
-const takeSelector = (name: 'lldt' | 'ltr' | 'verr' | 'verw'): Body => (b, src) => b.call(name, b.resize(src.read(), 4));
+const takeSelector = (name: 'lldt' | 'ltr' | 'verr' | 'verw'): Body => (b, src) => {
+  if (name === 'lldt' || name === 'ltr') b.call('requireSupervisor');   // before the operand is read
+  b.call(name, b.resize(src.read(), 4));
+};
 
 const segments: readonly Line[] = [
   inst('mov', [w('Rv'), 'Sw'], '8c /r', (b, dst, src) => dst.write(b.resize(selectorOf(b, src), dst.size as Size))),
@@ -128,7 +131,10 @@ const control: readonly Line[] = [
   inst('mov', ['Dd', 'Rv'], '0f 23 /r', writeRegister('writeDebug'), { f64: true, ends: 'system' }),
   inst('smsw', [w('Rv')], '0f 01 /4', (b, dst) => dst.write(b.resize(b.call('smsw'), dst.size as Size))),
   inst('smsw', [w('Mw')], '0f 01 /4', (b, dst) => dst.write(b.resize(b.call('smsw'), 2))),
-  inst('lmsw', ['Ew'], '0f 01 /6', (b, src) => b.call('lmsw', b.resize(src.read(), 4)), { ends: 'system' }),
+  inst('lmsw', ['Ew'], '0f 01 /6', (b, src) => {
+    b.call('requireSupervisor');           // before the operand is read
+    b.call('lmsw', b.resize(src.read(), 4));
+  }, { ends: 'system' }),
   inst('clts', [], '0f 06', plain('clts'), { ends: 'system' }),
   inst('invlpg', ['M'], '0f 01 /7', (b, place) => b.call('invlpg', place.linear(1, 'read')), { ends: 'system' }),
   inst('invpcid', ['Gy', 'M'], '66 0f 38 82 /r', (b, type, descriptor) => {
@@ -165,6 +171,7 @@ const touch: Body = (b, line) => {
 
 const hints: readonly Line[] = [
   inst('prefetchw', ['M'], '0f 0d /r', nothing),
+  inst('nop', ['Rv'], '0f 0d /r', nothing),
   inst('prefetch', ['M'], '0f 18 /r', nothing),
   ...['18', '19', '1a', '1b', '1c', '1d', '1e', '1f'].map((opcode) => inst('nop', ['Ev'], `0f ${opcode} /r`, nothing)),
   inst('clflush', ['Mb'], 'np 0f ae /7', touch, { cpuid: 'clflush' }),
