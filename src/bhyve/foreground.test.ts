@@ -11,9 +11,9 @@ import { parseCommandLine } from './config/command-line.ts';
 import { bhyveStatus, runInForeground } from './foreground.ts';
 import type { ForegroundProcess } from './foreground.ts';
 import { createFakeEngine } from './testing/fake-engine.ts';
+import { testOnTerminal, type TerminalResult, type TerminalStep } from './testing/on-terminal.ts';
 
 const FAKE = fileURLToPath(new URL('testing/fake-bhyve.ts', import.meta.url));
-const PTY = fileURLToPath(new URL('testing/on-terminal.py', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'tshyve-foreground-'));
 after(() => rmSync(folder, { recursive: true }));
 const kernel = join(folder, 'kernel');
@@ -150,29 +150,12 @@ test('bad files and variables are one line and status 4, before the console is t
   }
 });
 
-interface PtyResult {
-  readonly output: string;
-  readonly status: number;
-  readonly restored: boolean;
-  readonly failed: string | null;
-}
-type Step = { readonly expect: string } | { readonly send: string } | { readonly signal: string } | { readonly raw: true };
-
-const hasPython = spawnSync('python3', ['-c', 'import pty']).status === 0;
-const onTerminal = (name: string, steps: readonly Step[], check: (result: PtyResult) => void, args: readonly string[] = []): void => {
-  test(name, { skip: hasPython ? false : 'python3 is not here to make a pseudo-terminal' }, () => {
-    const { stdout, stderr } = spawnSync(
-      'python3',
-      [PTY, JSON.stringify(steps), process.execPath, ...ARGS, '-o', 'console.escape=true', ...args, 'vm'],
-      { encoding: 'utf8', timeout: 20_000 },
-    );
-    assert.notEqual(stdout, '', stderr);
-    const result = JSON.parse(stdout) as PtyResult;
-    assert.equal(result.failed, null, JSON.stringify(result));
-    assert.equal(result.restored, true, 'the terminal is as it was');
-    check(result);
-  });
-};
+const onTerminal = (
+  name: string,
+  steps: readonly TerminalStep[],
+  check: (result: TerminalResult) => void,
+  args: readonly string[] = [],
+): void => testOnTerminal(name, [...ARGS.slice(1), '-o', 'console.escape=true', ...args, 'vm'], steps, check);
 
 onTerminal(
   'terminal: Ctrl-C, Ctrl-Z and Ctrl-D are bytes for the guest',

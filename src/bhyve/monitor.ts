@@ -2,7 +2,7 @@
  * The monitor prompt of the console (Ctrl-A c): look at the VM, press its buttons, end it.
  * Runs on: main event loop.
  */
-import type { Engine, Inspection } from './engine.ts';
+import type { Engine } from './engine.ts';
 import { INSPECTIONS } from './engine.ts';
 
 export interface MonitorTarget {
@@ -27,11 +27,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     usage: `info ${INSPECTIONS.join('|')}|config`,
     doc: "show the vCPUs' registers, statistics, the state of the VM or its configuration",
     run: (target, [what = '']) => {
-      if (what === 'config') return text(target.config());
-      const inspection = INSPECTIONS.find((known) => known === what);
-      return inspection
-        ? target.engine.inspect(inspection satisfies Inspection)
-        : text(`info: expected ${INSPECTIONS.join(', ')} or config`);
+      const subjects = [...INSPECTIONS, 'config'] as const;
+      const matches = what === '' ? [] : subjects.filter((known) => known.startsWith(what));
+      const subject = matches.length === 1 ? matches[0] : subjects.find((known) => known === what);
+      if (subject === undefined) return text(`info: expected ${subjects.join(', ')}`);
+      return subject === 'config' ? text(target.config()) : target.engine.inspect(subject);
     },
   },
   powerdown: {

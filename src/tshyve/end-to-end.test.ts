@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { testOnTerminal } from '../bhyve/testing/on-terminal.ts';
 import { VM } from './vm.ts';
 import { echoKernel, floodKernel, rebootKernel } from './testing/echo-kernel.ts';
 
@@ -106,3 +107,38 @@ test('a VM that is stopped in the middle gives its threads back', async () => {
   assert.match(await vm.inspect('stats'), /guest instructions executed/);
   assert.deepEqual(await vm.stop(), { reason: 'stopped' });
 });
+
+const ON_TERMINAL = [fileURLToPath(new URL('main.ts', import.meta.url)), 'run', '--kernel', kernel, '-m', '16M'];
+
+testOnTerminal(
+  'on a terminal: talk, look at the registers, quit',
+  ON_TERMINAL,
+  [
+    { expect: 'ready' },
+    { send: 'abc\x03' },
+    { expect: 'abc\x03' },
+    { send: '\x01c' },
+    { expect: '(tshyve) ' },
+    { send: 'info reg\r' },
+    { expect: 'rip ' },
+    { expect: '(tshyve) ' },
+    { send: 'info stats\r' },
+    { expect: 'guest instructions executed' },
+    { send: '\x01c' },
+    { send: 'def' },
+    { expect: 'def' },
+    { send: '\x01x' },
+  ],
+  ({ status }) => assert.equal(status, 0),
+);
+
+testOnTerminal(
+  'on a terminal: SIGTERM ends a guest without ACPI at once',
+  ON_TERMINAL,
+  [{ expect: 'ready' }, { signal: 'SIGTERM' }],
+  ({ status }) => assert.equal(status, -15),
+);
+
+testOnTerminal('on a terminal: a guest that halts for ever', ON_TERMINAL, [{ expect: 'ready' }, { send: 'q' }], ({ status }) =>
+  assert.equal(status, 2),
+);
