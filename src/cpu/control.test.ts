@@ -7,8 +7,12 @@ import { CONSTANT_MSRS, writeMsrTable } from './msr.ts';
 import { CpuWasm } from './testing/cpu-wasm.ts';
 
 const RAM_BYTES = 0x10_0000;
-const CS = 1, DS = 3;
-const RAX = 0, RCX = 1, RDX = 2, RBX = 3;
+const CS = 1,
+  DS = 3;
+const RAX = 0,
+  RCX = 1,
+  RDX = 2,
+  RBX = 3;
 
 /** 32-bit protected mode, ring 0. */
 function machine(): CpuWasm {
@@ -61,13 +65,13 @@ test('the way into long mode and back sets LMA, mode and stack mask', () => {
   equal(write(cpu, 4, 0x20n), '');
   equal(writeMsr(cpu, 0xc000_0080, 0x100n), '');
   equal(write(cpu, 0, 0x8000_0011n), '');
-  deepEqual([cpu.get('efer'), cpu.get('mode') & 3n, cpu.get('stackMask')], [0x500n, 1n, 0xffffn]);   // compatibility mode; SS.B is clear
+  deepEqual([cpu.get('efer'), cpu.get('mode') & 3n, cpu.get('stackMask')], [0x500n, 1n, 0xffffn]); // compatibility mode; SS.B is clear
   cpu.setSegment(CS, 8, 0n, 0xffff_ffff, 0xa09b);
   cpu.call('refreshState');
   deepEqual([cpu.get('mode') & 3n, cpu.get('stackMask')], [2n, 0xffff_ffff_ffff_ffffn]);
-  equal(write(cpu, 0, 0x11n), '#13(0)');          // not from 64-bit code
-  equal(write(cpu, 4, 0n), '#13(0)');             // PAE stays
-  equal(writeMsr(cpu, 0xc000_0080, 0n), '#13(0)');  // LME stays
+  equal(write(cpu, 0, 0x11n), '#13(0)'); // not from 64-bit code
+  equal(write(cpu, 4, 0n), '#13(0)'); // PAE stays
+  equal(writeMsr(cpu, 0xc000_0080, 0n), '#13(0)'); // LME stays
   cpu.setSegment(CS, 8, 0n, 0xffff_ffff, 0xc09b);
   cpu.call('refreshState');
   equal(write(cpu, 0, 0x11n), '');
@@ -78,23 +82,26 @@ test('CR0: PG without PE, NW without CD, LME without PAE, CS.L and reserved bits
   const cpu = machine();
   deepEqual([write(cpu, 0, 0x8000_0010n), write(cpu, 0, 0x2000_0011n), write(cpu, 0, 0x6000_0011n)], ['#13(0)', '#13(0)', '']);
   equal(write(cpu, 0, 0x1_0000_01c1n & 0xffff_ffffn), '');
-  equal(cpu.get('cr0'), 0x11n);   // unknown bits are dropped, ET stays
+  equal(cpu.get('cr0'), 0x11n); // unknown bits are dropped, ET stays
   cpu.set('efer', 0x100n);
   equal(write(cpu, 0, 0x8000_0011n), '#13(0)');
   cpu.set('cr4', 0x20n);
-  cpu.set('segAccess', 0x83, 7);   // a 16-bit TSS
+  cpu.set('segAccess', 0x83, 7); // a 16-bit TSS
   equal(write(cpu, 0, 0x8000_0011n), '#13(0)');
   equal(write(longMode(), 0, 0x1_8001_0031n), '#13(0)');
 });
 
 test('CR3 and CR4: reserved bits, PCIDs only from PCID 0 in long mode', () => {
   const cpu = longMode();
-  deepEqual([write(cpu, 3, 1n << 46n), write(cpu, 3, 1n << 63n), write(cpu, 4, 0x6a0n | 0x2000n), write(cpu, 4, 0x6a0n | 1n)], ['#13(0)', '#13(0)', '#13(0)', '#13(0)']);
+  deepEqual(
+    [write(cpu, 3, 1n << 46n), write(cpu, 3, 1n << 63n), write(cpu, 4, 0x6a0n | 0x2000n), write(cpu, 4, 0x6a0n | 1n)],
+    ['#13(0)', '#13(0)', '#13(0)', '#13(0)'],
+  );
   equal(write(cpu, 4, 0x2_06a0n), '');
   equal(write(cpu, 3, (1n << 63n) | 0x1005n), '');
   equal(cpu.get('cr3'), 0x1005n);
   equal(write(cpu, 4, 0x6a0n), '');
-  equal(write(cpu, 4, 0x2_06a0n), '#13(0)');   // CR3 now has a PCID
+  equal(write(cpu, 4, 0x2_06a0n), '#13(0)'); // CR3 now has a PCID
   equal(write(machine(), 4, 0x2_0020n), '#13(0)');
   deepEqual([write(cpu, 8, 15n), cpu.tpr, write(cpu, 8, 16n), write(cpu, 5, 0n)], ['', 15, '#13(0)', '#6']);
   cpu.set('cpl', 3);
@@ -134,16 +141,38 @@ test('MSRs keep what they may and refuse the rest', () => {
   const cpu = longMode();
   const bad = 1n << 50n;
   for (const msr of [0xc000_0082, 0xc000_0083, 0xc000_0100, 0xc000_0101, 0xc000_0102, 0x175, 0x176]) {
-    deepEqual([writeMsr(cpu, msr, bad), writeMsr(cpu, msr, 0xffff_8000_0000_1000n), readMsr(cpu, msr)], ['#13(0)', '', 0xffff_8000_0000_1000n], msr.toString(16));
+    deepEqual(
+      [writeMsr(cpu, msr, bad), writeMsr(cpu, msr, 0xffff_8000_0000_1000n), readMsr(cpu, msr)],
+      ['#13(0)', '', 0xffff_8000_0000_1000n],
+      msr.toString(16),
+    );
   }
   equal(cpu.get('segBase', 5), 0xffff_8000_0000_1000n);
-  deepEqual([writeMsr(cpu, 0x277, 0x0007_0406_0007_0406n), writeMsr(cpu, 0x277, 2n), readMsr(cpu, 0x277)], ['', '#13(0)', 0x0007_0406_0007_0406n]);
+  deepEqual(
+    [writeMsr(cpu, 0x277, 0x0007_0406_0007_0406n), writeMsr(cpu, 0x277, 2n), readMsr(cpu, 0x277)],
+    ['', '#13(0)', 0x0007_0406_0007_0406n],
+  );
   deepEqual([readMsr(cpu, 0xfe), writeMsr(cpu, 0xfe, 0n)], [0x50an, '#13(0)']);
-  deepEqual([writeMsr(cpu, 0x2ff, 0xc06n), writeMsr(cpu, 0x2ff, 0x1000n), writeMsr(cpu, 0x2ff, 2n), readMsr(cpu, 0x2ff)], ['', '#13(0)', '#13(0)', 0xc06n]);
-  for (const msr of [0x250, 0x258, 0x259, 0x268, 0x26f]) deepEqual([writeMsr(cpu, msr, 0x0606_0606_0606_0600n + BigInt(msr & 1)), writeMsr(cpu, msr, 3n)], ['', '#13(0)']);
+  deepEqual(
+    [writeMsr(cpu, 0x2ff, 0xc06n), writeMsr(cpu, 0x2ff, 0x1000n), writeMsr(cpu, 0x2ff, 2n), readMsr(cpu, 0x2ff)],
+    ['', '#13(0)', '#13(0)', 0xc06n],
+  );
+  for (const msr of [0x250, 0x258, 0x259, 0x268, 0x26f])
+    deepEqual([writeMsr(cpu, msr, 0x0606_0606_0606_0600n + BigInt(msr & 1)), writeMsr(cpu, msr, 3n)], ['', '#13(0)']);
   equal(readMsr(cpu, 0x259), 0x0606_0606_0606_0601n);
-  deepEqual([writeMsr(cpu, 0x213, 0x3fff_f000_0800n), writeMsr(cpu, 0x213, 1n << 46n), writeMsr(cpu, 0x212, 0x8000_0006n), writeMsr(cpu, 0x214, 0n)], ['', '#13(0)', '', '#13(0)']);
-  deepEqual([writeMsr(cpu, 0xc000_0084, 1n << 32n), writeMsr(cpu, 0xc000_0103, 1n << 32n), writeMsr(cpu, 0xc000_0080, 0x1000n)], ['#13(0)', '#13(0)', '#13(0)']);
+  deepEqual(
+    [
+      writeMsr(cpu, 0x213, 0x3fff_f000_0800n),
+      writeMsr(cpu, 0x213, 1n << 46n),
+      writeMsr(cpu, 0x212, 0x8000_0006n),
+      writeMsr(cpu, 0x214, 0n),
+    ],
+    ['', '#13(0)', '', '#13(0)'],
+  );
+  deepEqual(
+    [writeMsr(cpu, 0xc000_0084, 1n << 32n), writeMsr(cpu, 0xc000_0103, 1n << 32n), writeMsr(cpu, 0xc000_0080, 0x1000n)],
+    ['#13(0)', '#13(0)', '#13(0)'],
+  );
   deepEqual([readMsr(cpu, 0x8b), writeMsr(cpu, 0x8b, 5n), readMsr(cpu, 0x3a), writeMsr(cpu, 0x3a, 5n)], [0n, '', 1n, '#13(0)']);
   deepEqual([readMsr(cpu, 0x1234), writeMsr(cpu, 0x1234, 0n)], ['#13(0)', '#13(0)']);
   cpu.msrs.set(0x1b, 0xfee0_0900n);
@@ -196,7 +225,8 @@ function identified(config: CpuidConfig): CpuWasm {
   return cpu;
 }
 
-const text = (...words: number[]): string => words.map((word) => String.fromCharCode(word & 0xff, (word >>> 8) & 0xff, (word >>> 16) & 0xff, word >>> 24)).join('');
+const text = (...words: number[]): string =>
+  words.map((word) => String.fromCharCode(word & 0xff, (word >>> 8) & 0xff, (word >>> 16) & 0xff, word >>> 24)).join('');
 
 test('CPUID: vendor, brand and hypervisor', () => {
   const cpu = identified({ vendor: 'AuthenticAMD', brand: 'A processor' });
@@ -216,15 +246,26 @@ test('CPUID: bits that follow the state of the vCPU', () => {
   equal((withoutXsave >>> 27) & 1, 0);
   cpu.set('cr4', 0x4_06a0n);
   const [signature, b = 0, c = 0, d = 0] = ask(cpu, 1);
-  deepEqual([signature, b >>> 24, (b >>> 16) & 0xff, (c >>> 27) & 1, (c >>> 21) & 1, (d >>> 9) & 1, (d >>> 28) & 1], [signatureOf(), 5, 8, 1, 1, 1, 1]);
+  deepEqual(
+    [signature, b >>> 24, (b >>> 16) & 0xff, (c >>> 27) & 1, (c >>> 21) & 1, (d >>> 9) & 1, (d >>> 28) & 1],
+    [signatureOf(), 5, 8, 1, 1, 1, 1],
+  );
   cpu.set('apicBase', 0xfee0_0100n);
   equal(((ask(cpu, 1)[3] ?? 0) >>> 9) & 1, 0);
-  deepEqual([ask(cpu, 0xb, 0), ask(cpu, 0xb, 1), ask(cpu, 0xb, 2)], [[1, 2, 0x100, 5], [3, 8, 0x201, 5], [0, 0, 2, 5]]);
+  deepEqual(
+    [ask(cpu, 0xb, 0), ask(cpu, 0xb, 1), ask(cpu, 0xb, 2)],
+    [
+      [1, 2, 0x100, 5],
+      [3, 8, 0x201, 5],
+      [0, 0, 2, 5],
+    ],
+  );
 });
 
 test('CPUID: no AVX, no VMX, no MONITOR; out-of-range leaves answer as the highest', () => {
   const cpu = identified({});
-  const [, , c = 0] = ask(cpu, 1), [, b7 = 0] = ask(cpu, 7);
+  const [, , c = 0] = ask(cpu, 1),
+    [, b7 = 0] = ask(cpu, 7);
   deepEqual([(c >>> 28) & 1, (c >>> 5) & 1, (c >>> 3) & 1, (c >>> 12) & 1, (b7 >>> 5) & 1, (b7 >>> 3) & 1], [0, 0, 0, 0, 0, 0]);
   deepEqual(ask(cpu, 7, 1), [0, 0, 0, 0]);
   deepEqual(ask(cpu, 0x1000), ask(cpu, 0x16));
@@ -243,7 +284,10 @@ test('CPUID 15h gives the frequency of the counter exactly', () => {
 test('the CPUID table is sorted and fits its place', () => {
   const rows = cpuidRows();
   const keys = rows.map(({ leaf, subleaf }) => leaf * 1000 + (subleaf === 'any' ? 0 : subleaf));
-  deepEqual(keys, keys.toSorted((x, y) => x - y));
+  deepEqual(
+    keys,
+    keys.toSorted((x, y) => x - y),
+  );
   equal(CPUID_ROWS - CPUID_TABLE + rows.length * 24 < 0x1_0000, true);
   equal(CONSTANT_MSRS.length < 64, true);
 });
@@ -253,7 +297,7 @@ test('the CPUID table is sorted and fits its place', () => {
 test('FXSAVE and FXRSTOR carry x87, MXCSR and XMM; a reserved MXCSR bit or a misaligned area is #GP(0)', () => {
   const cpu = longMode();
   cpu.set('fcw', 0x27f);
-  cpu.set('fsw', 0x3800);   // TOP 7
+  cpu.set('fsw', 0x3800); // TOP 7
   cpu.set('ftw', 0x81);
   cpu.set('mxcsr', 0x1fa0);
   cpu.record.setBigUint64(cpu.vcpu + 0x400 + 7 * 16, 0x8000_0000_0000_0001n, true);
@@ -261,7 +305,10 @@ test('FXSAVE and FXRSTOR carry x87, MXCSR and XMM; a reserved MXCSR bit or a mis
   cpu.record.setBigUint64(cpu.vcpu + 0x200 + 15 * 32 + 8, 0xfeedn, true);
   cpu.call('fxsave', 0x4000n, DS, 1);
   equal(cpu.fault(), '');
-  deepEqual([cpu.read16(0x4000), cpu.read16(0x4002), cpu.read8(0x4004), cpu.read32(0x4018), cpu.read32(0x401c)], [0x27f, 0x3800, 0x81, 0x1fa0, 0xffff]);
+  deepEqual(
+    [cpu.read16(0x4000), cpu.read16(0x4002), cpu.read8(0x4004), cpu.read32(0x4018), cpu.read32(0x401c)],
+    [0x27f, 0x3800, 0x81, 0x1fa0, 0xffff],
+  );
   deepEqual([cpu.read64(0x4020), cpu.read16(0x4028), cpu.read64(0x4000 + 160 + 15 * 16 + 8)], [0x8000_0000_0000_0001n, 0x3fff, 0xfeedn]);
   const back = longMode();
   for (let at = 0; at < 512; at += 8) back.write64(0x4000 + at, cpu.read64(0x4000 + at));
@@ -297,7 +344,11 @@ test('XSAVE marks what is in use, XRSTOR brings the rest to its initial state', 
   cpu.set('fcw', 0);
   cpu.call('xrstor', 0x4000n, DS, 1);
   deepEqual([cpu.fault(), cpu.record.getBigUint64(cpu.vcpu + 0x200, true), cpu.get('fcw')], ['', 5n, 0x37fn]);
-  for (const [at, value] of [[0x4200, 4n], [0x4208, 1n << 63n], [0x4210, 1n]] as const) {
+  for (const [at, value] of [
+    [0x4200, 4n],
+    [0x4208, 1n << 63n],
+    [0x4210, 1n],
+  ] as const) {
     const old = cpu.read64(at);
     cpu.write64(at, value);
     cpu.call('xrstor', 0x4000n, DS, 1);

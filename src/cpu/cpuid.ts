@@ -43,13 +43,55 @@ const LINEAR_ADDRESS_BITS = 48;
 const bits = (...numbers: readonly number[]): number => numbers.reduce((word, bit) => (word | (1 << bit)) >>> 0, 0);
 
 /** Bits by the names of SDM tables 3-10, 3-11 and 3-8. */
-const LEAF1_ECX = bits(0 /* SSE3 */, 9 /* SSSE3 */, 13 /* CX16 */, 17 /* PCID */, 19 /* SSE4.1 */, 20 /* SSE4.2 */, 22 /* MOVBE */, 23 /* POPCNT */, 24 /* TSC-Deadline */,
-  26 /* XSAVE */, 30 /* RDRAND */, 31 /* hypervisor */);
+const LEAF1_ECX = bits(
+  0 /* SSE3 */,
+  9 /* SSSE3 */,
+  13 /* CX16 */,
+  17 /* PCID */,
+  19 /* SSE4.1 */,
+  20 /* SSE4.2 */,
+  22 /* MOVBE */,
+  23 /* POPCNT */,
+  24 /* TSC-Deadline */,
+  26 /* XSAVE */,
+  30 /* RDRAND */,
+  31 /* hypervisor */,
+);
 const X2APIC = bits(21);
-const LEAF1_EDX = bits(0 /* FPU */, 2 /* DE */, 3 /* PSE */, 4 /* TSC */, 5 /* MSR */, 6 /* PAE */, 7 /* MCE */, 8 /* CX8 */, 9 /* APIC */, 11 /* SEP */, 12 /* MTRR */, 13 /* PGE */,
-  14 /* MCA */, 15 /* CMOV */, 16 /* PAT */, 17 /* PSE-36 */, 19 /* CLFSH */, 23 /* MMX */, 24 /* FXSR */, 25 /* SSE */, 26 /* SSE2 */);
+const LEAF1_EDX = bits(
+  0 /* FPU */,
+  2 /* DE */,
+  3 /* PSE */,
+  4 /* TSC */,
+  5 /* MSR */,
+  6 /* PAE */,
+  7 /* MCE */,
+  8 /* CX8 */,
+  9 /* APIC */,
+  11 /* SEP */,
+  12 /* MTRR */,
+  13 /* PGE */,
+  14 /* MCA */,
+  15 /* CMOV */,
+  16 /* PAT */,
+  17 /* PSE-36 */,
+  19 /* CLFSH */,
+  23 /* MMX */,
+  24 /* FXSR */,
+  25 /* SSE */,
+  26 /* SSE2 */,
+);
 const HTT = bits(28);
-const LEAF7_EBX = bits(0 /* FSGSBASE */, 1 /* TSC_ADJUST */, 7 /* SMEP */, 9 /* ERMS */, 10 /* INVPCID */, 18 /* RDSEED */, 20 /* SMAP */, 23 /* CLFLUSHOPT */);
+const LEAF7_EBX = bits(
+  0 /* FSGSBASE */,
+  1 /* TSC_ADJUST */,
+  7 /* SMEP */,
+  9 /* ERMS */,
+  10 /* INVPCID */,
+  18 /* RDSEED */,
+  20 /* SMAP */,
+  23 /* CLFLUSHOPT */,
+);
 const LEAF7_ECX = bits(2 /* UMIP */);
 const LEAF7_EDX = bits(26 /* IBRS and IBPB */, 27 /* STIBP */, 29 /* IA32_ARCH_CAPABILITIES */, 31 /* SSBD */);
 const LEAF80000001_ECX = bits(0 /* LAHF */, 8 /* PREFETCHW */);
@@ -64,7 +106,9 @@ function asciiWords(text: string, sizeBytes: number): number[] {
   const padded = text.padEnd(sizeBytes, '\0');
   const words: number[] = [];
   for (let i = 0; i < sizeBytes; i += 4) {
-    words.push((padded.charCodeAt(i) | (padded.charCodeAt(i + 1) << 8) | (padded.charCodeAt(i + 2) << 16) | (padded.charCodeAt(i + 3) << 24)) >>> 0);
+    words.push(
+      (padded.charCodeAt(i) | (padded.charCodeAt(i + 1) << 8) | (padded.charCodeAt(i + 2) << 16) | (padded.charCodeAt(i + 3) << 24)) >>> 0,
+    );
   }
   return words;
 }
@@ -82,7 +126,8 @@ export function signatureOf(config: CpuidConfig = {}): number {
 function cacheRow(subleaf: number, type: number, level: number, kib: number, ways: number, sharing: number, cores: number): CpuidRow {
   const lineBytes = 64;
   return {
-    leaf: 4, subleaf,
+    leaf: 4,
+    subleaf,
     eax: (type | (level << 5) | (1 << 8) | ((sharing - 1) << 14) | ((cores - 1) << 26)) >>> 0,
     ebx: ((lineBytes - 1) | ((ways - 1) << 22)) >>> 0,
     ecx: (kib * 1024) / lineBytes / ways - 1,
@@ -102,7 +147,8 @@ export function cpuidRows(config: CpuidConfig = {}): readonly CpuidRow[] {
   const vendor = config.vendor ?? DEFAULT_VENDOR;
   const brand = config.brand ?? DEFAULT_BRAND;
   if (!/^[\x20-\x7e]{12}$/.test(vendor)) throw new VmError('EINVAL', `cpu vendor '${vendor}': expected 12 printable ASCII characters`);
-  if (!/^[\x20-\x7e]{0,47}$/.test(brand)) throw new VmError('EINVAL', `cpu brand '${brand}': expected at most 47 printable ASCII characters`);
+  if (!/^[\x20-\x7e]{0,47}$/.test(brand))
+    throw new VmError('EINVAL', `cpu brand '${brand}': expected at most 47 printable ASCII characters`);
   const threads = config.threads ?? 1;
   const cores = config.cores ?? 1;
   const perPackage = threads * cores;
@@ -114,12 +160,32 @@ export function cpuidRows(config: CpuidConfig = {}): readonly CpuidRow[] {
   const [vendorB = 0, vendorD = 0, vendorC = 0] = asciiWords(vendor, 12);
   const [hyperB = 0, hyperC = 0, hyperD = 0] = asciiWords('bhyve bhyve ', 12);
   const brandWords = asciiWords(brand, 48);
-  const any = (leaf: number, eax: number, ebx: number, ecx: number, edx: number): CpuidRow => ({ leaf, subleaf: 'any', eax, ebx, ecx, edx });
-  const sub = (leaf: number, subleaf: number, eax: number, ebx: number, ecx: number, edx: number): CpuidRow => ({ leaf, subleaf, eax, ebx, ecx, edx });
+  const any = (leaf: number, eax: number, ebx: number, ecx: number, edx: number): CpuidRow => ({
+    leaf,
+    subleaf: 'any',
+    eax,
+    ebx,
+    ecx,
+    edx,
+  });
+  const sub = (leaf: number, subleaf: number, eax: number, ebx: number, ecx: number, edx: number): CpuidRow => ({
+    leaf,
+    subleaf,
+    eax,
+    ebx,
+    ecx,
+    edx,
+  });
   const mhz = Math.min(Math.round(tscHz / 1e6), 0xffff);
   return [
     any(0, 0x16, vendorB, vendorC, vendorD),
-    any(1, signatureOf(config), ((Math.min(powerOfTwo(perPackage), 255) << 16) | (8 << 8)) >>> 0, (LEAF1_ECX | (config.x2apic === true ? X2APIC : 0)) >>> 0, (LEAF1_EDX | (perPackage > 1 ? HTT : 0)) >>> 0),
+    any(
+      1,
+      signatureOf(config),
+      ((Math.min(powerOfTwo(perPackage), 255) << 16) | (8 << 8)) >>> 0,
+      (LEAF1_ECX | (config.x2apic === true ? X2APIC : 0)) >>> 0,
+      (LEAF1_EDX | (perPackage > 1 ? HTT : 0)) >>> 0,
+    ),
     any(2, 0x00feff01, 0xf0, 0, 0),
     cacheRow(0, 1, 1, 32, 8, powerOfTwo(threads), powerOfTwo(cores)),
     cacheRow(1, 2, 1, 32, 8, powerOfTwo(threads), powerOfTwo(cores)),
@@ -150,6 +216,8 @@ export function writeCpuidTable(memory0: DataView, rows: readonly CpuidRow[]): v
   memory0.setUint32(CPUID_TABLE, rows.length, true);
   rows.forEach(({ leaf, subleaf, eax, ebx, ecx, edx }, index) => {
     const at = CPUID_ROWS + index * CPUID_ROW_BYTES;
-    [leaf, subleaf === 'any' ? CPUID_ANY_SUBLEAF : subleaf, eax, ebx, ecx, edx].forEach((word, column) => memory0.setUint32(at + column * 4, word, true));
+    [leaf, subleaf === 'any' ? CPUID_ANY_SUBLEAF : subleaf, eax, ebx, ecx, edx].forEach((word, column) =>
+      memory0.setUint32(at + column * 4, word, true),
+    );
   });
 }

@@ -28,7 +28,8 @@ function signatures(bytes: Uint8Array): Map<string, string> {
   const found = new Map<string, string>();
   while (at < bytes.length) {
     const id = bytes[at++];
-    const size = number(), end = at + size;
+    const size = number(),
+      end = at + size;
     if (id === 1) {
       for (let count = number(); count > 0; count--) {
         at++;
@@ -53,7 +54,9 @@ function signatures(bytes: Uint8Array): Map<string, string> {
       for (let count = number(); count > 0; count--) functions.push(number());
     } else if (id === 7) {
       for (let count = number(); count > 0; count--) {
-        const key = name(), kind = bytes[at++], index = number();
+        const key = name(),
+          kind = bytes[at++],
+          index = number();
         if (kind === 0) found.set(key, types[functions[index] ?? -1] ?? '?');
       }
     }

@@ -4,8 +4,10 @@ import { HVA_RAM, PROTECTION_EXEC, PROTECTION_READ, TLB_ENTRY_BYTES, TLB_WRITE }
 import { ALL_ONES, CpuWasm } from './testing/cpu-wasm.ts';
 
 const RAM_BYTES = 0x10_0000;
-const DS = 3, SS = 2;
-const DEVICE = 0x20_0000n, ROM = 0x30_0000n;
+const DS = 3,
+  SS = 2;
+const DEVICE = 0x20_0000n,
+  ROM = 0x30_0000n;
 
 /** Flat 32-bit code without paging: RAM at 0, ROM at 3 MiB, nothing (a device) elsewhere. */
 function flat(): CpuWasm {
@@ -50,7 +52,15 @@ test('what is no RAM goes to the bus, in the width of the access', () => {
   equal(cpu.call('slowLoad32', DEVICE + 4n, DS), 0x5566_7788n);
   cpu.call('slowStore16', DEVICE + 8n, 0xbeef, DS);
   cpu.call('slowLoad128', DEVICE, DS);
-  deepEqual(cpu.accesses.map(({ kind, at, sizeBytes }) => [kind, at, sizeBytes]), [['read', DEVICE + 4n, 4], ['write', DEVICE + 8n, 2], ['read', DEVICE, 8], ['read', DEVICE + 8n, 8]]);
+  deepEqual(
+    cpu.accesses.map(({ kind, at, sizeBytes }) => [kind, at, sizeBytes]),
+    [
+      ['read', DEVICE + 4n, 4],
+      ['write', DEVICE + 8n, 2],
+      ['read', DEVICE, 8],
+      ['read', DEVICE + 8n, 8],
+    ],
+  );
 });
 
 test('an access from RAM into a device is split at the page', () => {
@@ -74,7 +84,13 @@ test('ROM reads as memory and its writes go to the bus', () => {
   equal(cpu.ram.getUint32(Number(place), true), 0xfeed_f00d);
   cpu.ram.setUint32(Number(place), 7, true);
   cpu.call('commitBounce');
-  deepEqual(cpu.accesses.map(({ kind, at, value }) => [kind, at, value]), [['write', ROM, 1n], ['write', ROM, 7n]]);
+  deepEqual(
+    cpu.accesses.map(({ kind, at, value }) => [kind, at, value]),
+    [
+      ['write', ROM, 1n],
+      ['write', ROM, 7n],
+    ],
+  );
   equal(cpu.call('fetchTranslate', ROM + 5n), BigInt(HVA_RAM + RAM_BYTES + 5));
 });
 
@@ -82,7 +98,7 @@ test('a page that holds code takes no inline stores, and a store into a decoded 
   const cpu = flat();
   cpu.call('slowStore32', 0x5000n, 1, DS);
   equal(writeTag(cpu, 0x5000n), 0x5000n);
-  cpu.setCodeLines(HVA_RAM + 0x5000, 0b100n);   // bytes 0x80..0xbf
+  cpu.setCodeLines(HVA_RAM + 0x5000, 0b100n); // bytes 0x80..0xbf
   cpu.call('tlbProtectPage', BigInt(HVA_RAM + 0x5000));
   equal(writeTag(cpu, 0x5000n), ALL_ONES);
   cpu.call('slowStore32', 0x5000n, 2, DS);
@@ -119,7 +135,13 @@ test('a read-modify-write works in place in RAM and through the bounce elsewhere
   const device = Number(cpu.call('slowProbe', DEVICE, 4, DS));
   cpu.ram.setUint32(device, 0x55, true);
   cpu.call('commitBounce');
-  deepEqual(cpu.accesses.map(({ kind, sizeBytes, value }) => [kind, sizeBytes, value]), [['read', 4, 0x5566_7788n], ['write', 4, 0x55n]]);
+  deepEqual(
+    cpu.accesses.map(({ kind, sizeBytes, value }) => [kind, sizeBytes, value]),
+    [
+      ['read', 4, 0x5566_7788n],
+      ['write', 4, 0x55n],
+    ],
+  );
 });
 
 test('#AC at CPL 3 with CR0.AM and RFLAGS.AC, after the page has been found', () => {
@@ -147,18 +169,26 @@ test('data breakpoints are noted for the trap after the instruction', () => {
   const cpu = flat();
   cpu.call('writeDebug', 0, 0x5004n);
   cpu.call('writeDebug', 1, 0x6000n);
-  cpu.call('writeDebug', 7, 0x1n | 0x8n | (0b1101n << 16n) | (0b0011n << 20n));   // L0: write 4 bytes; G1: read or write 1 byte
+  cpu.call('writeDebug', 7, 0x1n | 0x8n | (0b1101n << 16n) | (0b0011n << 20n)); // L0: write 4 bytes; G1: read or write 1 byte
   const hit = (name: string, ...values: (number | bigint)[]): bigint => {
     cpu.call(name, ...values);
     const bits = cpu.get('pendingDebug');
     cpu.set('pendingDebug', 0);
     return bits;
   };
-  deepEqual([
-    hit('slowStore8', 0x5007n, 1, DS), hit('slowStore8', 0x5008n, 1, DS), hit('slowLoad32', 0x5004n, DS), hit('slowStore64', 0x4ffdn, 1n, DS),
-    hit('slowLoad8', 0x6000n, DS), hit('slowLoad8', 0x6001n, DS), hit('slowProbe', 0x5ffdn, 4, DS),
-  ], [1n, 0n, 0n, 1n, 2n, 0n, 2n]);
-  cpu.call('writeDebug', 7, 0x2n);   // G0: execute
+  deepEqual(
+    [
+      hit('slowStore8', 0x5007n, 1, DS),
+      hit('slowStore8', 0x5008n, 1, DS),
+      hit('slowLoad32', 0x5004n, DS),
+      hit('slowStore64', 0x4ffdn, 1n, DS),
+      hit('slowLoad8', 0x6000n, DS),
+      hit('slowLoad8', 0x6001n, DS),
+      hit('slowProbe', 0x5ffdn, 4, DS),
+    ],
+    [1n, 0n, 0n, 1n, 2n, 0n, 2n],
+  );
+  cpu.call('writeDebug', 7, 0x2n); // G0: execute
   cpu.call('writeDebug', 0, 0x1234n);
   deepEqual([cpu.call('instructionBreakpoint', 0x1234n), cpu.call('instructionBreakpoint', 0x1235n)], [1n, 0n]);
 });
@@ -178,17 +208,23 @@ test('with breakpoints or alignment checks on, no access may hit the inline TLB'
 
 test('legacyAddress checks limits, rights and the unusable register', () => {
   const cpu = flat();
-  cpu.setSegment(0, 0x10, 0x1000n, 0xff, 0x93);            // ES: data, writable, 256 bytes
-  cpu.setSegment(4, 0x18, 0x1000n, 0xff, 0x91);            // FS: data, read only
-  cpu.setSegment(5, 0x20, 0x1000n, 0xfff, 0x4097);         // GS: expand down, 32-bit: 0x1000..ffffffff
-  cpu.setSegment(1, 0x28, 0n, 0xffff_ffff, 0xc099);        // CS: execute only
+  cpu.setSegment(0, 0x10, 0x1000n, 0xff, 0x93); // ES: data, writable, 256 bytes
+  cpu.setSegment(4, 0x18, 0x1000n, 0xff, 0x91); // FS: data, read only
+  cpu.setSegment(5, 0x20, 0x1000n, 0xfff, 0x4097); // GS: expand down, 32-bit: 0x1000..ffffffff
+  cpu.setSegment(1, 0x28, 0n, 0xffff_ffff, 0xc099); // CS: execute only
   const at = (segment: number, offset: bigint, sizeBytes: number, write: number): string => {
     const linear = cpu.call('legacyAddress', segment, offset, sizeBytes, write);
     const fault = cpu.fault();
     return fault === '' ? linear.toString(16) : fault;
   };
-  deepEqual([at(0, 0xf8n, 8, 1), at(0, 0xf9n, 8, 1), at(0, 0xffff_ffffn, 2, 0), at(4, 0n, 4, 0), at(4, 0n, 4, 1)], ['10f8', '#13(0)', '#13(0)', '1000', '#13(0)']);
-  deepEqual([at(5, 0x1000n, 4, 1), at(5, 0xfffn, 1, 1), at(5, 0xffff_fffdn, 4, 1), at(1, 0n, 1, 0)], ['2000', '#13(0)', '#13(0)', '#13(0)']);
+  deepEqual(
+    [at(0, 0xf8n, 8, 1), at(0, 0xf9n, 8, 1), at(0, 0xffff_ffffn, 2, 0), at(4, 0n, 4, 0), at(4, 0n, 4, 1)],
+    ['10f8', '#13(0)', '#13(0)', '1000', '#13(0)'],
+  );
+  deepEqual(
+    [at(5, 0x1000n, 4, 1), at(5, 0xfffn, 1, 1), at(5, 0xffff_fffdn, 4, 1), at(1, 0n, 1, 0)],
+    ['2000', '#13(0)', '#13(0)', '#13(0)'],
+  );
   cpu.setSegment(SS, 0x30, 0n, 0xfff, 0x93);
   equal(at(SS, 0x1000n, 1, 1), '#12(0)');
   cpu.setSegment(0, 0, 0n, 0, 0x10000);
@@ -198,15 +234,15 @@ test('legacyAddress checks limits, rights and the unusable register', () => {
 test('strings move and fill in bulk up to the end of the page', () => {
   const cpu = flat();
   for (let i = 0; i < 64; i++) cpu.write8(0x1000 + i, i);
-  equal(cpu.call('stringMove', 0x2000n, 0x1000n, 64n, 0), 0n);   // not in the TLB yet
+  equal(cpu.call('stringMove', 0x2000n, 0x1000n, 64n, 0), 0n); // not in the TLB yet
   cpu.call('slowLoad8', 0x1000n, DS);
   cpu.call('slowStore8', 0x2000n, 0, DS);
   equal(cpu.call('stringMove', 0x2ff0n, 0x1000n, 64n, 2), 4n);
   equal(cpu.read8(0x2fff), 15);
-  equal(cpu.call('stringMove', 0x1001n, 0x1000n, 8n, 0), 0n);    // each byte is read after it was written: not a block copy
-  equal(cpu.call('stringMove', 0x1000n, 0x1001n, 8n, 0), 8n);    // downwards an overlap is a plain move
+  equal(cpu.call('stringMove', 0x1001n, 0x1000n, 8n, 0), 0n); // each byte is read after it was written: not a block copy
+  equal(cpu.call('stringMove', 0x1000n, 0x1001n, 8n, 0), 8n); // downwards an overlap is a plain move
   equal(cpu.call('stringFill', 0x2ffcn, 0x0102_0304n, 100n, 2), 1n);
   equal(cpu.read32(0x2ffc), 0x0102_0304);
   equal(cpu.call('stringFill', 0x2000n, 0n, 100n, 3), 100n);
-  equal(cpu.call('stringFill', 0x2ffen, 0n, 1n, 2), 0n);         // crosses
+  equal(cpu.call('stringFill', 0x2ffen, 0n, 1n, 2), 0n); // crosses
 });

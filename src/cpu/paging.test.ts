@@ -16,24 +16,43 @@ function random(seed: number): (below: number) => number {
 }
 
 const RAM_BYTES = 0x40_0000;
-const CR0_PG = 0x8000_0000n, CR0_WP = 0x10000n, CR0_PE = 1n;
+const CR0_PG = 0x8000_0000n,
+  CR0_WP = 0x10000n,
+  CR0_PE = 1n;
 const CR4 = { PSE: 0x10n, PAE: 0x20n, PGE: 0x80n, SMEP: 0x10_0000n, SMAP: 0x20_0000n } as const;
 const EFER = { LMA: 0x500n, NXE: 0x800n } as const;
-const P = 1n, RW = 2n, US = 4n, A = 0x20n, D = 0x40n, PS = 0x80n, XD = 1n << 63n;
+const P = 1n,
+  RW = 2n,
+  US = 4n,
+  A = 0x20n,
+  D = 0x40n,
+  PS = 0x80n,
+  XD = 1n << 63n;
 
 interface Machine {
-  readonly cr0: bigint; readonly cr3: bigint; readonly cr4: bigint; readonly efer: bigint;
+  readonly cr0: bigint;
+  readonly cr3: bigint;
+  readonly cr4: bigint;
+  readonly efer: bigint;
   read(gpa: bigint, sizeBytes: 4 | 8): bigint;
 }
-interface Outcome { readonly error?: number; readonly page?: bigint; readonly marks: readonly (readonly [bigint, bigint])[] }
+interface Outcome {
+  readonly error?: number;
+  readonly page?: bigint;
+  readonly marks: readonly (readonly [bigint, bigint])[];
+}
 
 /** The walk as SDM vol. 3A 4.3-4.7 tells it, one level after the other. `user` is CPL 3; `ac` RFLAGS.AC. */
 function model(machine: Machine, linear: bigint, access: 0 | 1 | 2, user: boolean, ac: boolean): Outcome {
   const { cr0, cr4, efer } = machine;
-  const pae = (cr4 & CR4.PAE) !== 0n, long = (efer & EFER.LMA) !== 0n, nxe = pae && (efer & EFER.NXE) !== 0n;
-  const smep = (cr4 & CR4.SMEP) !== 0n, smap = (cr4 & CR4.SMAP) !== 0n;
+  const pae = (cr4 & CR4.PAE) !== 0n,
+    long = (efer & EFER.LMA) !== 0n,
+    nxe = pae && (efer & EFER.NXE) !== 0n;
+  const smep = (cr4 & CR4.SMEP) !== 0n,
+    smap = (cr4 & CR4.SMAP) !== 0n;
   const fault = (present: boolean, reserved: boolean): Outcome => ({
-    error: (present ? 1 : 0) | (access === 1 ? 2 : 0) | (user ? 4 : 0) | (reserved ? 8 : 0) | (access === 2 && (nxe || smep) ? 16 : 0), marks: [],
+    error: (present ? 1 : 0) | (access === 1 ? 2 : 0) | (user ? 4 : 0) | (reserved ? 8 : 0) | (access === 2 && (nxe || smep) ? 16 : 0),
+    marks: [],
   });
   const levels: { shift: bigint; index: bigint; width: 4 | 8; large: boolean }[] = long
     ? [39n, 30n, 21n, 12n].map((shift) => ({ shift, index: 511n, width: 8 as const, large: shift === 30n || shift === 21n }))
@@ -47,7 +66,9 @@ function model(machine: Machine, linear: bigint, access: 0 | 1 | 2, user: boolea
     table = pdpte & 0x3fff_ffff_f000n;
   }
   const path: { at: bigint; entry: bigint }[] = [];
-  let writable = true, everyUser = true, noExecute = false;
+  let writable = true,
+    everyUser = true,
+    noExecute = false;
   for (const { shift, index, width, large } of levels) {
     const at = table + ((linear >> shift) & index) * BigInt(width);
     const entry = machine.read(at, width);
@@ -76,7 +97,10 @@ function model(machine: Machine, linear: bigint, access: 0 | 1 | 2, user: boolea
       if (!allowed) return fault(true, false);
       const base = width === 4 && isLarge ? (entry & 0xffc0_0000n) | ((entry & 0x1f_e000n) << 19n) : table;
       const page = (base & ~((1n << shift) - 1n)) | (linear & ((1n << shift) - 1n) & ~0xfffn);
-      return { page, marks: path.map(({ at: place, entry: old }, i) => [place, old | A | (i === path.length - 1 && access === 1 ? D : 0n)]) };
+      return {
+        page,
+        marks: path.map(({ at: place, entry: old }, i) => [place, old | A | (i === path.length - 1 && access === 1 ? D : 0n)]),
+      };
     }
   }
   throw new Error('a walk ends at its last level');
@@ -95,7 +119,7 @@ function entry(next: (below: number) => number, width: 4 | 8): bigint {
   if (width === 8) {
     if (next(5) === 0) value |= XD;
     if (next(20) === 0) value |= 1n << BigInt(46 + next(17));
-    if (next(20) === 0) value |= 1n << 40n;   // beyond the map: a table in nothing reads as all ones
+    if (next(20) === 0) value |= 1n << 40n; // beyond the map: a table in nothing reads as all ones
   }
   return value;
 }
@@ -108,7 +132,8 @@ for (const mode of MODES) {
     const next = random(seed);
     const cpu = new CpuWasm(RAM_BYTES);
     const wide = mode === 'PAE' || mode === '4-level';
-    let walked = 0, refused = 0;
+    let walked = 0,
+      refused = 0;
     for (let round = 0; round < 10; round++) {
       for (let at = 0x1000; at < 0x20_000; at += 8) {
         if (wide) cpu.write64(at, entry(next, 8));
@@ -127,14 +152,23 @@ for (const mode of MODES) {
       for (let i = 0; i < 4; i++) if (mode === 'PAE') cpu.write64(0x1000 + i * 8, (BigInt(2 + next(16)) << 12n) | (next(8) === 0 ? 0n : P));
       cpu.set('cr0', CR0_PE | (mode === 'none' ? 0n : CR0_PG) | (next(2) === 0 ? CR0_WP : 0n));
       cpu.set('cr3', 0x1000n);
-      cpu.set('cr4', (wide ? CR4.PAE : 0n) | (next(2) === 0 ? CR4.PSE : 0n) | (next(2) === 0 ? CR4.SMEP : 0n) | (next(2) === 0 ? CR4.SMAP : 0n) | (next(2) === 0 ? CR4.PGE : 0n));
+      cpu.set(
+        'cr4',
+        (wide ? CR4.PAE : 0n) |
+          (next(2) === 0 ? CR4.PSE : 0n) |
+          (next(2) === 0 ? CR4.SMEP : 0n) |
+          (next(2) === 0 ? CR4.SMAP : 0n) |
+          (next(2) === 0 ? CR4.PGE : 0n),
+      );
       cpu.set('efer', (mode === '4-level' ? EFER.LMA : 0n) | (next(2) === 0 ? EFER.NXE : 0n));
       cpu.setSegment(1, 8, 0n, 0xffff_ffff, mode === '4-level' ? 0xa09b : 0xc09b);
       if (mode === 'PAE') equal(cpu.call('loadPdptes', 0x1000n), 1n);
       cpu.call('refreshState');
       const seen: bigint[] = [];
       for (let trial = 0; trial < 150; trial++) {
-        const ac = next(2) === 0, cpl = next(2) * 3, access = next(3) as 0 | 1 | 2;
+        const ac = next(2) === 0,
+          cpl = next(2) * 3,
+          access = next(3) as 0 | 1 | 2;
         // Mostly neighbours of earlier addresses, so that the cache of the upper levels is used; a plain one else.
         let linear = BigInt(next(0x1_0000_0000)) & ~0xfffn;
         if (mode === '4-level') linear = BigInt.asUintN(64, BigInt.asIntN(48, linear | (BigInt(next(0x10000)) << 32n)));
@@ -144,26 +178,32 @@ for (const mode of MODES) {
         cpu.set('rflags', ac ? 0x40002n : 2n);
         cpu.call('updateAccessClass');
         const machine: Machine = {
-          cr0: cpu.get('cr0'), cr3: 0x1000n, cr4: cpu.get('cr4'), efer: cpu.get('efer'),
-          read: (gpa, sizeBytes) => (gpa >= BigInt(RAM_BYTES) ? (1n << BigInt(sizeBytes * 8)) - 1n : sizeBytes === 8 ? cpu.read64(gpa) : BigInt(cpu.read32(gpa))),
+          cr0: cpu.get('cr0'),
+          cr3: 0x1000n,
+          cr4: cpu.get('cr4'),
+          efer: cpu.get('efer'),
+          read: (gpa, sizeBytes) =>
+            gpa >= BigInt(RAM_BYTES) ? (1n << BigInt(sizeBytes * 8)) - 1n : sizeBytes === 8 ? cpu.read64(gpa) : BigInt(cpu.read32(gpa)),
         };
-        const expected: Outcome = mode === 'none' ? { page: linear & 0xffff_f000n, marks: [] } : model(machine, linear, access, cpl === 3, ac);
+        const expected: Outcome =
+          mode === 'none' ? { page: linear & 0xffff_f000n, marks: [] } : model(machine, linear, access, cpl === 3, ac);
         if (next(8) === 0) cpu.call('tlbFlushAll');
         const what = `seed ${seed} round ${round} trial ${trial} linear ${linear.toString(16)} access ${access} cpl ${cpl} ac ${ac}`;
         cpu.accesses.length = 0;
         let answer: bigint | undefined;
         if (access === 2) {
           const hva = cpu.call('fetchTranslate', linear);
-          answer = cpu.get('fault') === 7n ? expected.page : hva - BigInt(HVA_RAM);   // #UD: a device, where the model knows no more
+          answer = cpu.get('fault') === 7n ? expected.page : hva - BigInt(HVA_RAM); // #UD: a device, where the model knows no more
         } else if (access === 1) {
           const hva = cpu.call('slowProbe', linear, 4, 3);
           answer = hva < BigInt(HVA_RAM) ? cpu.get('translatedGpa') & ~0xfffn : hva - BigInt(HVA_RAM);
         } else {
           cpu.call('slowLoad32', linear, 3);
-          const at = Number(cpu.get('tlb')) + (Number((linear >> 12n) & 4095n)) * TLB_ENTRY_BYTES;
-          answer = cpu.record.getBigUint64(at + TLB_READ, true) === linear
-            ? BigInt.asUintN(64, linear + cpu.record.getBigUint64(at + TLB_ADDEND, true)) - BigInt(HVA_RAM)
-            : cpu.get('translatedGpa') & ~0xfffn;
+          const at = Number(cpu.get('tlb')) + Number((linear >> 12n) & 4095n) * TLB_ENTRY_BYTES;
+          answer =
+            cpu.record.getBigUint64(at + TLB_READ, true) === linear
+              ? BigInt.asUintN(64, linear + cpu.record.getBigUint64(at + TLB_ADDEND, true)) - BigInt(HVA_RAM)
+              : cpu.get('translatedGpa') & ~0xfffn;
         }
         const fault = cpu.fault();
         if (expected.error === undefined) {
@@ -209,7 +249,7 @@ test('a non-canonical address is #SS(0) through SS and #GP(0) elsewhere', () => 
   equal(cpu.fault(), '#12(0)');
   cpu.call('slowLoad8', 0x8000_0000_0000n, 3);
   equal(cpu.fault(), '#13(0)');
-  cpu.call('slowLoad64', 0x7fff_ffff_fffcn, 3);   // its last bytes
+  cpu.call('slowLoad64', 0x7fff_ffff_fffcn, 3); // its last bytes
   equal(cpu.fault(), '#13(0)');
   cpu.call('fetchTranslate', 0x8000_0000_0000n);
   equal(cpu.fault(), '#13(0)');
@@ -218,7 +258,7 @@ test('a non-canonical address is #SS(0) through SS and #GP(0) elsewhere', () => 
 test('PAE refuses reserved bits in a PDPTE and loads none of the four', () => {
   const cpu = new CpuWasm(RAM_BYTES);
   for (let i = 0; i < 4; i++) cpu.write64(0x1000 + i * 8, BigInt((i + 2) * 0x1000) | 1n);
-  cpu.write64(0x1010, 0x4003n);   // bit 1
+  cpu.write64(0x1010, 0x4003n); // bit 1
   cpu.set('cr0', CR0_PE | CR0_PG);
   cpu.set('cr4', CR4.PAE);
   cpu.call('writeControl', 3, 0x1000n);
@@ -227,12 +267,15 @@ test('PAE refuses reserved bits in a PDPTE and loads none of the four', () => {
   cpu.write64(0x1010, 0x4001n);
   cpu.call('writeControl', 3, 0x1000n);
   equal(cpu.fault(), '');
-  deepEqual([0, 1, 2, 3].map((i) => cpu.get('pdpte', i)), [0x2001n, 0x3001n, 0x4001n, 0x5001n]);
+  deepEqual(
+    [0, 1, 2, 3].map((i) => cpu.get('pdpte', i)),
+    [0x2001n, 0x3001n, 0x4001n, 0x5001n],
+  );
 });
 
 test('translations stay until they are flushed: CR3 keeps global ones, INVLPG drops one, CR4.PGE drops all', () => {
   const cpu = longMode();
-  cpu.write64(0x4000 + 0x10 * 8, 0x10107n);   // global
+  cpu.write64(0x4000 + 0x10 * 8, 0x10107n); // global
   cpu.write32(0x10000, 0x1111);
   cpu.write32(0x11000, 0x2222);
   cpu.write32(0x20000, 0x3333);
@@ -259,18 +302,18 @@ test('a changed upper level counts after INVLPG of any address', () => {
   cpu.write64(0x3000, 0x6007n);
   cpu.call('invlpg', 0x10000n);
   equal(cpu.call('slowLoad32', 0x10000n, 3), 0x2222n);
-  cpu.write64(0x3000, 0x6005n);   // no longer writable: what is cached may say otherwise until a flush, never after one
+  cpu.write64(0x3000, 0x6005n); // no longer writable: what is cached may say otherwise until a flush, never after one
   cpu.call('writeControl', 3, 0x1000n);
   cpu.call('slowStore32', 0x12000n, 1, 3);
   equal(cpu.fault(), '#14(3)');
-  cpu.write64(0x3000, 0x6007n);   // rights may be given without a flush
+  cpu.write64(0x3000, 0x6007n); // rights may be given without a flush
   cpu.call('slowStore32', 0x12000n, 1, 3);
   equal(cpu.fault(), '');
 });
 
 test('INVLPG inside a large page drops all of it', () => {
   const cpu = longMode();
-  cpu.write64(0x3000, 0x87n);   // 2 MiB at 0
+  cpu.write64(0x3000, 0x87n); // 2 MiB at 0
   cpu.write32(0x5000, 0x1111);
   cpu.write32(0x20_5000, 0x2222);
   equal(cpu.call('slowLoad32', 0x5000n, 3), 0x1111n);
@@ -283,7 +326,7 @@ test('INVLPG inside a large page drops all of it', () => {
 test('more fills than the log holds are flushed as well', () => {
   const cpu = longMode();
   for (let table = 1; table < 8; table++) {
-    cpu.write64(0x3000 + table * 8, BigInt(0x4000) | 7n);   // the same 512 pages again and again
+    cpu.write64(0x3000 + table * 8, BigInt(0x4000) | 7n); // the same 512 pages again and again
   }
   for (let page = 0; page < 8 * 512; page++) cpu.call('slowLoad32', BigInt(page * 4096), 3);
   for (let i = 0; i < 512; i++) cpu.write64(0x4000 + i * 8, 0n);
@@ -292,6 +335,17 @@ test('more fills than the log holds are flushed as well', () => {
     cpu.call('slowLoad32', BigInt(page * 4096), 3);
     equal(cpu.fault(), '#14(0)');
   }
+});
+
+test('a record cleared by power-on leaves no translation behind', () => {
+  const cpu = longMode();
+  equal(cpu.call('slowLoad32', 0x10000n, 3), 0n);
+  for (const name of ['tlbLogCount', 'tlbGlobalLogCount'] as const) for (let i = 0; i < 4; i++) cpu.set(name, 0, i);
+  cpu.set('walkGeneration', 0);
+  cpu.write64(0x4000 + 0x10 * 8, 0n);
+  cpu.call('refreshState');
+  cpu.call('slowLoad32', 0x10000n, 3);
+  equal(cpu.fault(), '#14(0)');
 });
 
 test('INVPCID checks its descriptor', () => {
@@ -304,7 +358,16 @@ test('INVPCID checks its descriptor', () => {
     return cpu.fault();
   };
   deepEqual(
-    [run(0n, 0n, 0x1000n), run(0n, 0n, 1n << 50n), run(0n, 1n, 0x1000n), run(1n, 0n, 0n), run(2n, 0x1000n, 0n), run(2n, 0n, 0n), run(3n, 1n, 1n << 50n), run(4n, 0n, 0n)],
+    [
+      run(0n, 0n, 0x1000n),
+      run(0n, 0n, 1n << 50n),
+      run(0n, 1n, 0x1000n),
+      run(1n, 0n, 0n),
+      run(2n, 0x1000n, 0n),
+      run(2n, 0n, 0n),
+      run(3n, 1n, 1n << 50n),
+      run(4n, 0n, 0n),
+    ],
     ['', '#13(0)', '#13(0)', '', '#13(0)', '', '', '#13(0)'],
   );
 });

@@ -102,8 +102,8 @@ function cacheSlot(vcpu: usize, linear: u64): usize {
   return vcpu + VCPU_WALK_CACHE + (<usize>((linear >> 21) ^ (linear >> 30)) & (WALK_CACHE_ENTRIES - 1)) * WALK_CACHE_ENTRY_BYTES;
 }
 
-/** 27 bits say which 2 MiB of 48 they are. */
-function cacheTag(vcpu: usize, linear: u64): u64 { return ((linear >> 21) & 0x7ffffff) | (<u64>load<u32>(vcpu, VCPU_WALK_GENERATION) << 32); }
+/** 27 bits say which 2 MiB of 48 they are; bit 31 tells a tag from an empty slot. */
+function cacheTag(vcpu: usize, linear: u64): u64 { return ((linear >> 21) & 0x7ffffff) | 0x80000000 | (<u64>load<u32>(vcpu, VCPU_WALK_GENERATION) << 32); }
 
 /** A walk that needs the page table alone. @returns 0: nothing cached, or it is not this simple (a fault comes from a whole walk only) */
 function walkCached(vcpu: usize, linear: u64, access: u32, who: u32): u64 {

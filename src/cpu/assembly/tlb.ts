@@ -9,7 +9,7 @@ import {
 } from '../../base/memory-map.ts';
 import {
   VCPU_CPL, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_EFER, VCPU_MODE, VCPU_RFLAGS, VCPU_SEG_ACCESS, VCPU_STACK_MASK, VCPU_TLB as VCPU_TLB_FIELD, VCPU_TLB_GLOBAL_LOG_COUNT,
-  VCPU_TLB_LARGE, VCPU_TLB_LOG_COUNT, VCPU_TRANSLATED_GPA,
+  VCPU_TLB_LARGE, VCPU_TLB_LOG_COUNT, VCPU_TRANSLATED_GPA, VCPU_WALK_GENERATION,
 } from '../../generated/vcpu-layout.ts';
 import { ACCESS_DB, ACCESS_L, CR0_AM, CR0_EM, CR0_TS, CR4_OSFXSR, CR4_SMAP, EFER_LMA, SEG_CS, SEG_SS } from './bits';
 import { raisePf, raiseUd } from './faults';
@@ -72,7 +72,9 @@ export function updateMode(vcpu: usize): void {
 export function refreshState(vcpu: usize): void {
   updateMode(vcpu);
   updateAccessClass(vcpu);
-  tlbFlushAll(vcpu);
+  // Power-on clears the record, and with it what the logs know about the TLBs.
+  if (load<u32>(vcpu, VCPU_WALK_GENERATION) == 0) tlbInitialize(vcpu);
+  else tlbFlushAll(vcpu);
 }
 
 /** Empty every TLB, the never-filled one included: once, before the vCPU's first run. */

@@ -4,7 +4,16 @@
  */
 import { readFileSync } from 'node:fs';
 import {
-  CODE_LINES, GUEST_MAP_COUNT, GUEST_MAP_RANGES, GUEST_MAP_RANGE_BYTES, HVA_RAM, PROTECTION_EXEC, PROTECTION_READ, PROTECTION_WRITE, VCPUS, VCPU_STRIDE,
+  CODE_LINES,
+  GUEST_MAP_COUNT,
+  GUEST_MAP_RANGES,
+  GUEST_MAP_RANGE_BYTES,
+  HVA_RAM,
+  PROTECTION_EXEC,
+  PROTECTION_READ,
+  PROTECTION_WRITE,
+  VCPUS,
+  VCPU_STRIDE,
 } from '../../base/memory-map.ts';
 import { VCPU } from '../state.ts';
 
@@ -66,17 +75,22 @@ export class CpuWasm {
     const instance = new WebAssembly.Instance(compiled, {
       env: { memory: this.memory0, table: new WebAssembly.Table({ element: 'anyfunc', initial: 16 }) },
       ram: {
-        ld8: (hva: bigint) => ram.getUint8(at(hva)), ld16: (hva: bigint) => ram.getUint16(at(hva), true), ld32: (hva: bigint) => ram.getUint32(at(hva), true),
+        ld8: (hva: bigint) => ram.getUint8(at(hva)),
+        ld16: (hva: bigint) => ram.getUint16(at(hva), true),
+        ld32: (hva: bigint) => ram.getUint32(at(hva), true),
         ld64: (hva: bigint) => ram.getBigUint64(at(hva), true),
-        st8: (hva: bigint, value: number) => ram.setUint8(at(hva), value), st16: (hva: bigint, value: number) => ram.setUint16(at(hva), value, true),
-        st32: (hva: bigint, value: number) => ram.setUint32(at(hva), value, true), st64: (hva: bigint, value: bigint) => ram.setBigUint64(at(hva), value, true),
+        st8: (hva: bigint, value: number) => ram.setUint8(at(hva), value),
+        st16: (hva: bigint, value: number) => ram.setUint16(at(hva), value, true),
+        st32: (hva: bigint, value: number) => ram.setUint32(at(hva), value, true),
+        st64: (hva: bigint, value: bigint) => ram.setBigUint64(at(hva), value, true),
         cas32: (hva: bigint, expected: number, value: number) => {
           const old = ram.getUint32(at(hva), true);
           if (old === expected >>> 0) ram.setUint32(at(hva), value, true);
           return old;
         },
         cas64: cas,
-        copy: (to: bigint, from: bigint, sizeBytes: bigint) => new Uint8Array(ram.buffer).copyWithin(at(to), at(from), at(from) + Number(sizeBytes)),
+        copy: (to: bigint, from: bigint, sizeBytes: bigint) =>
+          new Uint8Array(ram.buffer).copyWithin(at(to), at(from), at(from) + Number(sizeBytes)),
         fill: (to: bigint, byte: number, sizeBytes: bigint) => new Uint8Array(ram.buffer).fill(byte, at(to), at(to) + Number(sizeBytes)),
       },
       bus: {
@@ -101,7 +115,9 @@ export class CpuWasm {
           return 1;
         },
         readTpr: () => this.tpr,
-        writeTpr: (_: number, value: number) => { this.tpr = value; },
+        writeTpr: (_: number, value: number) => {
+          this.tpr = value;
+        },
         tsc: () => this.tsc + this.get('tscOffset'),
         interruptVector: () => -1,
         interruptAck: () => -1,
@@ -124,7 +140,7 @@ export class CpuWasm {
       record.setBigUint64(range, gpa, true);
       record.setBigUint64(range + 8, end, true);
       record.setBigUint64(range + 16, hva ?? gpa + BigInt(HVA_RAM), true);
-      record.setUint32(range + 24, protection ?? (PROTECTION_READ | PROTECTION_WRITE | PROTECTION_EXEC), true);
+      record.setUint32(range + 24, protection ?? PROTECTION_READ | PROTECTION_WRITE | PROTECTION_EXEC, true);
     });
     this.call('resetCpu');
   }
@@ -155,14 +171,30 @@ export class CpuWasm {
   }
 
   /** Guest-physical memory of the first range. */
-  read64(gpa: bigint | number): bigint { return this.ram.getBigUint64(HVA_RAM + Number(gpa), true); }
-  read32(gpa: bigint | number): number { return this.ram.getUint32(HVA_RAM + Number(gpa), true); }
-  read16(gpa: bigint | number): number { return this.ram.getUint16(HVA_RAM + Number(gpa), true); }
-  read8(gpa: bigint | number): number { return this.ram.getUint8(HVA_RAM + Number(gpa)); }
-  write64(gpa: bigint | number, value: bigint): void { this.ram.setBigUint64(HVA_RAM + Number(gpa), BigInt.asUintN(64, value), true); }
-  write32(gpa: bigint | number, value: number): void { this.ram.setUint32(HVA_RAM + Number(gpa), value, true); }
-  write16(gpa: bigint | number, value: number): void { this.ram.setUint16(HVA_RAM + Number(gpa), value, true); }
-  write8(gpa: bigint | number, value: number): void { this.ram.setUint8(HVA_RAM + Number(gpa), value); }
+  read64(gpa: bigint | number): bigint {
+    return this.ram.getBigUint64(HVA_RAM + Number(gpa), true);
+  }
+  read32(gpa: bigint | number): number {
+    return this.ram.getUint32(HVA_RAM + Number(gpa), true);
+  }
+  read16(gpa: bigint | number): number {
+    return this.ram.getUint16(HVA_RAM + Number(gpa), true);
+  }
+  read8(gpa: bigint | number): number {
+    return this.ram.getUint8(HVA_RAM + Number(gpa));
+  }
+  write64(gpa: bigint | number, value: bigint): void {
+    this.ram.setBigUint64(HVA_RAM + Number(gpa), BigInt.asUintN(64, value), true);
+  }
+  write32(gpa: bigint | number, value: number): void {
+    this.ram.setUint32(HVA_RAM + Number(gpa), value, true);
+  }
+  write16(gpa: bigint | number, value: number): void {
+    this.ram.setUint16(HVA_RAM + Number(gpa), value, true);
+  }
+  write8(gpa: bigint | number, value: number): void {
+    this.ram.setUint8(HVA_RAM + Number(gpa), value);
+  }
 
   /** The fault a helper raised, as `#13(8)`, and clear it; '' when there is none. */
   fault(): string {
@@ -173,7 +205,9 @@ export class CpuWasm {
   }
 
   /** Mark 64-byte lines of the page of this hva as decoded code. */
-  setCodeLines(hva: number, lines: bigint): void { this.record.setBigUint64(CODE_LINES + (hva >>> 12) * 8, lines, true); }
+  setCodeLines(hva: number, lines: bigint): void {
+    this.record.setBigUint64(CODE_LINES + (hva >>> 12) * 8, lines, true);
+  }
 
   setSegment(segment: number, selector: number, base: bigint, limit: number, access: number): void {
     this.set('segSelector', selector, segment);
@@ -184,14 +218,43 @@ export class CpuWasm {
 
   /** Everything a fault must leave alone: registers, flags, segments and control registers. */
   architecturalState(): string {
-    const names = ['gpr', 'rip', 'rflags', 'cpl', 'segSelector', 'segBase', 'segLimit', 'segAccess', 'cr0', 'cr2', 'cr3', 'cr4', 'efer', 'dr', 'shadow', 'gdtrBase', 'idtrBase'] as const;
+    const names = [
+      'gpr',
+      'rip',
+      'rflags',
+      'cpl',
+      'segSelector',
+      'segBase',
+      'segLimit',
+      'segAccess',
+      'cr0',
+      'cr2',
+      'cr3',
+      'cr4',
+      'efer',
+      'dr',
+      'shadow',
+      'gdtrBase',
+      'idtrBase',
+    ] as const;
     const flags = this.call('readFlags').toString(16);
-    return names.map((name) => `${name} ${Array.from({ length: VCPU.fields[name].count }, (_, i) => this.get(name, i).toString(16)).join(' ')}`).join('\n') + flags;
+    return (
+      names
+        .map((name) => `${name} ${Array.from({ length: VCPU.fields[name].count }, (_, i) => this.get(name, i).toString(16)).join(' ')}`)
+        .join('\n') + flags
+    );
   }
 }
 
 /** A 64-bit descriptor. @param access as in the record: bits 0-7 type, S, DPL, P; 12-15 AVL, L, D, G */
 export function descriptor(base: number, limit: number, access: number): bigint {
   const raw = access & 0x8000 ? limit >>> 12 : limit;
-  return BigInt(raw & 0xffff) | (BigInt(base & 0xffffff) << 16n) | (BigInt(access & 0xff) << 40n) | (BigInt((raw >>> 16) & 15) << 48n) | (BigInt((access >>> 12) & 15) << 52n) | (BigInt((base >>> 24) & 0xff) << 56n);
+  return (
+    BigInt(raw & 0xffff) |
+    (BigInt(base & 0xffffff) << 16n) |
+    (BigInt(access & 0xff) << 40n) |
+    (BigInt((raw >>> 16) & 15) << 48n) |
+    (BigInt((access >>> 12) & 15) << 52n) |
+    (BigInt((base >>> 24) & 0xff) << 56n)
+  );
 }
