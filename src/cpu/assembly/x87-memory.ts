@@ -4,7 +4,7 @@
  * A fault in the middle of a store leaves part of the image in memory and all registers as they were, as on a processor.
  */
 import { VCPU_FAULT, VCPU_FSW, VCPU_IMAGE } from '../../generated/vcpu-layout.ts';
-import { slowLoad16, slowLoad32, slowStore16, slowStore32 } from './memory';
+import { ACCESS_WRITE, probeRange, slowLoad16, slowLoad32, slowStore16, slowStore32 } from './memory';
 import { raise } from './raise.ts';
 import { is64 } from './segments';
 import { FSW_ES } from './x87.ts';
@@ -13,8 +13,9 @@ import { fpuApplyEnvironment, fpuApplySave, fpuBuildEnvironment, fpuBuildSave, f
 /** Outside 64-bit mode linear addresses have 32 bits. */
 function place(vcpu: usize, gva: u64, at: u32): u64 { return is64(vcpu) ? gva + at : gva + at & 0xffffffff; }
 
-/** @returns false when a store faulted. */
+/** @returns false when a store faulted. The last byte is tried first: it is the one that CR2 names when it lies in a page of its own. */
 function storeImage(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32): bool {
+  if (!probeRange(vcpu, place(vcpu, gva, sizeBytes - 1), 1, segment, ACCESS_WRITE)) return false;
   let at: u32 = 0;
   for (; at + 4 <= sizeBytes; at += 4) {
     slowStore32(vcpu, place(vcpu, gva, at), load<u32>(vcpu + VCPU_IMAGE + at), segment);

@@ -9,13 +9,22 @@ import type { Row } from './table.ts';
 import { ENV_LEGACY16, ENV_LEGACY32, ENV_LONG32, ENV_LONG64, PREFIX_LOCK, PREFIX_PLAIN, PREFIX_REP, PREFIX_REPNE } from './variants.ts';
 
 /** Results of `decode`. */
-export const DECODED = 0, DECODE_UNDEFINED = 1, DECODE_TRUNCATED = 2, DECODE_TOO_LONG = 3;
+export const DECODED = 0,
+  DECODE_UNDEFINED = 1,
+  DECODE_TRUNCATED = 2,
+  DECODE_TOO_LONG = 3;
 
 const MAX_LENGTH = 15;
 /** Byte offsets in the vCPU record. */
-const GPR = VCPU.offset.gpr, ZERO_SLOT = VCPU.offset.zero, RIP_SLOT = VCPU.offset.ripPage, SEG_BASE = VCPU.offset.segBase, VECTOR = VCPU.offset.vector, FPR = VCPU.offset.fpr;
+const GPR = VCPU.offset.gpr,
+  ZERO_SLOT = VCPU.offset.zero,
+  RIP_SLOT = VCPU.offset.ripPage,
+  SEG_BASE = VCPU.offset.segBase,
+  VECTOR = VCPU.offset.vector,
+  FPR = VCPU.offset.fpr;
 /** Base and index registers of 16-bit addresses (SDM vol. 2A table 2-1). */
-const BASE16 = [3, 3, 5, 5, 6, 7, 5, 3], INDEX16 = [6, 7, 6, 7, -1, -1, -1, -1];
+const BASE16 = [3, 3, 5, 5, 6, 7, 5, 3],
+  INDEX16 = [6, 7, 6, 7, -1, -1, -1, -1];
 const PREFIX_BYTES = new Uint8Array(256);
 for (const byte of [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3]) PREFIX_BYTES[byte] = 1;
 
@@ -63,25 +72,44 @@ export class Decoder {
     const long = mode === MODE_64;
 
     // --- prefixes ---
-    let rex = 0, narrow = false, addressOverride = false, repeat = 0, lock = false, override = -1;
+    let rex = 0,
+      narrow = false,
+      addressOverride = false,
+      repeat = 0,
+      lock = false,
+      override = -1;
     let byte = this.#byte();
     for (;;) {
       if (long && (byte & 0xf0) === 0x40) {
         rex = byte;
         byte = this.#byte();
         if (PREFIX_BYTES[byte] === 0 && (byte & 0xf0) !== 0x40) break;
-        continue;                          // a REX that another prefix follows does not count
+        continue; // a REX that another prefix follows does not count
       }
       if (PREFIX_BYTES[byte] === 0) break;
       rex = 0;
       switch (byte) {
-        case 0x66: narrow = true; break;
-        case 0x67: addressOverride = true; break;
-        case 0xf0: lock = true; break;
-        case 0xf2: case 0xf3: repeat = byte; break;
-        case 0x64: override = SEG.FS; break;
-        case 0x65: override = SEG.GS; break;
-        default: if (!long) override = (byte >> 3) & 3;   // 26 ES, 2e CS, 36 SS, 3e DS
+        case 0x66:
+          narrow = true;
+          break;
+        case 0x67:
+          addressOverride = true;
+          break;
+        case 0xf0:
+          lock = true;
+          break;
+        case 0xf2:
+        case 0xf3:
+          repeat = byte;
+          break;
+        case 0x64:
+          override = SEG.FS;
+          break;
+        case 0x65:
+          override = SEG.GS;
+          break;
+        default:
+          if (!long) override = (byte >> 3) & 3; // 26 ES, 2e CS, 36 SS, 3e DS
       }
       byte = this.#byte();
       if (this.#overrun) return this.#shortage();
@@ -96,7 +124,9 @@ export class Decoder {
     }
     if (this.#overrun) return this.#shortage();
     const rows = OPCODES[opcode]!;
-    const modrm = this.#peek(), digit = (modrm >> 3) & 7, registerForm = modrm >= 0xc0;
+    const modrm = this.#peek(),
+      digit = (modrm >> 3) & 7,
+      registerForm = modrm >= 0xc0;
     let row: Row | undefined;
     for (let i = 0; i < rows.length; i++) {
       const candidate = rows[i]!;
@@ -129,7 +159,13 @@ export class Decoder {
     const narrowOperand = narrow && row.prefix !== PREFIX_66;
     const wide = (rex & 8) !== 0;
     this.operandSize = long ? (row.f64 || wide ? 8 : narrowOperand ? 2 : row.d64 ? 8 : 4) : (mode === MODE_16) !== narrowOperand ? 2 : 4;
-    this.environment = long ? (addressOverride ? ENV_LONG32 : ENV_LONG64) : (mode === MODE_16) !== addressOverride ? ENV_LEGACY16 : ENV_LEGACY32;
+    this.environment = long
+      ? addressOverride
+        ? ENV_LONG32
+        : ENV_LONG64
+      : (mode === MODE_16) !== addressOverride
+        ? ENV_LEGACY16
+        : ENV_LEGACY32;
     this.prefix = row.repeats ? (repeat === 0xf3 ? PREFIX_REP : repeat === 0xf2 ? PREFIX_REPNE : PREFIX_PLAIN) : PREFIX_PLAIN;
     this.segment = override >= 0 ? override : SEG.DS;
     this.isMemory = false;
@@ -146,7 +182,8 @@ export class Decoder {
     this.registerCount = 0;
 
     // --- ModRM, SIB, displacement ---
-    let reg = 0, rm = 0;
+    let reg = 0,
+      rm = 0;
     if (row.hasModrm) {
       this.#byte();
       reg = digit | ((rex & 4) << 1);
@@ -231,6 +268,10 @@ export class Decoder {
           this.immediateHigh = 0;
           break;
         }
+        case KIND.OPCODE:
+          this.immediateLow = ((opcode & 7) << 8) | modrm;
+          this.hasImmediate = true;
+          break;
         case KIND.ONE:
           this.immediateLow = 1;
           this.hasImmediate = true;
@@ -250,7 +291,9 @@ export class Decoder {
   }
 
   /** MOV r64, imm64 is the only one with eight bytes. */
-  #fullImmediate(row: Row): boolean { return row.line.encoding.opcodes === 8 && row.line.name === 'mov'; }
+  #fullImmediate(row: Row): boolean {
+    return row.line.encoding.opcodes === 8 && row.line.name === 'mov';
+  }
 
   #shortage(): number {
     this.lengthBytes = this.#end - this.#start;
@@ -263,7 +306,9 @@ export class Decoder {
     }
     return this.#bytes[this.#at++]!;
   }
-  #peek(): number { return this.#at < this.#end ? this.#bytes[this.#at]! : 0; }
+  #peek(): number {
+    return this.#at < this.#end ? this.#bytes[this.#at]! : 0;
+  }
 
   #sizeOf(size: number): number {
     if (size < SIZE_V) return size;
@@ -273,7 +318,8 @@ export class Decoder {
 
   #register(registerClass: number, number: number, size: number, rex: number): void {
     let offset: number;
-    if (registerClass === CLASS.GPR) offset = size === 1 && rex === 0 && number >= 4 && number < 8 ? GPR + (number - 4) * 8 + 1 : GPR + number * 8;
+    if (registerClass === CLASS.GPR)
+      offset = size === 1 && rex === 0 && number >= 4 && number < 8 ? GPR + (number - 4) * 8 + 1 : GPR + number * 8;
     else if (registerClass === CLASS.VECTOR) offset = VECTOR + number * 32;
     else offset = FPR + (number & 7) * 16;
     this.registers[this.registerCount++] = offset;
@@ -305,10 +351,13 @@ export class Decoder {
   }
 
   #address(modrm: number, rex: number, override: number, long: boolean): void {
-    const mod = modrm >> 6, low = modrm & 7;
-    let base = low | ((rex & 1) << 3), displacement = mod === 1 ? 1 : mod === 2 ? 4 : 0;
+    const mod = modrm >> 6,
+      low = modrm & 7;
+    let base = low | ((rex & 1) << 3),
+      displacement = mod === 1 ? 1 : mod === 2 ? 4 : 0;
     if (low === 4) {
-      const sib = this.#byte(), index = ((sib >> 3) & 7) | ((rex & 2) << 2);
+      const sib = this.#byte(),
+        index = ((sib >> 3) & 7) | ((rex & 2) << 2);
       base = (sib & 7) | ((rex & 1) << 3);
       if (index !== 4) {
         this.index = GPR + index * 8;
@@ -331,7 +380,8 @@ export class Decoder {
   }
 
   #address16(modrm: number, override: number): void {
-    const mod = modrm >> 6, low = modrm & 7;
+    const mod = modrm >> 6,
+      low = modrm & 7;
     let displacement = mod === 1 ? 1 : mod === 2 ? 2 : 0;
     if (mod === 0 && low === 6) displacement = 2;
     else {
@@ -351,11 +401,17 @@ export class Decoder {
 
 function matchesPrefix(wanted: number, narrow: boolean, repeat: number): boolean {
   switch (wanted) {
-    case PREFIX_NONE: return !narrow && repeat === 0;
-    case PREFIX_NOREP: return repeat === 0;
-    case PREFIX_66: return narrow && repeat === 0;
-    case PREFIX_F3: return repeat === 0xf3;
-    case PREFIX_F2: return repeat === 0xf2;
-    default: return true;
+    case PREFIX_NONE:
+      return !narrow && repeat === 0;
+    case PREFIX_NOREP:
+      return repeat === 0;
+    case PREFIX_66:
+      return narrow && repeat === 0;
+    case PREFIX_F3:
+      return repeat === 0xf3;
+    case PREFIX_F2:
+      return repeat === 0xf2;
+    default:
+      return true;
   }
 }

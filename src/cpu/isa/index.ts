@@ -16,7 +16,11 @@ import { shiftLines } from './shift.ts';
 import { stack } from './stack.ts';
 import { string } from './string.ts';
 import { system } from './system.ts';
+import { x87Arith } from './x87-arith.ts';
+import { x87Control } from './x87-control.ts';
+import { x87Move } from './x87-move.ts';
 
 export const LINES: readonly Line[] = [
   ...mov, ...arith, ...shiftLines, ...multiply, ...bits, ...stack, ...flow, ...string, ...flags, ...atomic, ...decimal, ...io, ...system,
+  ...x87Arith, ...x87Move, ...x87Control,
 ];

@@ -3,7 +3,8 @@
  * Implements: SDM vol. 2A 3.1 (columns Opcode/Instruction), vol. 2D Appendix A.2 (operand codes). Runs on: any thread; tables only.
  *
  * Operands are the codes of Appendix A.2 (`Ev,Gv`); ours are `Zv`, the register in the opcode's low three bits, `Ibs`, a sign-extended
- * byte, `STi`, and `opcode`, what FOP takes: ModRM and the low three bits of the byte before it. `w` and `rw` mark what is written. The encoding is the manual's: `66 0f fe /r`, `0f 01 d0`, `d8 c0+i`, `b8+r`, `np 0f 77`.
+ * byte, `STi`, and `opcode`, the 11 bits that the x87's last-opcode register takes. `w` and `rw` mark what is written. The encoding is the
+ * manual's: `66 0f fe /r`, `0f 01 d0`, `d8 c0+i`, `b8+r`, `np 0f 77`.
  */
 import type { Emit, Operand } from '../emit.ts';
 
