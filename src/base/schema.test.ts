@@ -2,14 +2,19 @@ import { deepEqual, equal, throws } from 'node:assert/strict';
 import { test } from 'node:test';
 import { bool, bytes, schema, u16, u64, u8 } from './schema.ts';
 
-const STATE = schema('thing', 2, {
-  ier: u8({ doc: 'interrupt enable', bits: ['ERBFI', 'ETBEI'] }),
-  divisor: u16({ doc: 'baud divisor', reset: 12 }),
-  base: u64({ doc: 'an address', reset: 5n }),
-  fifo: bytes({ doc: 'a queue', maxBytes: 3 }),
-  config: bytes({ doc: 'registers', sizeBytes: 2 }),
-  pending: bool({ doc: 'added in version 2' }),
-}, { from: { 1: (old) => ({ ...old, pending: true }) } });
+const STATE = schema(
+  'thing',
+  2,
+  {
+    ier: u8({ doc: 'interrupt enable', bits: ['ERBFI', 'ETBEI'] }),
+    divisor: u16({ doc: 'baud divisor', reset: 12 }),
+    base: u64({ doc: 'an address', reset: 5n }),
+    fifo: bytes({ doc: 'a queue', maxBytes: 3 }),
+    config: bytes({ doc: 'registers', sizeBytes: 2 }),
+    pending: bool({ doc: 'added in version 2' }),
+  },
+  { from: { 1: (old) => ({ ...old, pending: true }) } },
+);
 
 test('fresh state holds the reset values and reset puts them back into the same object', () => {
   const state = STATE.fresh();
@@ -26,7 +31,14 @@ test('what is saved is JSON and restores to the same state', () => {
   const copy = STATE.fresh();
   STATE.restore(copy, JSON.parse(JSON.stringify(STATE.save(state))));
   deepEqual(copy, state);
-  deepEqual(STATE.print(state), ['ier 0x3 (ERBFI ETBEI)', 'divisor 0xc', 'base 0xfedcba9876543210', 'fifo [01ff]', 'config [0000]', 'pending true']);
+  deepEqual(STATE.print(state), [
+    'ier 0x3 (ERBFI ETBEI)',
+    'divisor 0xc',
+    'base 0xfedcba9876543210',
+    'fifo [01ff]',
+    'config [0000]',
+    'pending true',
+  ]);
 });
 
 test('an older version is upgraded field by field', () => {

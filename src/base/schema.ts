@@ -36,7 +36,9 @@ interface FieldOptions<Value> {
 
 function bitText(value: number, bits: BitNames | undefined): string {
   if (bits === undefined) return '';
-  const named: [string, number][] = Array.isArray(bits) ? bits.map((name: string, bit): [string, number] => [name, bit]) : Object.entries(bits as Readonly<Record<string, number>>);
+  const named: [string, number][] = Array.isArray(bits)
+    ? bits.map((name: string, bit): [string, number] => [name, bit])
+    : Object.entries(bits as Readonly<Record<string, number>>);
   const set = named.filter(([name, bit]) => name !== '' && Math.floor(value / 2 ** bit) % 2 === 1).map(([name]) => name);
   return set.length === 0 ? '' : ` (${set.join(' ')})`;
 }
@@ -83,7 +85,9 @@ export function bool(options: FieldOptions<boolean>): StateField<boolean> {
 /**
  * Bytes: of a fixed size (`sizeBytes`, reset to zeroes), or a queue of at most `maxBytes` (reset to empty). Hexadecimal text when saved.
  */
-export function bytes(options: { readonly doc: string } & ({ readonly sizeBytes: number } | { readonly maxBytes: number })): StateField<Uint8Array> {
+export function bytes(
+  options: { readonly doc: string } & ({ readonly sizeBytes: number } | { readonly maxBytes: number }),
+): StateField<Uint8Array> {
   const fixed = 'sizeBytes' in options;
   const limit = fixed ? options.sizeBytes : options.maxBytes;
   return {
@@ -136,14 +140,16 @@ export interface Schema<F extends Fields> {
 
 export function schema<F extends Fields>(kind: string, version: number, fields: F, options: SchemaOptions = {}): Schema<F> {
   const names = Object.keys(fields);
-  const fieldOf = (name: string): StateField<unknown> => fields[name]!;   // names come from the same object
+  const fieldOf = (name: string): StateField<unknown> => fields[name]!; // names come from the same object
   const fresh = (): FieldsState<F> => Object.fromEntries(names.map((name) => [name, fieldOf(name).fresh()])) as FieldsState<F>;
   return {
     kind,
     version,
     fields,
     fresh,
-    reset: (state) => { Object.assign(state, fresh()); },
+    reset: (state) => {
+      Object.assign(state, fresh());
+    },
     save: (state) => ({ kind, version, fields: Object.fromEntries(names.map((name) => [name, fieldOf(name).save(state[name])])) }),
     restore: (state, saved) => {
       if (saved.kind !== kind) throw new VmError('EINVAL', `saved state '${saved.kind}': expected '${kind}'`);
@@ -153,7 +159,8 @@ export function schema<F extends Fields>(kind: string, version: number, fields: 
       let values = saved.fields;
       for (let from = saved.version; from < version; from++) {
         const upgrade = options.from?.[from];
-        if (upgrade === undefined) throw new VmError('EINVAL', `saved state '${kind}' version ${saved.version}: no way from version ${from} to ${from + 1}`);
+        if (upgrade === undefined)
+          throw new VmError('EINVAL', `saved state '${kind}' version ${saved.version}: no way from version ${from} to ${from + 1}`);
         values = upgrade(values);
       }
       const unknown = Object.keys(values).find((name) => !names.includes(name));
@@ -161,7 +168,8 @@ export function schema<F extends Fields>(kind: string, version: number, fields: 
       const restored: Record<string, unknown> = {};
       for (const name of names) {
         const value = fieldOf(name).restore(values[name]);
-        if (value === undefined) throw new VmError('EINVAL', `saved state '${kind}': ${name}=${JSON.stringify(values[name])}: expected ${fieldOf(name).accepts}`);
+        if (value === undefined)
+          throw new VmError('EINVAL', `saved state '${kind}': ${name}=${JSON.stringify(values[name])}: expected ${fieldOf(name).accepts}`);
         restored[name] = value;
       }
       Object.assign(state, restored);

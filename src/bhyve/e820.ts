@@ -4,7 +4,10 @@
  */
 import { BASE_MEMORY_END, HIGHMEM_BASE, MIB } from './layout.ts';
 
-export const E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3, E820_NVS = 4;
+export const E820_RAM = 1,
+  E820_RESERVED = 2,
+  E820_ACPI = 3,
+  E820_NVS = 4;
 
 export interface E820Entry {
   readonly start: number;

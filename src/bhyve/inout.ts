@@ -57,7 +57,8 @@ export class PortTable {
     }
     for (let at = port; at < port + sizeBytes; at++) {
       const other = this.#rangeAt(at);
-      if (other !== undefined) throw new VmError('EEXIST', `ports ${rangeText(range)} of ${name} overlap ${rangeText(other)} of ${other.name}`);
+      if (other !== undefined)
+        throw new VmError('EEXIST', `ports ${rangeText(range)} of ${name} overlap ${rangeText(other)} of ${other.name}`);
     }
     const free = this.#ranges.indexOf(undefined);
     const index = free >= 0 ? free : this.#ranges.length;
@@ -102,7 +103,8 @@ export class PortTable {
   /** Hot. @throws VmError EIO for an unclaimed port with `-e`. */
   write(port: number, sizeBytes: number, value: number): void {
     const range = this.#rangeAt(port);
-    if (range !== undefined && sizeBytes <= range.port + range.sizeBytes - port && range.handler.write(port - range.port, sizeBytes, value)) return;
+    if (range !== undefined && sizeBytes <= range.port + range.sizeBytes - port && range.handler.write(port - range.port, sizeBytes, value))
+      return;
     this.#unclaimed('write', port, sizeBytes);
   }
 

@@ -3,7 +3,9 @@
  * Implements: bhyve-map 2.1-2.4. Runs on: anywhere; plain constants. Ranges are half open.
  */
 
-export const KIB = 1024, MIB = 1024 * KIB, GIB = 1024 * MIB;
+export const KIB = 1024,
+  MIB = 1024 * KIB,
+  GIB = 1024 * MIB;
 
 // --- guest-physical memory ---
 export const LOWMEM_LIMIT = 3 * GIB;
@@ -30,11 +32,26 @@ export const BASE_MEMORY_END = 0xa_0000;
 
 // --- I/O ports ---
 export const PORT = {
-  KBD_DATA: 0x60, KBD_COMMAND: 0x64, RTC_INDEX: 0x70, POST: 0x84, FAST_RESET: 0x92, SMI_COMMAND: 0xb2,
-  TESTDEV_LATCH: 0xe0, TESTDEV_FLUSH: 0xe4, TESTDEV_BYTE: 0xe8, TESTDEV_EXIT: 0xf4, TESTDEV_IRQ: 0x2000,
-  PM1_EVENT: 0x400, PM1_CONTROL: 0x404, PM_TIMER: 0x408, GPE0: 0x40c,
-  FWCFG_SELECTOR: 0x510, FWCFG_DATA: 0x511,
-  PCI_ADDRESS: 0xcf8, RESET_CONTROL: 0xcf9, PCI_DATA: 0xcfc,
+  KBD_DATA: 0x60,
+  KBD_COMMAND: 0x64,
+  RTC_INDEX: 0x70,
+  POST: 0x84,
+  FAST_RESET: 0x92,
+  SMI_COMMAND: 0xb2,
+  TESTDEV_LATCH: 0xe0,
+  TESTDEV_FLUSH: 0xe4,
+  TESTDEV_BYTE: 0xe8,
+  TESTDEV_EXIT: 0xf4,
+  TESTDEV_IRQ: 0x2000,
+  PM1_EVENT: 0x400,
+  PM1_CONTROL: 0x404,
+  PM_TIMER: 0x408,
+  GPE0: 0x40c,
+  FWCFG_SELECTOR: 0x510,
+  FWCFG_DATA: 0x511,
+  PCI_ADDRESS: 0xcf8,
+  RESET_CONTROL: 0xcf9,
+  PCI_DATA: 0xcfc,
 } as const;
 /** I/O BARs are placed in this window. */
 export const PCI_IO_WINDOW = { start: 0x2000, sizeBytes: 0xe000 } as const;
@@ -47,13 +64,17 @@ export const COM_PORTS = [
 ] as const;
 
 // --- interrupt lines ---
-export const KBD_IRQ = 1, RTC_IRQ = 8, SCI_IRQ = 9, MOUSE_IRQ = 12;
+export const KBD_IRQ = 1,
+  RTC_IRQ = 8,
+  SCI_IRQ = 9,
+  MOUSE_IRQ = 12;
 export const IOAPIC_PINS = 32;
 /** IOAPIC pins of PCI INTx. */
 export const PCI_IOAPIC_PIN = 16;
 
 // --- ACPI values ---
-export const ACPI_ENABLE = 0xa0, ACPI_DISABLE = 0xa1;
+export const ACPI_ENABLE = 0xa0,
+  ACPI_DISABLE = 0xa1;
 /** SLP_TYP of the soft-off state. */
 export const SLP_TYP_S5 = 5;
 /** Value that the reset register takes. */

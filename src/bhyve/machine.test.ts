@@ -8,8 +8,16 @@ import { createMachine, type Machine } from './machine.ts';
 import type { MachineSettings, MachineVm } from './ports-of-machine.ts';
 
 const SETTINGS: MachineSettings = {
-  name: 'test', topology: { cpus: 2, sockets: 2, cores: 1, threads: 1 }, uuid: '00112233-4455-6677-8899-aabbccddeeff', strictIo: false, rtcLocalTime: false,
-  pci: [{ bus: 0, slot: 0, func: 0, device: 'hostbridge' }, { bus: 0, slot: 31, func: 0, device: 'lpc' }], pcTestDev: true,
+  name: 'test',
+  topology: { cpus: 2, sockets: 2, cores: 1, threads: 1 },
+  uuid: '00112233-4455-6677-8899-aabbccddeeff',
+  strictIo: false,
+  rtcLocalTime: false,
+  pci: [
+    { bus: 0, slot: 0, func: 0, device: 'hostbridge' },
+    { bus: 0, slot: 31, func: 0, device: 'lpc' },
+  ],
+  pcTestDev: true,
 };
 
 interface Bench {
@@ -30,27 +38,61 @@ function bench(settings: Partial<MachineSettings> = {}, variables: Record<string
   const ram = new Uint8Array(ramBytes);
   const lines = new TestIrqLines();
   const console = new MemoryBackend();
-  const suspends: string[] = [], exits: number[] = [], flushed: number[] = [];
+  const suspends: string[] = [],
+    exits: number[] = [],
+    flushed: number[] = [];
   const cmos = new Map<number, number>();
   const modes = new TestPortModes();
   const vm: MachineVm = {
-    name: 'test', lowmemBytes: ramBytes, highmemBytes: 0,
+    name: 'test',
+    lowmemBytes: ramBytes,
+    highmemBytes: 0,
     memory: { view: (gpa, sizeBytes) => (gpa <= ramBytes && sizeBytes <= ramBytes - gpa ? ram.subarray(gpa, gpa + sizeBytes) : undefined) },
-    irq: lines, ports: modes,
-    suspend: (reason) => { suspends.push(reason); },
-    flushTranslation: (gpa) => { flushed.push(gpa); },
-    rtcWrite: (offset, value) => { cmos.set(offset, value); },
-    rtcSetTime: (seconds) => { cmos.set(-1, seconds); },
+    irq: lines,
+    ports: modes,
+    suspend: (reason) => {
+      suspends.push(reason);
+    },
+    flushTranslation: (gpa) => {
+      flushed.push(gpa);
+    },
+    rtcWrite: (offset, value) => {
+      cmos.set(offset, value);
+    },
+    rtcSetTime: (seconds) => {
+      cmos.set(-1, seconds);
+    },
     hpetCapabilities: 0x80860701,
     mapDevmem: (_name, _gpa, sizeBytes) => new Uint8Array(sizeBytes),
   };
-  const machine = createMachine({ ...SETTINGS, ...settings }, { get: (name) => variables[name], children: () => [] }, vm, {
-    log: silentLog, clock: { nowMs: () => 1_000_000_500, localOffsetMs: () => 3_600_000 }, serial: new Map([['com1', console]]), debugExit: (status) => { exits.push(status); },
-  }, false);
+  const machine = createMachine(
+    { ...SETTINGS, ...settings },
+    { get: (name) => variables[name], children: () => [] },
+    vm,
+    {
+      log: silentLog,
+      clock: { nowMs: () => 1_000_000_500, localOffsetMs: () => 3_600_000 },
+      serial: new Map([['com1', console]]),
+      debugExit: (status) => {
+        exits.push(status);
+      },
+    },
+    false,
+  );
   return {
-    machine, ram, lines, console, suspends, exits, flushed, cmos, modes,
+    machine,
+    ram,
+    lines,
+    console,
+    suspends,
+    exits,
+    flushed,
+    cmos,
+    modes,
     in: (port, sizeBytes = 1) => machine.handlePortRead(0, port, sizeBytes),
-    out: (port, value, sizeBytes = 1) => { machine.handlePortWrite(0, port, sizeBytes, value); },
+    out: (port, value, sizeBytes = 1) => {
+      machine.handlePortWrite(0, port, sizeBytes, value);
+    },
   };
 }
 
@@ -59,7 +101,7 @@ test('what nobody claims reads ones and needs no exit; with -e it ends the run',
   equal(lenient.in(0x80), 0xff);
   equal(lenient.in(0x1234, 4), 0xffff_ffff);
   equal(lenient.modes.modes.get(0x80), 'open-bus open-bus');
-  equal(lenient.modes.modes.has(0x40), false);   // the PIT is vmm's
+  equal(lenient.modes.modes.has(0x40), false); // the PIT is vmm's
   const strict = bench({ strictIo: true });
   throws(() => strict.in(0x80), { code: 'EIO', message: /Unhandled inb 0x0080/ });
   equal(strict.modes.modes.get(0x80), 'exit exit');
@@ -77,14 +119,14 @@ test('all ways to reset and power off', () => {
   out(0xcf9, 0x06);
   out(0x64, 0xfe);
   out(0x92, 0x01);
-  out(0x92, 0x01);   // no change from 0 to 1
+  out(0x92, 0x01); // no change from 0 to 1
   out(0x64, 0xd1);
   out(0x60, 0x02);
   deepEqual(suspends.splice(0), ['reset', 'reset', 'reset', 'reset']);
   equal(read(0xcf9), 0x02);
-  out(0x404, 0x2000 | 4 << 10, 2);
+  out(0x404, 0x2000 | (4 << 10), 2);
   deepEqual(suspends, []);
-  out(0x404, 0x2000 | 5 << 10, 2);
+  out(0x404, 0x2000 | (5 << 10), 2);
   deepEqual(suspends, ['poweroff']);
 });
 
@@ -117,14 +159,14 @@ test('both configuration mechanisms show the same bridges', () => {
   equal(machine.handleMmioRead(0, 0xe000_0000 + (31 << 15), 8), 0x7000_8086);
   equal(machine.mmioReadHigh, machine.handleMmioRead(0, 0xe000_0004 + (31 << 15), 4));
   out(0xcf8, 0x0000_0000, 4);
-  equal(read(0xcfc, 4), 0xffff_ffff);                          // not enabled
+  equal(read(0xcfc, 4), 0xffff_ffff); // not enabled
   equal(read(0xcf8, 2), 0xffff);
   out(0xcf8, 0x8000_0800, 4);
-  equal(read(0xcfc, 4), 0xffff_ffff);                          // nobody there
-  equal(machine.handleMmioRead(0, 0xe000_0100, 4), 0);         // no extended capabilities
+  equal(read(0xcfc, 4), 0xffff_ffff); // nobody there
+  equal(machine.handleMmioRead(0, 0xe000_0100, 4), 0); // no extended capabilities
   equal(machine.handleMmioRead(0, 0xe000_0104, 4), 0xffff_ffff);
-  equal(machine.handleMmioRead(0, 0xe000_0001, 2), 0xffff);    // not aligned
-  equal(machine.handleMmioRead(0, 0xd000_0000, 4), 0xffff_ffff);   // the hole
+  equal(machine.handleMmioRead(0, 0xe000_0001, 2), 0xffff); // not aligned
+  equal(machine.handleMmioRead(0, 0xd000_0000, 4), 0xffff_ffff); // the hole
 });
 
 test('pc-testdev does what kernel authors expect', () => {
@@ -153,7 +195,7 @@ test('pc-testdev does what kernel authors expect', () => {
   equal(machine.handleMmioRead(0, 0xff01_0000, 4), 0xffff_ffff);
 });
 
-test('without -l pctestdev the ports are nobody\'s', () => {
+test("without -l pctestdev the ports are nobody's", () => {
   const { out, exits, in: read } = bench({ pcTestDev: false });
   out(0xf4, 1);
   deepEqual([exits, read(0xe8)], [[], 0xff]);
@@ -182,7 +224,13 @@ test('tables are where guests look for them, the RTC knows time and memory', () 
   const at = (gpa: number, sizeBytes: number): string => Buffer.from(ram.subarray(gpa, gpa + sizeBytes)).toString('latin1');
   deepEqual([at(0xf0000, 4), at(0xf1000, 4), at(0xf2400, 8)], ['_MP_', '_SM_', 'RSD PTR ']);
   deepEqual([cmos.get(-1), cmos.get(0x34), cmos.get(0x35)], [1_000_000, 0, 1]);
-  deepEqual(machine.e820.map(({ start, sizeBytes }) => [start, sizeBytes]), [[0, 0xa0000], [0x100000, 31 * MIB]]);
+  deepEqual(
+    machine.e820.map(({ start, sizeBytes }) => [start, sizeBytes]),
+    [
+      [0, 0xa0000],
+      [0x100000, 31 * MIB],
+    ],
+  );
   const bare = bench({}, { acpi_tables: 'no', 'x86.mptable': 'false' });
   deepEqual([bare.ram[0xf0000], bare.ram[0xf2400]], [0, 0]);
 });
@@ -196,7 +244,7 @@ test('bad configuration is refused by name', () => {
   equal(bench({}, { 'lpc.pcireg.device': '0x1c4b' }).machine.pci.readConfig(0, 31, 0, 2, 2), 0x1c4b);
 });
 
-test('save and restore carry every device; another machine\'s file is refused', () => {
+test("save and restore carry every device; another machine's file is refused", () => {
   const first = bench();
   first.out(0x3ff, 0x77);
   first.out(0xb2, 0xa0);
@@ -218,14 +266,20 @@ test('no access of any width anywhere makes the machine throw', () => {
   let seed = 7;
   const random = (): number => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0);
   for (let round = 0; round < 50_000; round++) {
-    const sizeBytes = [1, 2, 4, 8][random() >>> 9 & 3] ?? 1;
+    const sizeBytes = [1, 2, 4, 8][(random() >>> 9) & 3] ?? 1;
     const value = sizeBytes >= 4 ? random() : random() % 2 ** (8 * sizeBytes);
-    const gpa = [0xe000_0000, 0xff00_0000, 0xc000_0000, 0xfffe_0000][random() >>> 9 & 3] ?? 0;
+    const gpa = [0xe000_0000, 0xff00_0000, 0xc000_0000, 0xfffe_0000][(random() >>> 9) & 3] ?? 0;
     const offset = random() % 0x1_0010;
     machine.handleMmioWrite(0, gpa + offset, sizeBytes, value, random());
     ok(Number.isInteger(machine.handleMmioRead(0, gpa + offset, sizeBytes)));
-    const port = random() >>> 8 & 0xffff, width = Math.min(sizeBytes, 4);
-    machine.handlePortWrite(0, round % 2 === 0 ? port : [0xcf8, 0xcfc, 0x3f8, 0x60, 0x64, 0x510, 0xe0, 0x400][random() >>> 9 & 7] ?? 0, width, value);
+    const port = (random() >>> 8) & 0xffff,
+      width = Math.min(sizeBytes, 4);
+    machine.handlePortWrite(
+      0,
+      round % 2 === 0 ? port : ([0xcf8, 0xcfc, 0x3f8, 0x60, 0x64, 0x510, 0xe0, 0x400][(random() >>> 9) & 7] ?? 0),
+      width,
+      value,
+    );
     const answer = machine.handlePortRead(0, port, width);
     ok(answer >= 0 && answer < 2 ** (8 * width));
   }

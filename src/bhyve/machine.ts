@@ -37,7 +37,13 @@ const MIN_LOWMEM_BYTES = 2 * MIB;
 
 /** Ports that vmm.wasm answers: this table never claims or opens them. */
 const IN_CORE_PORTS: readonly (readonly [first: number, last: number])[] = [
-  [0x20, 0x21], [0x40, 0x43], [0x61, 0x61], [0x70, 0x71], [0xa0, 0xa1], [PORT.PM_TIMER, PORT.PM_TIMER + 3], [0x4d0, 0x4d1],
+  [0x20, 0x21],
+  [0x40, 0x43],
+  [0x61, 0x61],
+  [0x70, 0x71],
+  [0xa0, 0xa1],
+  [PORT.PM_TIMER, PORT.PM_TIMER + 3],
+  [0x4d0, 0x4d1],
 ];
 
 interface NamedDevice {
@@ -53,7 +59,13 @@ export type Boot = { readonly kernel: BootSource } | { readonly bootrom: ImageFi
  * @param hasBootrom firmware will boot: it enables the BARs and knows fixed interrupt routes.
  * @throws VmError for whatever in the configuration cannot be built.
  */
-export function createMachine(settings: MachineSettings, config: ConfigReader, vm: MachineVm, env: MachineEnv, hasBootrom: boolean): Machine {
+export function createMachine(
+  settings: MachineSettings,
+  config: ConfigReader,
+  vm: MachineVm,
+  env: MachineEnv,
+  hasBootrom: boolean,
+): Machine {
   return new Machine(settings, config, vm, env, hasBootrom);
 }
 
@@ -92,7 +104,9 @@ export class Machine {
     this.ports.claimNothing((port) => IN_CORE_PORTS.some(([first, last]) => port >= first && port <= last));
     this.memory = new MmioMap();
 
-    const suspend = (reason: SuspendReason): void => { vm.suspend(reason); };
+    const suspend = (reason: SuspendReason): void => {
+      vm.suspend(reason);
+    };
     this.#createChipset(suspend);
     this.pm = this.#add('pm', new PowerManagement(isaLine(vm.irq, SCI_IRQ), suspend, log.named('pm')));
     this.#attachPm();
@@ -212,13 +226,20 @@ export class Machine {
   /** 8042, fast reset, reset control, POST. */
   #createChipset(suspend: (reason: SuspendReason) => void): void {
     const { irq } = this.#vm;
-    const resetVm = (): void => { suspend('reset'); };
-    const keyboard = this.#add('atkbdc', new Atkbdc(isaLine(irq, KBD_IRQ), isaLine(irq, MOUSE_IRQ), resetVm, this.#env.log.named('atkbdc')));
+    const resetVm = (): void => {
+      suspend('reset');
+    };
+    const keyboard = this.#add(
+      'atkbdc',
+      new Atkbdc(isaLine(irq, KBD_IRQ), isaLine(irq, MOUSE_IRQ), resetVm, this.#env.log.named('atkbdc')),
+    );
     this.ports.register({ name: '8042 data', port: PORT.KBD_DATA, sizeBytes: 1, handler: keyboard.data });
     this.ports.register({ name: '8042 command', port: PORT.KBD_COMMAND, sizeBytes: 1, handler: keyboard.command });
     // Drivers wait in loops on the status, whose read changes nothing.
     this.ports.setMode(PORT.KBD_COMMAND, 'shadow', 'exit');
-    keyboard.onStatus = (status) => { this.ports.setShadow(PORT.KBD_COMMAND, status); };
+    keyboard.onStatus = (status) => {
+      this.ports.setShadow(PORT.KBD_COMMAND, status);
+    };
     keyboard.restored();
     const resets = this.#add('reset-ports', new ResetPorts(resetVm));
     this.ports.register({ name: 'fast A20 and reset', port: PORT.FAST_RESET, sizeBytes: 1, handler: resets.port92 });
@@ -226,7 +247,7 @@ export class Machine {
     this.#resetPorts = resets;
   }
 
-  #resetPorts!: ResetPorts;   // set by #createChipset, which the constructor calls first
+  #resetPorts!: ResetPorts; // set by #createChipset, which the constructor calls first
 
   #attachPm(): void {
     this.ports.register({ name: 'PM1 event', port: PORT.PM1_EVENT, sizeBytes: 4, handler: this.pm.pm1Event });
@@ -242,7 +263,13 @@ export class Machine {
     vm.rtcSetTime(Math.floor((clock.nowMs() + (this.#settings.rtcLocalTime ? clock.localOffsetMs() : 0)) / 1000));
     const above16M = Math.floor(Math.max(0, vm.lowmemBytes - 16 * MIB) / (64 * KIB));
     const above4G = Math.floor(vm.highmemBytes / (64 * KIB));
-    for (const [offset, value] of [[0x34, above16M], [0x35, above16M / 2 ** 8], [0x5b, above4G], [0x5c, above4G / 2 ** 8], [0x5d, above4G / 2 ** 16]] as const) {
+    for (const [offset, value] of [
+      [0x34, above16M],
+      [0x35, above16M / 2 ** 8],
+      [0x5b, above4G],
+      [0x5c, above4G / 2 ** 8],
+      [0x5d, above4G / 2 ** 16],
+    ] as const) {
       vm.rtcWrite(offset, Math.floor(value) % 256);
     }
   }
@@ -250,11 +277,17 @@ export class Machine {
   /** Firmware chooses by lpc.fwcfg; without firmware a kernel finds fw_cfg. */
   #createFirmwareConfig(): void {
     const { cpus } = this.#settings.topology;
-    const handler = this.#hasBootrom && this.#config.get('lpc.fwcfg') !== 'qemu'
-      ? this.#add('fwctl', new Fwctl(cpus, this.#env.log.named('fwctl')))
-      : this.#add('fwcfg', this.#fwcfg = new QemuFwcfg(cpus));
+    const handler =
+      this.#hasBootrom && this.#config.get('lpc.fwcfg') !== 'qemu'
+        ? this.#add('fwctl', new Fwctl(cpus, this.#env.log.named('fwctl')))
+        : this.#add('fwcfg', (this.#fwcfg = new QemuFwcfg(cpus)));
     // fwctl's data port is a dword at the selector's address.
-    this.ports.register({ name: 'firmware configuration', port: PORT.FWCFG_SELECTOR, sizeBytes: this.#fwcfg === undefined ? 4 : 2, handler });
+    this.ports.register({
+      name: 'firmware configuration',
+      port: PORT.FWCFG_SELECTOR,
+      sizeBytes: this.#fwcfg === undefined ? 4 : 2,
+      handler,
+    });
     this.#fwcfg?.addFile('etc/e820', e820Bytes(this.e820));
     this.#fwcfg?.addFile('opt/bhyve/hw.ncpu', new TextEncoder().encode(`${cpus}\0`));
   }
@@ -271,7 +304,11 @@ export class Machine {
         if (bus !== 0) throw new VmError('EINVAL', `-s ${bus}:${slot}:${func},lpc: LPC bridge can be present only on bus 0.`);
         this.#lpc = createLpc(place, this.#identity('lpc.pcireg', LPC_IDENTITY), this.#pirq, instance);
         this.pci.add(this.#lpc);
-      } else throw new VmError('ENOTSUP', `-s ${bus}:${slot}:${func},${device}: device "${device}" is not in this version: expected hostbridge or lpc`);
+      } else
+        throw new VmError(
+          'ENOTSUP',
+          `-s ${bus}:${slot}:${func},${device}: device "${device}" is not in this version: expected hostbridge or lpc`,
+        );
     }
     this.pci.attach(this.#resetPorts);
     this.pci.powerUp({
@@ -286,12 +323,25 @@ export class Machine {
     const { log, serial, debugExit } = this.#env;
     const vm = this.#vm;
     if (this.#lpc === undefined) {
-      if (serial.size > 0 || this.#settings.pcTestDev) log.warn(`there is no lpc bridge (-s 31,lpc): ${[...serial.keys(), ...(this.#settings.pcTestDev ? ['pc-testdev'] : [])].join(', ')} cannot be reached`);
+      if (serial.size > 0 || this.#settings.pcTestDev)
+        log.warn(
+          `there is no lpc bridge (-s 31,lpc): ${[...serial.keys(), ...(this.#settings.pcTestDev ? ['pc-testdev'] : [])].join(', ')} cannot be reached`,
+        );
       return;
     }
     for (const com of COM_PORTS) this.#add(com.name, attachCom(com, this.ports, vm.irq, serial.get(com.name) ?? noBackend(), log));
     if (!this.#settings.pcTestDev) return;
-    const testdev = this.#add('pc-testdev', new PcTestDev({ lines: vm.irq, exit: debugExit, flushTranslation: (gpa) => { vm.flushTranslation(gpa); }, log: log.named('pc-testdev') }));
+    const testdev = this.#add(
+      'pc-testdev',
+      new PcTestDev({
+        lines: vm.irq,
+        exit: debugExit,
+        flushTranslation: (gpa) => {
+          vm.flushTranslation(gpa);
+        },
+        log: log.named('pc-testdev'),
+      }),
+    );
     testdev.attach(this.ports, this.memory);
   }
 
@@ -301,11 +351,18 @@ export class Machine {
     const functions = this.pci.functions();
     const buses = [...new Set([0, ...functions.map((pci) => pci.bus)])].sort((a, b) => a - b);
     if (this.#bool('x86.mptable', true)) this.#write(MPTABLE_BASE, mpTable(topology.cpus, this.pci.intx(), buses));
-    this.#write(SMBIOS_BASE, smbiosTables({
-      get: (name) => this.#config.get(name), uuid,
-      sockets: topology.sockets, coresPerSocket: topology.cores, threadsPerCore: topology.threads,
-      lowmemBytes: vm.lowmemBytes, highmemBytes: vm.highmemBytes,
-    }));
+    this.#write(
+      SMBIOS_BASE,
+      smbiosTables({
+        get: (name) => this.#config.get(name),
+        uuid,
+        sockets: topology.sockets,
+        coresPerSocket: topology.cores,
+        threadsPerCore: topology.threads,
+        lowmemBytes: vm.lowmemBytes,
+        highmemBytes: vm.highmemBytes,
+      }),
+    );
     if (!this.#bool('acpi_tables', true)) return;
     const tables = acpiTables({
       cpus: topology.cpus,
@@ -338,7 +395,8 @@ export class Machine {
       const text = this.#config.get(`${node}.${name}`);
       if (text === undefined) return present;
       const value = /^(0[xX])?[0-9a-fA-F]{1,8}$/.test(text) ? Number.parseInt(text, 16) : NaN;
-      if (!(value <= most)) throw new VmError('EINVAL', `${node}.${name}=${text}: expected a hexadecimal number up to 0x${most.toString(16)}`);
+      if (!(value <= most))
+        throw new VmError('EINVAL', `${node}.${name}=${text}: expected a hexadecimal number up to 0x${most.toString(16)}`);
       return value;
     };
     return {

@@ -45,10 +45,11 @@ class RangeMap {
 
   /** Number of ranges that start at or below `gpa`. */
   #countUpTo(gpa: number): number {
-    let low = 0, high = this.ranges.length;
+    let low = 0,
+      high = this.ranges.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.ranges[middle]!.gpa <= gpa) low = middle + 1;   // middle < high <= length
+      if (this.ranges[middle]!.gpa <= gpa) low = middle + 1; // middle < high <= length
       else high = middle;
     }
     return low;
@@ -76,7 +77,8 @@ export class MmioMap {
   unregister(range: MmioRange): void {
     const present = this.#main.at(range.gpa);
     if (present === undefined) throw new VmError('ENOENT', `range ${rangeText(range)} of ${range.name} is not registered`);
-    if (present !== range) throw new VmError('EINVAL', `range ${rangeText(range)} of ${range.name} is held by ${rangeText(present)} of ${present.name}`);
+    if (present !== range)
+      throw new VmError('EINVAL', `range ${rangeText(range)} of ${range.name} is held by ${rangeText(present)} of ${present.name}`);
     if (present.immutable === true) throw new VmError('EINVAL', `range ${rangeText(range)} of ${range.name} is immutable`);
     this.#main.ranges.splice(this.#main.ranges.indexOf(range), 1);
     for (let vcpu = 0; vcpu < this.#hints.length; vcpu++) if (this.#hints[vcpu] === range) this.#hints[vcpu] = undefined;

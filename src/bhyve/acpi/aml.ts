@@ -9,11 +9,39 @@ import { ByteWriter } from './bytes.ts';
 export type Aml = readonly number[];
 
 const OP = {
-  ZERO: 0x00, ONE: 0x01, NAME: 0x08, BYTE: 0x0a, WORD: 0x0b, DWORD: 0x0c, STRING: 0x0d, QWORD: 0x0e, SCOPE: 0x10, BUFFER: 0x11, PACKAGE: 0x12,
-  METHOD: 0x14, DUAL_NAME: 0x2e, MULTI_NAME: 0x2f, EXT: 0x5b, LOCAL0: 0x60, ARG0: 0x68, STORE: 0x70, AND: 0x7b, SHIFT_LEFT: 0x79, DECREMENT: 0x76,
-  FIND_SET_RIGHT_BIT: 0x82, NOTIFY: 0x86, CREATE_WORD_FIELD: 0x8b, LEQUAL: 0x93, LLESS: 0x95, IF: 0xa0, ELSE: 0xa1, RETURN: 0xa4,
+  ZERO: 0x00,
+  ONE: 0x01,
+  NAME: 0x08,
+  BYTE: 0x0a,
+  WORD: 0x0b,
+  DWORD: 0x0c,
+  STRING: 0x0d,
+  QWORD: 0x0e,
+  SCOPE: 0x10,
+  BUFFER: 0x11,
+  PACKAGE: 0x12,
+  METHOD: 0x14,
+  DUAL_NAME: 0x2e,
+  MULTI_NAME: 0x2f,
+  EXT: 0x5b,
+  LOCAL0: 0x60,
+  ARG0: 0x68,
+  STORE: 0x70,
+  AND: 0x7b,
+  SHIFT_LEFT: 0x79,
+  DECREMENT: 0x76,
+  FIND_SET_RIGHT_BIT: 0x82,
+  NOTIFY: 0x86,
+  CREATE_WORD_FIELD: 0x8b,
+  LEQUAL: 0x93,
+  LLESS: 0x95,
+  IF: 0xa0,
+  ELSE: 0xa1,
+  RETURN: 0xa4,
 } as const;
-const EXT_OP_REGION = 0x80, EXT_FIELD = 0x81, EXT_DEVICE = 0x82;
+const EXT_OP_REGION = 0x80,
+  EXT_FIELD = 0x81,
+  EXT_DEVICE = 0x82;
 
 // --- names and data ---
 
@@ -35,7 +63,8 @@ export function path(name: string): Aml {
   return [...head, OP.MULTI_NAME, segments.length, ...body];
 }
 
-const le = (value: number, sizeBytes: number): Aml => Array.from({ length: sizeBytes }, (_unused, index) => Math.floor(value / 2 ** (8 * index)) % 256);
+const le = (value: number, sizeBytes: number): Aml =>
+  Array.from({ length: sizeBytes }, (_unused, index) => Math.floor(value / 2 ** (8 * index)) % 256);
 
 /** The shortest encoding of an unsigned integer below 2^53. */
 export function integer(value: number): Aml {
@@ -56,7 +85,7 @@ export function text(value: string): Aml {
 export function eisaId(id: string): Aml {
   assert(/^[A-Z]{3}[0-9A-F]{4}$/.test(id), `EISA id '${id}'`);
   const letter = (index: number): number => id.charCodeAt(index) - 0x40;
-  const manufacturer = letter(0) << 10 | letter(1) << 5 | letter(2);
+  const manufacturer = (letter(0) << 10) | (letter(1) << 5) | letter(2);
   const product = Number.parseInt(id.slice(3), 16);
   return [OP.DWORD, manufacturer >> 8, manufacturer & 0xff, product >> 8, product & 0xff];
 }
@@ -66,7 +95,7 @@ function withLength(body: Aml): Aml {
   if (body.length + 1 <= 0x3f) return [body.length + 1, ...body];
   for (let more = 1; more <= 3; more++) {
     const total = body.length + 1 + more;
-    if (total < 2 ** (4 + 8 * more)) return [more << 6 | total % 16, ...le(Math.floor(total / 16), more), ...body];
+    if (total < 2 ** (4 + 8 * more)) return [(more << 6) | (total % 16), ...le(Math.floor(total / 16), more), ...body];
   }
   throw new RangeError('AML package of more than 2^28 bytes');
 }
@@ -119,7 +148,7 @@ export function byteFields(region: string, fields: readonly { readonly name: str
 /** A field's width is written like a package's length, without counting itself. */
 function fieldLength(bits: number): Aml {
   if (bits <= 0x3f) return [bits];
-  return [1 << 6 | bits % 16, ...le(Math.floor(bits / 16), 1)];
+  return [(1 << 6) | (bits % 16), ...le(Math.floor(bits / 16), 1)];
 }
 
 // --- statements and expressions ---
@@ -139,7 +168,12 @@ export const ifThen = (condition: Aml, ...terms: readonly Aml[]): Aml => [OP.IF,
 export const otherwise = (...terms: readonly Aml[]): Aml => [OP.ELSE, ...withLength(terms.flat())];
 export const returns = (value: Aml): Aml => [OP.RETURN, ...value];
 export const notify = (target: string, value: number): Aml => [OP.NOTIFY, ...path(target), ...integer(value)];
-export const createWordField = (source: Aml, byteIndex: number, target: string): Aml => [OP.CREATE_WORD_FIELD, ...source, ...integer(byteIndex), ...path(target)];
+export const createWordField = (source: Aml, byteIndex: number, target: string): Aml => [
+  OP.CREATE_WORD_FIELD,
+  ...source,
+  ...integer(byteIndex),
+  ...path(target),
+];
 
 // --- resource descriptors (6.4) ---
 
@@ -150,25 +184,49 @@ export function io(port: number, sizeBytes: number): Aml {
 
 /** Edge, active high, exclusive. */
 export function irqNoFlags(...irqs: readonly number[]): Aml {
-  return [0x22, ...le(irqs.reduce((mask, irq) => mask | 1 << irq, 0), 2)];
+  return [
+    0x22,
+    ...le(
+      irqs.reduce((mask, irq) => mask | (1 << irq), 0),
+      2,
+    ),
+  ];
 }
 
 /** Level, active low, shared. */
 export function irqLevelLowShared(...irqs: readonly number[]): Aml {
-  return [0x23, ...le(irqs.reduce((mask, irq) => mask | 1 << irq, 0), 2), 0x18];
+  return [
+    0x23,
+    ...le(
+      irqs.reduce((mask, irq) => mask | (1 << irq), 0),
+      2,
+    ),
+    0x18,
+  ];
 }
 
 export function memory32Fixed(start: number, sizeBytes: number, writable: boolean): Aml {
   return [0x86, 9, 0, writable ? 1 : 0, ...le(start, 4), ...le(sizeBytes, 4)];
 }
 
-const SPACE_MEMORY = 0, SPACE_IO = 1, SPACE_BUS = 2;
+const SPACE_MEMORY = 0,
+  SPACE_IO = 1,
+  SPACE_BUS = 2;
 /** Producer, positive decode, both ends fixed. */
 const FIXED = 0x0c;
 
 /** An address space descriptor: tag and width in bytes of its numbers, type, flags, range. */
 function addressSpace(tag: number, width: number, space: number, typeFlags: number, start: number, sizeBytes: number): Aml {
-  const body = [space, FIXED, typeFlags, ...le(0, width), ...le(start, width), ...le(start + sizeBytes - 1, width), ...le(0, width), ...le(sizeBytes, width)];
+  const body = [
+    space,
+    FIXED,
+    typeFlags,
+    ...le(0, width),
+    ...le(start, width),
+    ...le(start + sizeBytes - 1, width),
+    ...le(0, width),
+    ...le(sizeBytes, width),
+  ];
   return [tag, ...le(body.length, 2), ...body];
 }
 

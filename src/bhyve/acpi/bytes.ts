@@ -44,11 +44,13 @@ export class ByteWriter {
   }
 
   alignTo(alignment: number): this {
-    return this.zeroes((alignment - this.#bytes.length % alignment) % alignment);
+    return this.zeroes((alignment - (this.#bytes.length % alignment)) % alignment);
   }
 
   patch(offset: number, ...values: readonly number[]): this {
-    values.forEach((value, index) => { this.#bytes[offset + index] = value & 0xff; });
+    values.forEach((value, index) => {
+      this.#bytes[offset + index] = value & 0xff;
+    });
     return this;
   }
 

@@ -61,64 +61,96 @@ function uuidBytes(uuid: string): number[] {
 export function smbiosTables(input: SmbiosInput): Uint8Array {
   const get = (name: string, standard: string): string => input.get(name) ?? standard;
   const structures: Uint8Array[] = [];
-  const add = (structure: Structure): void => { structures.push(structure.finish()); };
+  const add = (structure: Structure): void => {
+    structures.push(structure.finish());
+  };
 
   const bios = new Structure(0, 0);
   bios.string(get('bios.vendor', 'BHYVE')).string(get('bios.version', '14.0'));
   bios.write.u16(0xf000);
   bios.string(get('bios.release_date', '10/17/2021'));
   // Characteristics: PCI, upgradeable, shadowing allowed? Only what is so: ISA (4), PCI (7); extension: ACPI, virtual machine.
-  bios.write.u8(0).u64(1 << 4 | 1 << 7).u8(0x01, 0x10).u8(0, 0, 0xff, 0xff);
+  bios.write
+    .u8(0)
+    .u64((1 << 4) | (1 << 7))
+    .u8(0x01, 0x10)
+    .u8(0, 0, 0xff, 0xff);
   add(bios);
 
   const system = new Structure(1, 0x100);
-  system.string(get('system.manufacturer', 'FreeBSD')).string(get('system.product_name', 'BHYVE')).string(get('system.version', '1.0')).string(get('system.serial_number', 'None'));
-  system.write.u8(...uuidBytes(input.uuid), 6);   // woken by the power switch
+  system
+    .string(get('system.manufacturer', 'FreeBSD'))
+    .string(get('system.product_name', 'BHYVE'))
+    .string(get('system.version', '1.0'))
+    .string(get('system.serial_number', 'None'));
+  system.write.u8(...uuidBytes(input.uuid), 6); // woken by the power switch
   system.string(get('system.sku', 'None')).string(get('system.family_name', 'Virtual Machine'));
   add(system);
 
   const board = new Structure(2, 0x200);
-  board.string(get('board.manufacturer', 'FreeBSD')).string(get('board.product_name', 'BHYVE')).string(get('board.version', '1.0')).string(get('board.serial_number', 'None')).string(get('board.asset_tag', 'None'));
-  board.write.u8(0x01);   // hosting board
+  board
+    .string(get('board.manufacturer', 'FreeBSD'))
+    .string(get('board.product_name', 'BHYVE'))
+    .string(get('board.version', '1.0'))
+    .string(get('board.serial_number', 'None'))
+    .string(get('board.asset_tag', 'None'));
+  board.write.u8(0x01); // hosting board
   board.string(get('board.location', 'None'));
-  board.write.u16(0x300).u8(0x0a, 0);   // motherboard
+  board.write.u16(0x300).u8(0x0a, 0); // motherboard
   add(board);
 
   const chassis = new Structure(3, 0x300);
   chassis.string(get('chassis.manufacturer', 'FreeBSD'));
-  chassis.write.u8(0x02);   // type unknown
+  chassis.write.u8(0x02); // type unknown
   chassis.string(get('chassis.version', '1.0')).string(get('chassis.serial_number', 'None')).string(get('chassis.asset_tag', 'None'));
-  chassis.write.u8(3, 3, 3, 2).u32(0).u8(0, 0, 0, 0);   // states safe, security unknown
+  chassis.write.u8(3, 3, 3, 2).u32(0).u8(0, 0, 0, 0); // states safe, security unknown
   chassis.string(get('chassis.sku', 'None'));
   add(chassis);
 
   for (let socket = 0; socket < input.sockets; socket++) {
     const cpu = new Structure(4, 0x400 + socket);
     cpu.string(`CPU #${socket}`);
-    cpu.write.u8(3, 2);   // central processor, family unknown
+    cpu.write.u8(3, 2); // central processor, family unknown
     cpu.string('');
     cpu.write.zeroes(8);
     cpu.string('');
-    cpu.write.u8(0).u16(0).u16(0).u16(0).u8(0x41, 6).u16(0xffff).u16(0xffff).u16(0xffff);   // populated, enabled; no cache handles
+    cpu.write.u8(0).u16(0).u16(0).u16(0).u8(0x41, 6).u16(0xffff).u16(0xffff).u16(0xffff); // populated, enabled; no cache handles
     cpu.string('').string('').string('');
     const threads = input.coresPerSocket * input.threadsPerCore;
-    cpu.write.u8(Math.min(input.coresPerSocket, 255), Math.min(input.coresPerSocket, 255), Math.min(threads, 255)).u16(0x04 | (input.coresPerSocket > 1 ? 0x08 : 0)).u16(2);
+    cpu.write
+      .u8(Math.min(input.coresPerSocket, 255), Math.min(input.coresPerSocket, 255), Math.min(threads, 255))
+      .u16(0x04 | (input.coresPerSocket > 1 ? 0x08 : 0))
+      .u16(2);
     add(cpu);
   }
 
   const totalBytes = input.lowmemBytes + input.highmemBytes;
   const array = new Structure(16, 0x1000);
   const totalKib = totalBytes / KIB;
-  array.write.u8(3, 3, 3).u32(totalKib < 0x8000_0000 ? totalKib : 0x8000_0000).u16(0xfffe).u16(1).u64(totalKib < 0x8000_0000 ? 0 : totalBytes);
+  array.write
+    .u8(3, 3, 3)
+    .u32(totalKib < 0x8000_0000 ? totalKib : 0x8000_0000)
+    .u16(0xfffe)
+    .u16(1)
+    .u64(totalKib < 0x8000_0000 ? 0 : totalBytes);
   add(array);
 
   const device = new Structure(17, 0x1100);
   const totalMib = Math.floor(totalBytes / MIB);
-  device.write.u16(0x1000).u16(0xfffe).u16(64).u16(64).u16(totalMib < 0x7fff ? totalMib : 0x7fff).u8(2, 0);
+  device.write
+    .u16(0x1000)
+    .u16(0xfffe)
+    .u16(64)
+    .u16(64)
+    .u16(totalMib < 0x7fff ? totalMib : 0x7fff)
+    .u8(2, 0);
   device.string('').string('');
   device.write.u8(2).u16(0x04).u16(0);
   device.string('').string('').string('').string('');
-  device.write.u8(0).u32(totalMib < 0x7fff ? 0 : totalMib).u16(0);
+  device.write
+    .u8(0)
+    .u32(totalMib < 0x7fff ? 0 : totalMib)
+    .u16(0);
   add(device);
 
   const mapped = (handle: number, start: number, sizeBytes: number): void => {
@@ -126,7 +158,13 @@ export function smbiosTables(input: SmbiosInput): Uint8Array {
     // KiB numbers; where they do not fit 32 bits, all ones and the extended byte addresses.
     const last = start + sizeBytes - 1;
     const fits = last / KIB < 0xffff_ffff;
-    structure.write.u32(fits ? start / KIB : 0xffff_ffff).u32(fits ? Math.floor(last / KIB) : 0xffff_ffff).u16(0x1000).u8(1).u64(fits ? 0 : start).u64(fits ? 0 : last);
+    structure.write
+      .u32(fits ? start / KIB : 0xffff_ffff)
+      .u32(fits ? Math.floor(last / KIB) : 0xffff_ffff)
+      .u16(0x1000)
+      .u8(1)
+      .u64(fits ? 0 : start)
+      .u64(fits ? 0 : last);
     add(structure);
   };
   mapped(0x1300, 0, input.lowmemBytes);
@@ -139,7 +177,11 @@ export function smbiosTables(input: SmbiosInput): Uint8Array {
 
   const tableAt = SMBIOS_BASE + Math.ceil(ENTRY_BYTES / 16) * 16;
   const tableBytes = structures.reduce((sum, bytes) => sum + bytes.length, 0);
-  if (tableAt + tableBytes > SMBIOS_END) throw new VmError('ENOSPC', `SMBIOS tables for ${input.sockets} sockets take ${tableBytes} bytes: expected at most ${SMBIOS_END - tableAt}`);
+  if (tableAt + tableBytes > SMBIOS_END)
+    throw new VmError(
+      'ENOSPC',
+      `SMBIOS tables for ${input.sockets} sockets take ${tableBytes} bytes: expected at most ${SMBIOS_END - tableAt}`,
+    );
   const largest = structures.reduce((most, bytes) => Math.max(most, bytes.length), 0);
   const intermediate = new ByteWriter().text('_DMI_', 5).u8(0).u16(tableBytes).u32(tableAt).u16(structures.length).u8(0x26).finish();
   intermediate[5] = checksum(intermediate);

@@ -16,14 +16,27 @@ export interface ComPort {
   readonly irq: number;
 }
 
-const THR = 0, IIR = 2, LSR = 5, MSR = 6;
+const THR = 0,
+  IER = 1,
+  IIR = 2,
+  LCR = 3,
+  MCR = 4,
+  LSR = 5,
+  MSR = 6,
+  SCR = 7;
 
 /** An ISA input, on the PIC and on the IOAPIC pin of the same number. */
 export function isaLine(lines: IrqLines, irq: number): IrqLine {
   return {
-    assert: () => { lines.isaAssert(irq, irq); },
-    deassert: () => { lines.isaDeassert(irq, irq); },
-    pulse: () => { lines.isaPulse(irq, irq); },
+    assert: () => {
+      lines.isaAssert(irq, irq);
+    },
+    deassert: () => {
+      lines.isaDeassert(irq, irq);
+    },
+    pulse: () => {
+      lines.isaPulse(irq, irq);
+    },
   };
 }
 
@@ -42,7 +55,11 @@ export function attachCom(com: ComPort, ports: PortTable, lines: IrqLines, backe
   let posted: boolean | undefined;
   uart.onChange = () => {
     const shadows = uart.shadows();
+    shadow(IER, shadows.ier);
     shadow(IIR, shadows.iir);
+    shadow(LCR, shadows.lcr);
+    shadow(MCR, shadows.mcr);
+    shadow(SCR, shadows.scr);
     shadow(LSR, shadows.lsr);
     shadow(MSR, shadows.msr);
     if (posted !== shadows.transmitOnly) {

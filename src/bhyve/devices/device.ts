@@ -60,7 +60,9 @@ export interface RegisterTable<Owner> {
  * A register file. An access that covers several registers reaches each of them, lowest first; bytes nobody claims read ones. A write
  * of a part of a register is merged when the register is a plain field, else dropped and logged.
  */
-export function registers<Owner extends { readonly state: object }>(specs: Readonly<Record<string, RegisterSpec<Owner>>>): RegisterTable<Owner> {
+export function registers<Owner extends { readonly state: object }>(
+  specs: Readonly<Record<string, RegisterSpec<Owner>>>,
+): RegisterTable<Owner> {
   const byOffset: Register<Owner>[][] = [];
   for (const [name, spec] of Object.entries(specs)) {
     const register = { ...spec, name, sizeBytes: spec.sizeBytes ?? 1 };
@@ -74,7 +76,11 @@ export function registers<Owner extends { readonly state: object }>(specs: Reado
   };
   const fieldOf = (owner: Owner, name: string): number => (owner.state as Record<string, number>)[name] ?? 0;
   const valueOf = (owner: Owner, register: Register<Owner>): number =>
-    (register.read !== undefined ? register.read(owner) : register.field !== undefined ? fieldOf(owner, register.field) : 2 ** (8 * register.sizeBytes) - 1) >>> 0;
+    (register.read !== undefined
+      ? register.read(owner)
+      : register.field !== undefined
+        ? fieldOf(owner, register.field)
+        : 2 ** (8 * register.sizeBytes) - 1) >>> 0;
   const store = (owner: Owner, register: Register<Owner>, value: number): void => {
     if (register.write !== undefined) register.write(owner, value);
     else if (register.field !== undefined) {

@@ -10,13 +10,20 @@ import { bytes, schema, u8, type StateOf } from '../../base/schema.ts';
 import type { PortHandler } from '../inout.ts';
 import type { StatefulDevice } from './device.ts';
 
-const PHASE_IDENT = 1, PHASE_REQUEST = 2, PHASE_RESPONSE = 3;
-const OP_NULL = 1, OP_ECHO = 2, OP_GET = 3, OP_GET_LENGTH = 4;
+const PHASE_IDENT = 1,
+  PHASE_REQUEST = 2,
+  PHASE_RESPONSE = 3;
+const OP_NULL = 1,
+  OP_ECHO = 2,
+  OP_GET = 3,
+  OP_GET_LENGTH = 4;
 const HEADER_BYTES = 12;
 const MAX_STRING_BYTES = 80;
 const MAX_REQUEST_BYTES = HEADER_BYTES + MAX_STRING_BYTES;
 const REPLY_HEADER_BYTES = 16;
-const ENOENT = 2, EINVAL_CODE = 22, E2BIG = 7;
+const ENOENT = 2,
+  EINVAL_CODE = 22,
+  E2BIG = 7;
 const SIGNATURE = [0x42, 0x48, 0x59, 0x56] as const;
 
 export const FWCTL_STATE = schema('fwctl', 1, {
@@ -87,26 +94,33 @@ export class Fwctl implements StatefulDevice, PortHandler {
   }
 
   #handle(request: Uint8Array): void {
-    const operation = readWord(request, 4), id = readWord(request, 8);
+    const operation = readWord(request, 4),
+      id = readWord(request, 8);
     const data = request.slice(HEADER_BYTES);
     switch (operation) {
-      case OP_NULL: return this.#respond(operation, id, 0, new Uint8Array());
-      case OP_ECHO: return this.#respond(operation, id, 0, data);
-      case OP_GET: case OP_GET_LENGTH: {
+      case OP_NULL:
+        return this.#respond(operation, id, 0, new Uint8Array());
+      case OP_ECHO:
+        return this.#respond(operation, id, 0, data);
+      case OP_GET:
+      case OP_GET_LENGTH: {
         const end = data.indexOf(0);
         const name = new TextDecoder().decode(end < 0 ? data : data.subarray(0, end));
         const variable = this.#variables.get(name);
         if (variable === undefined) return this.#respond(operation, id, ENOENT, new Uint8Array());
         return this.#respond(operation, id, 0, operation === OP_GET ? variable : words(variable.length));
       }
-      default: return this.#respond(operation, id, ENOENT, new Uint8Array());
+      default:
+        return this.#respond(operation, id, ENOENT, new Uint8Array());
     }
   }
 
   #respond(operation: number, id: number, error: number, data: Uint8Array): void {
     const { state } = this;
     const response = new Uint8Array(REPLY_HEADER_BYTES + Math.ceil(data.length / 4) * 4);
-    [REPLY_HEADER_BYTES + data.length, operation, id, error].forEach((word, index) => { response.set(words(word), index * 4); });
+    [REPLY_HEADER_BYTES + data.length, operation, id, error].forEach((word, index) => {
+      response.set(words(word), index * 4);
+    });
     response.set(data, REPLY_HEADER_BYTES);
     state.response = response;
     state.request = new Uint8Array();

@@ -51,7 +51,13 @@ export class PcTestDev implements StatefulDevice {
     ports.register({ name: 'pc-testdev flush', port: PORT.TESTDEV_FLUSH, sizeBytes: 4, handler: this.flushPort });
     ports.register({ name: 'pc-testdev byte', port: PORT.TESTDEV_BYTE, sizeBytes: 1, handler: this.bytePort });
     ports.register({ name: 'pc-testdev irq', port: PORT.TESTDEV_IRQ, sizeBytes: IRQ_LINES, handler: this.irqPort });
-    memory.register({ name: 'pc-testdev iomem', gpa: TESTDEV_SCRATCH.start, sizeBytes: TESTDEV_SCRATCH.sizeBytes, immutable: true, handler: this.scratch });
+    memory.register({
+      name: 'pc-testdev iomem',
+      gpa: TESTDEV_SCRATCH.start,
+      sizeBytes: TESTDEV_SCRATCH.sizeBytes,
+      immutable: true,
+      handler: this.scratch,
+    });
   }
 
   reset(): void {
@@ -60,7 +66,7 @@ export class PcTestDev implements StatefulDevice {
   }
 
   restored(): void {
-    for (let line = 0; line < IRQ_LINES; line++) this.#drive(line, this.state.lines >>> line & 1);
+    for (let line = 0; line < IRQ_LINES; line++) this.#drive(line, (this.state.lines >>> line) & 1);
   }
 
   readonly exitPort: PortHandler = {
@@ -84,7 +90,7 @@ export class PcTestDev implements StatefulDevice {
     read: (_offset, sizeBytes) => onesOf(sizeBytes),
     write: (offset, sizeBytes, value) => {
       if (offset !== 0 || sizeBytes !== 4) return false;
-      this.#ends.flushTranslation(value - value % 4096);
+      this.#ends.flushTranslation(value - (value % 4096));
       return true;
     },
   };
@@ -104,7 +110,7 @@ export class PcTestDev implements StatefulDevice {
       if (sizeBytes !== 1) return false;
       const { state } = this;
       const level = value & 1;
-      state.lines = (level === 1 ? state.lines | 1 << offset : state.lines & ~(1 << offset)) >>> 0;
+      state.lines = (level === 1 ? state.lines | (1 << offset) : state.lines & ~(1 << offset)) >>> 0;
       this.#drive(offset, level);
       return true;
     },
@@ -112,11 +118,13 @@ export class PcTestDev implements StatefulDevice {
 
   readonly scratch: MmioHandler = {
     read: (offset, sizeBytes) => loadLe(this.state.scratch, offset, sizeBytes),
-    write: (offset, sizeBytes, value) => { storeLe(this.state.scratch, offset, sizeBytes, value); },
+    write: (offset, sizeBytes, value) => {
+      storeLe(this.state.scratch, offset, sizeBytes, value);
+    },
   };
 
   #drive(line: number, level: number): void {
-    if ((this.#driven >>> line & 1) === level) return;
+    if (((this.#driven >>> line) & 1) === level) return;
     this.#driven ^= 1 << line;
     const { lines } = this.#ends;
     if (line < ISA_LINES) {

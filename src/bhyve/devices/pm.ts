@@ -10,10 +10,18 @@ import { ACPI_DISABLE, ACPI_ENABLE, SLP_TYP_S5 } from '../layout.ts';
 import type { SuspendReason } from '../ports-of-machine.ts';
 import { registers, type IrqLine, type StatefulDevice } from './device.ts';
 
-const PM1_BM = 1 << 4, PM1_GBL = 1 << 5, PM1_PWRBTN = 1 << 8, PM1_SLPBTN = 1 << 9, PM1_RTC = 1 << 10, PM1_WAK = 1 << 15;
+const PM1_BM = 1 << 4,
+  PM1_GBL = 1 << 5,
+  PM1_PWRBTN = 1 << 8,
+  PM1_SLPBTN = 1 << 9,
+  PM1_RTC = 1 << 10,
+  PM1_WAK = 1 << 15;
 const PM1_STATUS_CLEARABLE = PM1_BM | PM1_GBL | PM1_PWRBTN | PM1_SLPBTN | PM1_RTC | PM1_WAK;
 const PM1_ENABLES = PM1_GBL | PM1_PWRBTN | PM1_RTC;
-const SCI_EN = 1, SLP_TYP_SHIFT = 10, SLP_TYP_MASK = 7, SLP_EN = 1 << 13;
+const SCI_EN = 1,
+  SLP_TYP_SHIFT = 10,
+  SLP_TYP_MASK = 7,
+  SLP_EN = 1 << 13;
 const GPE0_BITS = 1;
 
 export const PM_STATE = schema('acpi-pm', 1, {
@@ -51,9 +59,15 @@ export class PowerManagement implements StatefulDevice {
   }
 
   /** Blocks by name, for the port table. */
-  get pm1Event(): PortHandler { return this.#block(PM1_REGISTERS); }
-  get pm1Control(): PortHandler { return this.#block(CONTROL_REGISTERS); }
-  get gpe0(): PortHandler { return this.#block(GPE0_REGISTERS); }
+  get pm1Event(): PortHandler {
+    return this.#block(PM1_REGISTERS);
+  }
+  get pm1Control(): PortHandler {
+    return this.#block(CONTROL_REGISTERS);
+  }
+  get gpe0(): PortHandler {
+    return this.#block(GPE0_REGISTERS);
+  }
 
   /** Firmware's door to turn ACPI on and off (FADT SMI_CMD): write only. */
   get smiCommand(): PortHandler {
@@ -94,7 +108,7 @@ export class PowerManagement implements StatefulDevice {
 
   /** Raise a general-purpose event. */
   raiseGpe0(bit: number): void {
-    this.state.gpe0Status |= 1 << bit & GPE0_BITS;
+    this.state.gpe0Status |= (1 << bit) & GPE0_BITS;
     this.updateSci();
   }
 
@@ -112,7 +126,7 @@ export class PowerManagement implements StatefulDevice {
     // SCI_EN belongs to the SMI command; SLP_EN reads as 0.
     this.state.pm1Control = (value & ~(SLP_EN | SCI_EN)) | (this.state.pm1Control & SCI_EN);
     if ((value & SLP_EN) === 0) return;
-    const type = value >> SLP_TYP_SHIFT & SLP_TYP_MASK;
+    const type = (value >> SLP_TYP_SHIFT) & SLP_TYP_MASK;
     if (type === SLP_TYP_S5) this.#suspend('poweroff');
     else this.#log.warn(`PM1 control 0x${value.toString(16)}: sleep type ${type} is not offered by the tables: ignored`);
   }

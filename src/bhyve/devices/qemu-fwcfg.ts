@@ -8,8 +8,14 @@ import { schema, u16, u32, type StateOf } from '../../base/schema.ts';
 import type { PortHandler } from '../inout.ts';
 import type { StatefulDevice } from './device.ts';
 
-const KEY_SIGNATURE = 0, KEY_ID = 1, KEY_CPUS = 5, KEY_MAX_CPUS = 0x0f, KEY_DIRECTORY = 0x19, KEY_FIRST_FILE = 0x20;
-const KEY_MASK = 0x3fff, ARCHITECTURE_LOCAL = 0x8000;
+const KEY_SIGNATURE = 0,
+  KEY_ID = 1,
+  KEY_CPUS = 5,
+  KEY_MAX_CPUS = 0x0f,
+  KEY_DIRECTORY = 0x19,
+  KEY_FIRST_FILE = 0x20;
+const KEY_MASK = 0x3fff,
+  ARCHITECTURE_LOCAL = 0x8000;
 const NAME_BYTES = 56;
 const MAX_FILES = 0x1000;
 
@@ -18,7 +24,8 @@ export const FWCFG_STATE = schema('qemu-fwcfg', 1, {
   position: u32({ doc: 'next byte of it' }),
 });
 
-const le = (value: number, sizeBytes: number): Uint8Array => Uint8Array.from({ length: sizeBytes }, (_unused, index) => Math.floor(value / 2 ** (8 * index)));
+const le = (value: number, sizeBytes: number): Uint8Array =>
+  Uint8Array.from({ length: sizeBytes }, (_unused, index) => Math.floor(value / 2 ** (8 * index)));
 
 export class QemuFwcfg implements StatefulDevice, PortHandler {
   readonly schema = FWCFG_STATE;
@@ -36,8 +43,10 @@ export class QemuFwcfg implements StatefulDevice, PortHandler {
 
   /** @throws VmError ENAMETOOLONG, EEXIST or ENOSPC: all from the configuration, never from the guest. */
   addFile(name: string, bytes: Uint8Array): void {
-    if (new TextEncoder().encode(name).length >= NAME_BYTES) throw new VmError('ENAMETOOLONG', `fw_cfg file '${name}': expected a name of at most ${NAME_BYTES - 1} bytes`);
-    if (this.#files.some((file) => file.name === name)) throw new VmError('EEXIST', `fw_cfg file '${name}': there is one of that name already`);
+    if (new TextEncoder().encode(name).length >= NAME_BYTES)
+      throw new VmError('ENAMETOOLONG', `fw_cfg file '${name}': expected a name of at most ${NAME_BYTES - 1} bytes`);
+    if (this.#files.some((file) => file.name === name))
+      throw new VmError('EEXIST', `fw_cfg file '${name}': there is one of that name already`);
     if (this.#files.length >= MAX_FILES) throw new VmError('ENOSPC', `fw_cfg file '${name}': expected at most ${MAX_FILES} files`);
     const key = KEY_FIRST_FILE + this.#files.length;
     this.#files.push({ name, key, bytes });
@@ -64,7 +73,7 @@ export class QemuFwcfg implements StatefulDevice, PortHandler {
       this.state.position = 0;
       return true;
     }
-    return offset === 1 && sizeBytes === 1;   // items are read-only: data writes are dropped
+    return offset === 1 && sizeBytes === 1; // items are read-only: data writes are dropped
   }
 
   /** Count and sizes are big-endian, entries sorted by name. */

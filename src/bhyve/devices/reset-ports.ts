@@ -7,8 +7,11 @@ import { schema, u8, type StateOf } from '../../base/schema.ts';
 import type { PortHandler } from '../inout.ts';
 import type { StatefulDevice } from './device.ts';
 
-const FAST_INIT = 1, A20_ON = 2;
-const RC_SYSTEM = 2, RC_CPU = 4, RC_FULL = 8;
+const FAST_INIT = 1,
+  A20_ON = 2;
+const RC_SYSTEM = 2,
+  RC_CPU = 4,
+  RC_FULL = 8;
 
 export const RESET_STATE = schema('reset-ports', 1, {
   resetControl: u8({ doc: 'CF9h', bits: { SYS_RST: 1, RST_CPU: 2, FULL_RST: 3 } }),

@@ -10,30 +10,59 @@ import type { IrqLine, StatefulDevice } from './device.ts';
 export class TestLine implements IrqLine {
   level = 0;
   edges = 0;
-  assert(): void { this.level = 1; this.edges++; }
-  deassert(): void { this.level = 0; }
-  pulse(): void { this.edges++; }
+  assert(): void {
+    this.level = 1;
+    this.edges++;
+  }
+  deassert(): void {
+    this.level = 0;
+  }
+  pulse(): void {
+    this.edges++;
+  }
 }
 
 /** Interrupt controllers that write down every call: `isaAssert 4 4`. */
 export class TestIrqLines implements IrqLines {
   readonly calls: string[] = [];
-  isaAssert(atpicIrq: number, ioapicIrq: number): void { this.calls.push(`isaAssert ${atpicIrq} ${ioapicIrq}`); }
-  isaDeassert(atpicIrq: number, ioapicIrq: number): void { this.calls.push(`isaDeassert ${atpicIrq} ${ioapicIrq}`); }
-  isaPulse(atpicIrq: number, ioapicIrq: number): void { this.calls.push(`isaPulse ${atpicIrq} ${ioapicIrq}`); }
-  isaSetTrigger(atpicIrq: number, trigger: string): void { this.calls.push(`isaSetTrigger ${atpicIrq} ${trigger}`); }
-  ioapicAssert(pin: number): void { this.calls.push(`ioapicAssert ${pin}`); }
-  ioapicDeassert(pin: number): void { this.calls.push(`ioapicDeassert ${pin}`); }
-  ioapicPulse(pin: number): void { this.calls.push(`ioapicPulse ${pin}`); }
-  lapicMsi(address: number, data: number): void { this.calls.push(`lapicMsi 0x${address.toString(16)} 0x${data.toString(16)}`); }
-  take(): string[] { return this.calls.splice(0); }
+  isaAssert(atpicIrq: number, ioapicIrq: number): void {
+    this.calls.push(`isaAssert ${atpicIrq} ${ioapicIrq}`);
+  }
+  isaDeassert(atpicIrq: number, ioapicIrq: number): void {
+    this.calls.push(`isaDeassert ${atpicIrq} ${ioapicIrq}`);
+  }
+  isaPulse(atpicIrq: number, ioapicIrq: number): void {
+    this.calls.push(`isaPulse ${atpicIrq} ${ioapicIrq}`);
+  }
+  isaSetTrigger(atpicIrq: number, trigger: string): void {
+    this.calls.push(`isaSetTrigger ${atpicIrq} ${trigger}`);
+  }
+  ioapicAssert(pin: number): void {
+    this.calls.push(`ioapicAssert ${pin}`);
+  }
+  ioapicDeassert(pin: number): void {
+    this.calls.push(`ioapicDeassert ${pin}`);
+  }
+  ioapicPulse(pin: number): void {
+    this.calls.push(`ioapicPulse ${pin}`);
+  }
+  lapicMsi(address: number, data: number): void {
+    this.calls.push(`lapicMsi 0x${address.toString(16)} 0x${data.toString(16)}`);
+  }
+  take(): string[] {
+    return this.calls.splice(0);
+  }
 }
 
 export class TestPortModes implements PortModes {
   readonly modes = new Map<number, string>();
   readonly shadows = new Map<number, number>();
-  setMode(port: number, read: string, write: string): void { this.modes.set(port, `${read} ${write}`); }
-  setShadow(port: number, value: number): void { this.shadows.set(port, value); }
+  setMode(port: number, read: string, write: string): void {
+    this.modes.set(port, `${read} ${write}`);
+  }
+  setShadow(port: number, value: number): void {
+    this.shadows.set(port, value);
+  }
 }
 
 interface Registers {
@@ -51,10 +80,10 @@ export function deviceContract(create: () => StatefulDevice & Registers, windowB
   let seed = 1;
   const random = (): number => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0);
   for (let round = 0; round < 2000; round++) {
-    const sizeBytes = [1, 2, 4][random() >>> 8 & 3] ?? 1;
+    const sizeBytes = [1, 2, 4][(random() >>> 8) & 3] ?? 1;
     const offset = (random() >>> 8) % windowBytes;
     if (sizeBytes > windowBytes - offset) continue;
-    const value = [0, 0xffff_ffff, random()][random() >>> 8 & 3] ?? random();
+    const value = [0, 0xffff_ffff, random()][(random() >>> 8) & 3] ?? random();
     device.write(offset, sizeBytes, sizeBytes === 4 ? value : value % 2 ** (8 * sizeBytes));
     const answer = device.read(offset, sizeBytes);
     if (answer !== undefined && !(Number.isInteger(answer) && answer >= 0 && answer < 2 ** (8 * sizeBytes))) {

@@ -26,7 +26,7 @@ test('a transmitted byte leaves at once and raises THRE when that is enabled', (
   u.write(1, 1, 2);
   equal(line.level, 1);
   equal(in8(u, 2), 0x02);
-  deepEqual([line.level, in8(u, 2)], [0, 0x01]);   // taken by the read
+  deepEqual([line.level, in8(u, 2)], [0, 0x01]); // taken by the read
   u.write(0, 1, 0x42);
   equal(line.level, 1);
 });
@@ -34,9 +34,9 @@ test('a transmitted byte leaves at once and raises THRE when that is enabled', (
 test('received bytes fill the FIFO, the rest waits outside', () => {
   const { line, backend, uart: u } = uart();
   u.write(1, 1, 1);
-  u.write(2, 1, 0x81);   // FIFO, trigger 8
+  u.write(2, 1, 0x81); // FIFO, trigger 8
   backend.feed('0123456');
-  equal(in8(u, 2), 0xcc);   // timeout: below the trigger
+  equal(in8(u, 2), 0xcc); // timeout: below the trigger
   backend.feed('789abcdefXYZ');
   equal(in8(u, 2), 0xc4);
   equal(backend.waiting, 3);
@@ -52,17 +52,18 @@ test('without FIFOs one byte is taken at a time, and toggling the FIFO empties i
   backend.feed('ab');
   equal(backend.waiting, 1);
   u.write(2, 1, 1);
-  equal(in8(u, 0), 0x62);   // 'a' was cleared by the toggle
+  equal(in8(u, 0), 0x62); // 'a' was cleared by the toggle
 });
 
 test('input that comes before the driver listens survives its start-up', () => {
   const { line, backend, uart: u } = uart();
   backend.feed('ls\n');
-  for (let round = 0; round < 3; round++) {   // console output polls LSR, too
+  for (let round = 0; round < 3; round++) {
+    // console output polls LSR, too
     equal(in8(u, 5), 0x60);
     u.write(0, 1, 0x2e);
   }
-  u.write(2, 1, 7);        // FIFOs on and emptied
+  u.write(2, 1, 7); // FIFOs on and emptied
   equal(in8(u, 0), 0);
   u.write(1, 1, 1);
   equal(line.level, 1);
@@ -91,12 +92,12 @@ test('DLAB switches the first two registers; word accesses reach both', () => {
 test('loopback turns bytes and modem lines around, and can overrun', () => {
   const { line, backend, uart: u } = uart();
   u.write(4, 1, 0x10);
-  equal(in8(u, 6), 0x0b);   // CTS DSR DCD went away
+  equal(in8(u, 6), 0x0b); // CTS DSR DCD went away
   equal(in8(u, 6), 0x00);
   u.write(4, 1, 0x1f);
   equal(in8(u, 6), 0xfb);
   u.write(4, 1, 0x1b);
-  equal(in8(u, 6), 0xb4);   // trailing edge of RI
+  equal(in8(u, 6), 0xb4); // trailing edge of RI
   u.write(1, 1, 4);
   u.write(0, 1, 0x55);
   u.write(0, 1, 0x66);
@@ -117,12 +118,12 @@ test('com1 posts THR and shadows what has no side effect', () => {
   deepEqual([modes.modes.get(0x3f8), modes.modes.get(0x3fd), modes.shadows.get(0x3fd)], ['exit notified', 'shadow exit', 0x60]);
   ports.write(0x3f9, 1, 0x03);
   deepEqual(lines.take(), ['isaAssert 4 4']);
-  equal(modes.modes.get(0x3fa), 'exit exit');   // a read of IIR now takes the interrupt
+  equal(modes.modes.get(0x3fa), 'exit exit'); // a read of IIR now takes the interrupt
   equal(ports.read(0x3fa, 1), 0x02);
   deepEqual(lines.take(), ['isaDeassert 4 4']);
   deepEqual([modes.modes.get(0x3fa), modes.shadows.get(0x3fa)], ['shadow exit', 0x01]);
   backend.feed('x');
   deepEqual([modes.shadows.get(0x3fd), modes.shadows.get(0x3fa)], [0x61, 0x04]);
   ports.write(0x3fb, 1, 0x80);
-  equal(modes.modes.get(0x3f8), 'exit exit');   // DLAB: offset 0 is the divisor
+  equal(modes.modes.get(0x3f8), 'exit exit'); // DLAB: offset 0 is the divisor
 });

@@ -9,13 +9,37 @@ import { bool, bytes, schema, u16, u8, type StateOf } from '../../base/schema.ts
 import type { CharBackend } from '../chars/backend.ts';
 import { registers, type IrqLine, type StatefulDevice } from './device.ts';
 
-export const IER_ERBFI = 1, IER_ETBEI = 2, IER_ELSI = 4, IER_EDSSI = 8;
-const IIR_NONE = 0x01, IIR_MODEM = 0x00, IIR_THRE = 0x02, IIR_DATA = 0x04, IIR_LINE = 0x06, IIR_TIMEOUT = 0x0c, IIR_FIFOS = 0xc0;
-const FCR_ENABLE = 1, FCR_RESET_RX = 2;
+export const IER_ERBFI = 1,
+  IER_ETBEI = 2,
+  IER_ELSI = 4,
+  IER_EDSSI = 8;
+const IIR_NONE = 0x01,
+  IIR_MODEM = 0x00,
+  IIR_THRE = 0x02,
+  IIR_DATA = 0x04,
+  IIR_LINE = 0x06,
+  IIR_TIMEOUT = 0x0c,
+  IIR_FIFOS = 0xc0;
+const FCR_ENABLE = 1,
+  FCR_RESET_RX = 2;
 const LCR_DLAB = 0x80;
-const MCR_DTR = 1, MCR_RTS = 2, MCR_OUT1 = 4, MCR_OUT2 = 8, MCR_LOOP = 0x10;
-const LSR_DR = 1, LSR_OE = 2, LSR_THRE = 0x20, LSR_TEMT = 0x40;
-const MSR_DCTS = 1, MSR_DDSR = 2, MSR_TERI = 4, MSR_DDCD = 8, MSR_CTS = 0x10, MSR_DSR = 0x20, MSR_RI = 0x40, MSR_DCD = 0x80;
+const MCR_DTR = 1,
+  MCR_RTS = 2,
+  MCR_OUT1 = 4,
+  MCR_OUT2 = 8,
+  MCR_LOOP = 0x10;
+const LSR_DR = 1,
+  LSR_OE = 2,
+  LSR_THRE = 0x20,
+  LSR_TEMT = 0x40;
+const MSR_DCTS = 1,
+  MSR_DDSR = 2,
+  MSR_TERI = 4,
+  MSR_DDCD = 8,
+  MSR_CTS = 0x10,
+  MSR_DSR = 0x20,
+  MSR_RI = 0x40,
+  MSR_DCD = 0x80;
 
 const FIFO_BYTES = 16;
 /** So many reads of LSR with no byte sent between them: the guest waits for input. */
@@ -27,7 +51,11 @@ export const UART_STATE = schema('uart16550', 1, {
   fcr: u8({ doc: 'FIFO control: enable and trigger level as last written', bits: { ENABLE: 0 } }),
   lcr: u8({ doc: 'line control', bits: { DLAB: 7 } }),
   mcr: u8({ doc: 'modem control', bits: ['DTR', 'RTS', 'OUT1', 'OUT2', 'LOOP'] }),
-  msr: u8({ reset: MSR_CTS | MSR_DSR | MSR_DCD, doc: 'modem status with its delta bits', bits: ['DCTS', 'DDSR', 'TERI', 'DDCD', 'CTS', 'DSR', 'RI', 'DCD'] }),
+  msr: u8({
+    reset: MSR_CTS | MSR_DSR | MSR_DCD,
+    doc: 'modem status with its delta bits',
+    bits: ['DCTS', 'DDSR', 'TERI', 'DDCD', 'CTS', 'DSR', 'RI', 'DCD'],
+  }),
   scr: u8({ doc: 'scratch' }),
   divisor: u16({ reset: 1, doc: 'baud divisor of the 1.8432 MHz clock; 1 = 115200 Bd' }),
   rx: bytes({ maxBytes: FIFO_BYTES, doc: 'receive FIFO, or the one receiver buffer' }),
@@ -42,19 +70,37 @@ const notDlab = (uart: Uart16550): boolean => (uart.state.lcr & LCR_DLAB) === 0;
 
 const REGISTERS = registers<Uart16550>({
   RBR_THR: { offset: 0, when: notDlab, read: (uart) => uart.receive(), write: (uart, value) => uart.transmit(value) },
-  DLL: { offset: 0, when: dlab, read: (uart) => uart.state.divisor & 0xff, write: (uart, value) => { uart.state.divisor = (uart.state.divisor & 0xff00) | value; } },
+  DLL: {
+    offset: 0,
+    when: dlab,
+    read: (uart) => uart.state.divisor & 0xff,
+    write: (uart, value) => {
+      uart.state.divisor = (uart.state.divisor & 0xff00) | value;
+    },
+  },
   IER: { offset: 1, when: notDlab, read: (uart) => uart.state.ier, write: (uart, value) => uart.writeIer(value) },
-  DLM: { offset: 1, when: dlab, read: (uart) => uart.state.divisor >> 8, write: (uart, value) => { uart.state.divisor = (uart.state.divisor & 0xff) | (value << 8); } },
+  DLM: {
+    offset: 1,
+    when: dlab,
+    read: (uart) => uart.state.divisor >> 8,
+    write: (uart, value) => {
+      uart.state.divisor = (uart.state.divisor & 0xff) | (value << 8);
+    },
+  },
   IIR_FCR: { offset: 2, read: (uart) => uart.readIir(), write: (uart, value) => uart.writeFcr(value) },
   LCR: { offset: 3, field: 'lcr', after: (uart) => uart.changed() },
   MCR: { offset: 4, read: (uart) => uart.state.mcr, write: (uart, value) => uart.writeMcr(value) },
-  LSR: { offset: 5, read: (uart) => uart.readLsr(), write() {} },   // factory test only
+  LSR: { offset: 5, read: (uart) => uart.readLsr(), write() {} }, // factory test only
   MSR: { offset: 6, read: (uart) => uart.readMsr(), write() {} },
-  SCR: { offset: 7, field: 'scr' },
+  SCR: { offset: 7, field: 'scr', after: (uart) => uart.changed() },
 });
 
 /** Registers whose present value can be read without a side effect, so that reads need not come here. */
 export interface UartShadows {
+  readonly ier: number | undefined;
+  readonly lcr: number;
+  readonly mcr: number;
+  readonly scr: number;
   readonly iir: number | undefined;
   readonly lsr: number | undefined;
   readonly msr: number | undefined;
@@ -80,7 +126,7 @@ export class Uart16550 implements StatefulDevice {
     this.#backend = backend;
     this.#log = log;
     backend.onByte = (value) => this.#arrive(value);
-    backend.release();   // the device before us, in an earlier life of the VM, may have held it
+    backend.release(); // the device before us, in an earlier life of the VM, may have held it
   }
 
   reset(): void {
@@ -114,6 +160,10 @@ export class Uart16550 implements StatefulDevice {
     const { overrun, msr, lcr, mcr } = this.state;
     const reason = this.#reason();
     return {
+      ier: (lcr & LCR_DLAB) === 0 ? this.state.ier : undefined,
+      lcr,
+      mcr,
+      scr: this.state.scr,
       // Reading IIR takes a pending THRE interrupt, LSR the error bits, MSR the deltas: then the read must come here.
       iir: reason === IIR_THRE ? undefined : reason | this.#fifoBits(),
       // With a byte parked, reads of LSR are what tells that the guest polls for it.
@@ -254,7 +304,8 @@ export class Uart16550 implements StatefulDevice {
 
   /** Bytes from outside wait in the backend while one is parked, while there is no room, while the receiver is cut off by loopback, and while paused. */
   #updateHold(): void {
-    const hold = this.#paused || this.state.parked.length > 0 || (this.state.mcr & MCR_LOOP) !== 0 || this.state.rx.length >= this.#capacity();
+    const hold =
+      this.#paused || this.state.parked.length > 0 || (this.state.mcr & MCR_LOOP) !== 0 || this.state.rx.length >= this.#capacity();
     if (hold === this.#held) return;
     this.#held = hold;
     if (hold) this.#backend.hold();
@@ -274,7 +325,7 @@ export class Uart16550 implements StatefulDevice {
     const { ier, overrun, rx, fcr, thrEmptyPending, msr } = this.state;
     if ((ier & IER_ELSI) !== 0 && overrun) return IIR_LINE;
     if ((ier & IER_ERBFI) !== 0 && rx.length > 0) {
-      const trigger = (fcr & FCR_ENABLE) !== 0 ? TRIGGER_LEVELS[fcr >> 6] ?? 1 : 1;
+      const trigger = (fcr & FCR_ENABLE) !== 0 ? (TRIGGER_LEVELS[fcr >> 6] ?? 1) : 1;
       return rx.length >= trigger ? IIR_DATA : IIR_TIMEOUT;
     }
     if ((ier & IER_ETBEI) !== 0 && thrEmptyPending) return IIR_THRE;
@@ -285,14 +336,19 @@ export class Uart16550 implements StatefulDevice {
   /** In loopback the outputs are the inputs (8.6); else the line is always ready, so that no open of a tty waits for carrier. */
   #updateMsr(): void {
     const { mcr, msr } = this.state;
-    const lines = (mcr & MCR_LOOP) === 0 ? MSR_CTS | MSR_DSR | MSR_DCD
-      : ((mcr & MCR_RTS) !== 0 ? MSR_CTS : 0) | ((mcr & MCR_DTR) !== 0 ? MSR_DSR : 0) | ((mcr & MCR_OUT1) !== 0 ? MSR_RI : 0) | ((mcr & MCR_OUT2) !== 0 ? MSR_DCD : 0);
+    const lines =
+      (mcr & MCR_LOOP) === 0
+        ? MSR_CTS | MSR_DSR | MSR_DCD
+        : ((mcr & MCR_RTS) !== 0 ? MSR_CTS : 0) |
+          ((mcr & MCR_DTR) !== 0 ? MSR_DSR : 0) |
+          ((mcr & MCR_OUT1) !== 0 ? MSR_RI : 0) |
+          ((mcr & MCR_OUT2) !== 0 ? MSR_DCD : 0);
     const changedLines = lines ^ msr;
     let deltas = msr & 0x0f;
     if ((changedLines & MSR_CTS) !== 0) deltas |= MSR_DCTS;
     if ((changedLines & MSR_DSR) !== 0) deltas |= MSR_DDSR;
     if ((changedLines & MSR_DCD) !== 0) deltas |= MSR_DDCD;
-    if ((msr & MSR_RI) !== 0 && (lines & MSR_RI) === 0) deltas |= MSR_TERI;   // trailing edge only
+    if ((msr & MSR_RI) !== 0 && (lines & MSR_RI) === 0) deltas |= MSR_TERI; // trailing edge only
     this.state.msr = lines | deltas;
   }
 }

@@ -13,7 +13,10 @@ const PAGE_BYTES = 4096;
 export function loadBootrom(rom: ImageFile, vm: Pick<MachineVm, 'mapDevmem'>): InitialState {
   const sizeBytes = rom.bytes.length;
   if (sizeBytes === 0 || sizeBytes % PAGE_BYTES !== 0 || sizeBytes > BOOTROM_MAX_BYTES) {
-    throw new VmError('EINVAL', `${rom.name}: boot ROM of ${sizeBytes} bytes: expected a multiple of ${PAGE_BYTES} up to ${BOOTROM_MAX_BYTES}`);
+    throw new VmError(
+      'EINVAL',
+      `${rom.name}: boot ROM of ${sizeBytes} bytes: expected a multiple of ${PAGE_BYTES} up to ${BOOTROM_MAX_BYTES}`,
+    );
   }
   vm.mapDevmem('bootrom', HIGHMEM_BASE - sizeBytes, sizeBytes, 'rx').set(rom.bytes);
   return { registers: {}, descriptors: {} };

@@ -6,10 +6,15 @@
 import { clear, hex, type GuestRam, type ImageFile, type ImageReader } from './image.ts';
 
 const ELF_MAGIC = 0x464c_457f;
-const CLASS_32 = 1, CLASS_64 = 2, LITTLE_ENDIAN = 1;
-const MACHINE_386 = 3, MACHINE_X86_64 = 62;
-const TYPE_EXEC = 2, TYPE_DYN = 3;
-const PT_LOAD = 1, PT_NOTE = 4;
+const CLASS_32 = 1,
+  CLASS_64 = 2,
+  LITTLE_ENDIAN = 1;
+const MACHINE_386 = 3,
+  MACHINE_X86_64 = 62;
+const TYPE_EXEC = 2,
+  TYPE_DYN = 3;
+const PT_LOAD = 1,
+  PT_NOTE = 4;
 const PF_X = 1;
 /** A kernel has about ten; a table of thousands is hostile. */
 const MAX_PROGRAM_HEADERS = 128;
@@ -90,7 +95,11 @@ export function readElf(reader: ImageReader): Elf {
 /** Copy every segment to its physical address and clear what follows it. @throws VmError ENOEXEC for overlaps and what is not RAM. */
 export function loadSegments(elf: Elf, ram: GuestRam): void {
   for (const segment of elf.segments) {
-    const target = ram.claim(`${elf.reader.file.name}: program header ${segment.index} p_paddr, p_memsz`, segment.physical, segment.memoryBytes);
+    const target = ram.claim(
+      `${elf.reader.file.name}: program header ${segment.index} p_paddr, p_memsz`,
+      segment.physical,
+      segment.memoryBytes,
+    );
     target.set(elf.reader.slice(segment.offset, segment.fileBytes, 'segment'));
     clear(target.subarray(segment.fileBytes));
   }
@@ -99,7 +108,9 @@ export function loadSegments(elf: Elf, ram: GuestRam): void {
 /** Physical address of the entry: e_entry is virtual where an executable segment holds it. */
 export function physicalEntry(elf: Elf): number {
   const entry = Number(elf.entry & 0x1f_ffff_ffff_ffffn);
-  const segment = elf.segments.find((candidate) => candidate.executable && entry >= candidate.virtual && entry - candidate.virtual < candidate.memoryBytes);
+  const segment = elf.segments.find(
+    (candidate) => candidate.executable && entry >= candidate.virtual && entry - candidate.virtual < candidate.memoryBytes,
+  );
   if (segment !== undefined) return segment.physical + (entry - segment.virtual);
   return entry;
 }
@@ -118,7 +129,12 @@ export function findNote(elf: Elf, owner: string, type: number): Uint8Array | un
       const nameAt = at + 12;
       const descriptionAt = nameAt + Math.ceil(nameBytes / 4) * 4;
       const next = descriptionAt + Math.ceil(descriptionBytes / 4) * 4;
-      if (next > end + 3) throw reader.bad('note n_namesz, n_descsz', `${hex(nameBytes)}, ${hex(descriptionBytes)}`, `inside the note segment of ${sizeBytes} bytes`);
+      if (next > end + 3)
+        throw reader.bad(
+          'note n_namesz, n_descsz',
+          `${hex(nameBytes)}, ${hex(descriptionBytes)}`,
+          `inside the note segment of ${sizeBytes} bytes`,
+        );
       if (noteType === type && nameBytes === owner.length + 1 && nameBytes <= 64) {
         const found = reader.slice(nameAt, owner.length, 'note name');
         if (String.fromCharCode(...found) === owner) return reader.slice(descriptionAt, descriptionBytes, 'note description');

@@ -90,7 +90,10 @@ export class ImageReader {
 
   #check(offset: number, sizeBytes: number, field: string): void {
     if (offset < 0 || sizeBytes < 0 || offset > this.sizeBytes || sizeBytes > this.sizeBytes - offset) {
-      throw new VmError('ENOEXEC', `${this.file.name}: ${field} at ${hex(offset)}, ${sizeBytes} bytes: expected inside the file of ${this.sizeBytes} bytes (truncated?)`);
+      throw new VmError(
+        'ENOEXEC',
+        `${this.file.name}: ${field} at ${hex(offset)}, ${sizeBytes} bytes: expected inside the file of ${this.sizeBytes} bytes (truncated?)`,
+      );
     }
   }
 }
@@ -124,7 +127,9 @@ export class GuestRam {
 
   constructor(memory: GuestMemory, e820: readonly E820Entry[]) {
     this.#memory = memory;
-    this.#ranges = e820.filter((entry) => entry.type === E820_RAM).map((entry) => ({ start: entry.start, end: entry.start + entry.sizeBytes }));
+    this.#ranges = e820
+      .filter((entry) => entry.type === E820_RAM)
+      .map((entry) => ({ start: entry.start, end: entry.start + entry.sizeBytes }));
   }
 
   /** Keep [start, start + sizeBytes) free of whatever is placed later. */
@@ -143,7 +148,11 @@ export class GuestRam {
       throw new VmError('ENOEXEC', `${what}: [${hex(start)}, ${hex(end)}): expected inside guest RAM (${this.rangesText()})`);
     }
     const other = this.#claims.find((claim) => start < claim.end && claim.start < end);
-    if (other !== undefined) throw new VmError('ENOEXEC', `${what}: [${hex(start)}, ${hex(end)}): overlaps ${other.what} at [${hex(other.start)}, ${hex(other.end)})`);
+    if (other !== undefined)
+      throw new VmError(
+        'ENOEXEC',
+        `${what}: [${hex(start)}, ${hex(end)}): overlaps ${other.what} at [${hex(other.start)}, ${hex(other.end)})`,
+      );
     this.#claims.push({ what, start, end });
     return this.#view(what, start, sizeBytes);
   }
@@ -163,7 +172,10 @@ export class GuestRam {
     const gpa = this.#search(sizeBytes, window);
     if (gpa !== undefined) return gpa;
     const largest = this.#free(window.start, window.end).reduce((most, range) => Math.max(most, range.end - range.start), 0);
-    throw new VmError('ENOMEM', `${what}: ${sizeBytes} bytes: expected at most ${largest} bytes, the largest free RAM range in [${hex(window.start)}, ${hex(window.end)})`);
+    throw new VmError(
+      'ENOMEM',
+      `${what}: ${sizeBytes} bytes: expected at most ${largest} bytes, the largest free RAM range in [${hex(window.start)}, ${hex(window.end)})`,
+    );
   }
 
   hasRoom(sizeBytes: number, window: Window): boolean {
@@ -180,7 +192,8 @@ export class GuestRam {
     const size = Math.max(sizeBytes, 1);
     const free = this.#free(window.start, window.end);
     for (const range of window.top === true ? free.reverse() : free) {
-      const gpa = window.top === true ? Math.floor((range.end - size) / alignment) * alignment : Math.ceil(range.start / alignment) * alignment;
+      const gpa =
+        window.top === true ? Math.floor((range.end - size) / alignment) * alignment : Math.ceil(range.start / alignment) * alignment;
       if (gpa >= range.start && gpa + size <= range.end) return gpa;
     }
     return undefined;
@@ -195,7 +208,11 @@ export class GuestRam {
       .map((range) => ({ start: Math.max(range.start, start), end: Math.min(range.end, end) }))
       .filter((range) => range.end > range.start);
     for (const claim of this.#claims) {
-      free = free.flatMap((range) => [{ start: range.start, end: Math.min(range.end, claim.start) }, { start: Math.max(range.start, claim.end), end: range.end }])
+      free = free
+        .flatMap((range) => [
+          { start: range.start, end: Math.min(range.end, claim.start) },
+          { start: Math.max(range.start, claim.end), end: range.end },
+        ])
         .filter((range) => range.end > range.start);
     }
     return free;
@@ -230,7 +247,10 @@ export function commandLineBytes(commandLine: string, maxBytes: number): Uint8Ar
   const encoded = new TextEncoder().encode(commandLine);
   if (encoded.includes(0)) throw new VmError('EINVAL', `kernel command line: expected no NUL character`);
   if (encoded.length > maxBytes) {
-    throw new VmError('EINVAL', `kernel command line of ${encoded.length} bytes ('${commandLine.slice(0, 40)}...'): expected at most ${maxBytes} bytes`);
+    throw new VmError(
+      'EINVAL',
+      `kernel command line of ${encoded.length} bytes ('${commandLine.slice(0, 40)}...'): expected at most ${maxBytes} bytes`,
+    );
   }
   const bytes = new Uint8Array(encoded.length + 1);
   bytes.set(encoded);
@@ -245,13 +265,23 @@ export function modulesOf(source: BootSource): BootModule[] {
 
 // Flat segments. Access words: P, S, type accessed; G and D or L (SDM vol. 3A 3.4.5).
 const flat = (access: number): Descriptor => ({ base: 0n, limit: 0xffff_ffff, access });
-const CODE32 = flat(0xc09b), CODE64 = flat(0xa09b), DATA = flat(0xc093);
-const CODE_SELECTOR = 0x10n, DATA_SELECTOR = 0x18n;
+const CODE32 = flat(0xc09b),
+  CODE64 = flat(0xa09b),
+  DATA = flat(0xc093);
+const CODE_SELECTOR = 0x10n,
+  DATA_SELECTOR = 0x18n;
 
 /** A descriptor as it stands in a table. */
 function descriptorWord({ base, limit, access }: Descriptor): bigint {
   const stored = (access & 0x8000) !== 0 ? BigInt(limit >>> 12) : BigInt(limit);
-  return (stored & 0xffffn) | (base & 0xff_ffffn) << 16n | BigInt(access & 0xff) << 40n | (stored >> 16n & 0xfn) << 48n | BigInt(access >> 12 & 0xf) << 52n | (base >> 24n & 0xffn) << 56n;
+  return (
+    (stored & 0xffffn) |
+    ((base & 0xff_ffffn) << 16n) |
+    (BigInt(access & 0xff) << 40n) |
+    (((stored >> 16n) & 0xfn) << 48n) |
+    (BigInt((access >> 12) & 0xf) << 52n) |
+    (((base >> 24n) & 0xffn) << 56n)
+  );
 }
 
 export const GDT_BYTES = 32;
@@ -263,10 +293,22 @@ export const GDT_BYTES = 32;
 export function flatSegments(codeBits: 32 | 64, gdt: Placed): InitialState {
   const code = codeBits === 64 ? CODE64 : CODE32;
   const view = new DataView(gdt.bytes.buffer, gdt.bytes.byteOffset, GDT_BYTES);
-  [0n, 0n, descriptorWord(code), descriptorWord(DATA)].forEach((word, index) => { view.setBigUint64(index * 8, word, true); });
+  [0n, 0n, descriptorWord(code), descriptorWord(DATA)].forEach((word, index) => {
+    view.setBigUint64(index * 8, word, true);
+  });
   const data = { ds: DATA, es: DATA, fs: DATA, gs: DATA, ss: DATA } as const;
   return {
-    registers: { cs: CODE_SELECTOR, ds: DATA_SELECTOR, es: DATA_SELECTOR, fs: DATA_SELECTOR, gs: DATA_SELECTOR, ss: DATA_SELECTOR, tr: 0n, ldtr: 0n, rflags: 2n },
+    registers: {
+      cs: CODE_SELECTOR,
+      ds: DATA_SELECTOR,
+      es: DATA_SELECTOR,
+      fs: DATA_SELECTOR,
+      gs: DATA_SELECTOR,
+      ss: DATA_SELECTOR,
+      tr: 0n,
+      ldtr: 0n,
+      rflags: 2n,
+    },
     descriptors: {
       cs: code,
       ...data,

@@ -28,7 +28,13 @@ export function loadKernel(source: BootSource, target: BootTarget): { readonly p
   if (isElf(kernel)) {
     const image = pvhImage(kernel);
     if (image !== undefined) return { protocol: 'pvh', state: loadPvh(image, source, target) };
-    throw new VmError('ENOEXEC', `${kernel.name}: an ELF file without entry for us: expected a Xen note of type 18 (PVH) or a multiboot header`);
+    throw new VmError(
+      'ENOEXEC',
+      `${kernel.name}: an ELF file without entry for us: expected a Xen note of type 18 (PVH) or a multiboot header`,
+    );
   }
-  throw new VmError('ENOEXEC', `${kernel.name}: unknown kernel format (${kernel.bytes.length} bytes): expected a Linux bzImage, an ELF file with a PVH note, or a multiboot 1 image`);
+  throw new VmError(
+    'ENOEXEC',
+    `${kernel.name}: unknown kernel format (${kernel.bytes.length} bytes): expected a Linux bzImage, an ELF file with a PVH note, or a multiboot 1 image`,
+  );
 }

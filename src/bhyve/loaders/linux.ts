@@ -6,22 +6,61 @@
 import { VmError } from '../../base/errors.ts';
 import type { InitialState } from '../ports-of-machine.ts';
 import { GIB, HIGHMEM_BASE, MIB } from '../layout.ts';
-import { GDT_BYTES, GuestRam, ImageReader, clear, commandLineBytes, flatSegments, hex, modulesOf, type BootSource, type BootTarget, type ImageFile } from './image.ts';
+import {
+  GDT_BYTES,
+  GuestRam,
+  ImageReader,
+  clear,
+  commandLineBytes,
+  flatSegments,
+  hex,
+  modulesOf,
+  type BootSource,
+  type BootTarget,
+  type ImageFile,
+} from './image.ts';
 
 /** Offsets of setup header fields, the same in the file and in the zero page (boot.rst 1.3). */
 const HEADER = {
-  setup_sects: 0x1f1, syssize: 0x1f4, boot_flag: 0x1fe, jump: 0x200, magic: 0x202, version: 0x206, type_of_loader: 0x210, loadflags: 0x211,
-  ramdisk_image: 0x218, ramdisk_size: 0x21c, cmd_line_ptr: 0x228, initrd_addr_max: 0x22c, kernel_alignment: 0x230, relocatable_kernel: 0x234,
-  xloadflags: 0x236, cmdline_size: 0x238, payload_offset: 0x248, payload_length: 0x24c, pref_address: 0x258, init_size: 0x260,
+  setup_sects: 0x1f1,
+  syssize: 0x1f4,
+  boot_flag: 0x1fe,
+  jump: 0x200,
+  magic: 0x202,
+  version: 0x206,
+  type_of_loader: 0x210,
+  loadflags: 0x211,
+  ramdisk_image: 0x218,
+  ramdisk_size: 0x21c,
+  cmd_line_ptr: 0x228,
+  initrd_addr_max: 0x22c,
+  kernel_alignment: 0x230,
+  relocatable_kernel: 0x234,
+  xloadflags: 0x236,
+  cmdline_size: 0x238,
+  payload_offset: 0x248,
+  payload_length: 0x24c,
+  pref_address: 0x258,
+  init_size: 0x260,
 } as const;
 /** Fields of the zero page outside the header (zero-page.rst). */
-const ZERO_PAGE = { acpi_rsdp_addr: 0x070, ext_ramdisk_image: 0x0c0, ext_ramdisk_size: 0x0c4, ext_cmd_line_ptr: 0x0c8, e820_entries: 0x1e8, header: 0x1f1, header_end: 0x290, e820_table: 0x2d0 } as const;
+const ZERO_PAGE = {
+  acpi_rsdp_addr: 0x070,
+  ext_ramdisk_image: 0x0c0,
+  ext_ramdisk_size: 0x0c4,
+  ext_cmd_line_ptr: 0x0c8,
+  e820_entries: 0x1e8,
+  header: 0x1f1,
+  header_end: 0x290,
+  e820_table: 0x2d0,
+} as const;
 
 const HDRS = 0x5372_6448;
 const SECTOR_BYTES = 512;
 const MIN_VERSION = 0x20c;
 const LOADED_HIGH = 1;
-const XLF_KERNEL_64 = 1, XLF_ABOVE_4G = 2;
+const XLF_KERNEL_64 = 1,
+  XLF_ABOVE_4G = 2;
 const E820_MAX = 128;
 const LOADER_UNDEFINED = 0xff;
 /** Below this lie the tables that real hardware's BIOS would own, and the boot structures. */
@@ -58,7 +97,8 @@ function readHeader(reader: ImageReader): Header {
   const loadflags = reader.u8(HEADER.loadflags, 'loadflags');
   if ((loadflags & LOADED_HIGH) === 0) throw reader.bad('loadflags', hex(loadflags), 'bit 0 (LOADED_HIGH): a bzImage, not a zImage');
   const xloadflags = reader.u16(HEADER.xloadflags, 'xloadflags');
-  if ((xloadflags & XLF_KERNEL_64) === 0) throw reader.bad('xloadflags', hex(xloadflags), 'bit 0 (XLF_KERNEL_64): a kernel with a 64-bit entry');
+  if ((xloadflags & XLF_KERNEL_64) === 0)
+    throw reader.bad('xloadflags', hex(xloadflags), 'bit 0 (XLF_KERNEL_64): a kernel with a 64-bit entry');
 
   const setupSects = reader.u8(HEADER.setup_sects, 'setup_sects');
   const setupBytes = ((setupSects === 0 ? 4 : setupSects) + 1) * SECTOR_BYTES;
@@ -66,21 +106,36 @@ function readHeader(reader: ImageReader): Header {
   const codeBytes = reader.sizeBytes - setupBytes;
   // syssize counts 16-byte paragraphs, rounded up; a signed image may carry more behind them.
   if (codeBytes <= ENTRY_OFFSET_64 || syssizeBytes - codeBytes >= 16) {
-    throw reader.bad('syssize', `${hex(syssizeBytes / 16)} (${syssizeBytes} bytes after ${setupBytes} bytes of setup)`, `at most the ${Math.max(codeBytes, 0)} bytes that the file of ${reader.sizeBytes} bytes holds there (truncated?)`);
+    throw reader.bad(
+      'syssize',
+      `${hex(syssizeBytes / 16)} (${syssizeBytes} bytes after ${setupBytes} bytes of setup)`,
+      `at most the ${Math.max(codeBytes, 0)} bytes that the file of ${reader.sizeBytes} bytes holds there (truncated?)`,
+    );
   }
   const payloadOffset = reader.u32(HEADER.payload_offset, 'payload_offset');
   const payloadLength = reader.u32(HEADER.payload_length, 'payload_length');
   if (payloadOffset > codeBytes || payloadLength > codeBytes - payloadOffset) {
-    throw reader.bad('payload_offset, payload_length', `${hex(payloadOffset)}, ${hex(payloadLength)}`, `inside the ${codeBytes} bytes behind the setup (truncated?)`);
+    throw reader.bad(
+      'payload_offset, payload_length',
+      `${hex(payloadOffset)}, ${hex(payloadLength)}`,
+      `inside the ${codeBytes} bytes behind the setup (truncated?)`,
+    );
   }
   const alignment = reader.u32(HEADER.kernel_alignment, 'kernel_alignment');
   const relocatable = reader.u8(HEADER.relocatable_kernel, 'relocatable_kernel') !== 0;
-  if (relocatable && (alignment < 4096 || alignment > GIB || !Number.isInteger(Math.log2(alignment)))) throw reader.bad('kernel_alignment', hex(alignment), 'a power of two from 0x1000 to 0x40000000');
+  if (relocatable && (alignment < 4096 || alignment > GIB || !Number.isInteger(Math.log2(alignment))))
+    throw reader.bad('kernel_alignment', hex(alignment), 'a power of two from 0x1000 to 0x40000000');
   const preferred = reader.u64(HEADER.pref_address, 'pref_address');
   const initSizeBytes = Math.max(reader.u32(HEADER.init_size, 'init_size'), codeBytes);
   const initrdLast = reader.u32(HEADER.initrd_addr_max, 'initrd_addr_max');
   return {
-    headerEnd, setupBytes, relocatable, alignment, preferred, initSizeBytes, initrdLast,
+    headerEnd,
+    setupBytes,
+    relocatable,
+    alignment,
+    preferred,
+    initSizeBytes,
+    initrdLast,
     commandLineMax: reader.u32(HEADER.cmdline_size, 'cmdline_size'),
     initrdAbove4G: (xloadflags & XLF_ABOVE_4G) !== 0,
   };
@@ -100,7 +155,7 @@ export function loadLinux(source: BootSource, target: BootTarget): InitialState 
   const code = reader.file.bytes.subarray(header.setupBytes);
   const kernelGpa = kernelAddress(reader, ram, header);
   const kernel = ram.claim(`${source.kernel.name}: pref_address and init_size`, kernelGpa, header.initSizeBytes);
-  kernel.set(code);   // what follows, up to init_size, the kernel's own start-up code clears
+  kernel.set(code); // what follows, up to init_size, the kernel's own start-up code clears
 
   const low = { start: 0x1000, end: KERNEL_MIN };
   const commandLine = commandLineBytes(source.commandLine, header.commandLineMax);
@@ -138,10 +193,10 @@ export function loadLinux(source: BootSource, target: BootTarget): InitialState 
       rip: BigInt(kernelGpa + ENTRY_OFFSET_64),
       rsi: BigInt(zeroPage.gpa),
       rsp: BigInt(stack.gpa + 4096),
-      cr0: 0x8000_0031n,   // PG NE ET PE
+      cr0: 0x8000_0031n, // PG NE ET PE
       cr3: BigInt(pageTables),
-      cr4: 0x20n,          // PAE
-      efer: 0x500n,        // LMA LME
+      cr4: 0x20n, // PAE
+      efer: 0x500n, // LMA LME
     },
     descriptors: segments.descriptors,
   };
@@ -154,9 +209,17 @@ function kernelAddress(reader: ImageReader, ram: GuestRam, header: Header): numb
     if (!header.relocatable) return header.preferred;
     if (ram.isFree(header.preferred, header.initSizeBytes)) return header.preferred;
   } else if (!header.relocatable) {
-    throw reader.bad('pref_address', `${hex(header.preferred)} with init_size ${hex(header.initSizeBytes)}`, `inside [${hex(KERNEL_MIN)}, ${hex(HIGHMEM_BASE)})`);
+    throw reader.bad(
+      'pref_address',
+      `${hex(header.preferred)} with init_size ${hex(header.initSizeBytes)}`,
+      `inside [${hex(KERNEL_MIN)}, ${hex(HIGHMEM_BASE)})`,
+    );
   }
-  return ram.find(`${preferred} and init_size`, header.initSizeBytes, { start: KERNEL_MIN, end: HIGHMEM_BASE, alignment: header.alignment });
+  return ram.find(`${preferred} and init_size`, header.initSizeBytes, {
+    start: KERNEL_MIN,
+    end: HIGHMEM_BASE,
+    alignment: header.alignment,
+  });
 }
 
 /** Identity map of the first 4 GiB with 2 MiB pages: PML4, PDPT and four page directories (SDM vol. 3A 4.5). */
@@ -164,7 +227,8 @@ function identityPageTables(ram: GuestRam, window: { start: number; end: number 
   const tables = ram.place('page tables', 6 * 4096, window);
   clear(tables.bytes);
   const view = new DataView(tables.bytes.buffer, tables.bytes.byteOffset, tables.bytes.length);
-  const present = 3n, large = 0x80n;
+  const present = 3n,
+    large = 0x80n;
   view.setBigUint64(0, BigInt(tables.gpa + 4096) | present, true);
   for (let gib = 0; gib < 4; gib++) {
     view.setBigUint64(4096 + gib * 8, BigInt(tables.gpa + (2 + gib) * 4096) | present, true);
@@ -178,7 +242,8 @@ function identityPageTables(ram: GuestRam, window: { start: number; end: number 
 /** As high as the kernel allows (initrd_addr_max), so that it lies far from where the kernel unpacks itself. */
 function placeInitrd(source: BootSource, ram: GuestRam, header: Header): { gpa: number; sizeBytes: number } {
   const modules = modulesOf(source);
-  if (modules.length > 1) throw new VmError('EINVAL', `${modules[1]!.image.name}: a Linux bzImage takes one initrd, not ${modules.length} modules`);
+  if (modules.length > 1)
+    throw new VmError('EINVAL', `${modules[1]!.image.name}: a Linux bzImage takes one initrd, not ${modules.length} modules`);
   const image = modules[0]?.image;
   if (image === undefined) return { gpa: 0, sizeBytes: 0 };
   const sizeBytes = image.bytes.length;

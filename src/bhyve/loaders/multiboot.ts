@@ -7,19 +7,50 @@
 import { BASE_MEMORY_END, HIGHMEM_BASE, KIB, MIB } from '../layout.ts';
 import type { InitialState } from '../ports-of-machine.ts';
 import { isElf, loadSegments, physicalEntry, readElf } from './elf.ts';
-import { GDT_BYTES, GuestRam, ImageReader, clear, commandLineBytes, flatSegments, hex, modulesOf, type BootSource, type BootTarget, type ImageFile } from './image.ts';
+import {
+  GDT_BYTES,
+  GuestRam,
+  ImageReader,
+  clear,
+  commandLineBytes,
+  flatSegments,
+  hex,
+  modulesOf,
+  type BootSource,
+  type BootTarget,
+  type ImageFile,
+} from './image.ts';
 
-const HEADER_MAGIC = 0x1bad_b002, BOOT_MAGIC = 0x2bad_b002;
+const HEADER_MAGIC = 0x1bad_b002,
+  BOOT_MAGIC = 0x2bad_b002;
 /** The header lies within the first 8192 bytes, aligned to 4. */
 const SEARCH_BYTES = 8192;
-const FLAG_PAGE_ALIGN = 1, FLAG_MEMORY = 2, FLAG_VIDEO = 4, FLAG_ADDRESSES = 0x1_0000;
+const FLAG_PAGE_ALIGN = 1,
+  FLAG_MEMORY = 2,
+  FLAG_VIDEO = 4,
+  FLAG_ADDRESSES = 0x1_0000;
 /** Bits 0-15 demand: one that is not known here must be refused (3.1.2). */
 const KNOWN_DEMANDS = FLAG_PAGE_ALIGN | FLAG_MEMORY | FLAG_VIDEO;
 
-const INFO = { FLAGS: 0, MEM_LOWER: 4, MEM_UPPER: 8, CMDLINE: 16, MODS_COUNT: 20, MODS_ADDR: 24, MMAP_LENGTH: 44, MMAP_ADDR: 48, LOADER_NAME: 64 } as const;
+const INFO = {
+  FLAGS: 0,
+  MEM_LOWER: 4,
+  MEM_UPPER: 8,
+  CMDLINE: 16,
+  MODS_COUNT: 20,
+  MODS_ADDR: 24,
+  MMAP_LENGTH: 44,
+  MMAP_ADDR: 48,
+  LOADER_NAME: 64,
+} as const;
 const INFO_BYTES = 120;
-const HAS_MEMORY = 1, HAS_CMDLINE = 4, HAS_MODULES = 8, HAS_MMAP = 64, HAS_LOADER_NAME = 512;
-const MODULE_BYTES = 16, MMAP_BYTES = 24;
+const HAS_MEMORY = 1,
+  HAS_CMDLINE = 4,
+  HAS_MODULES = 8,
+  HAS_MMAP = 64,
+  HAS_LOADER_NAME = 512;
+const MODULE_BYTES = 16,
+  MMAP_BYTES = 24;
 const LOADER_NAME = 'tshyve';
 const MAX_COMMAND_LINE_BYTES = 65535;
 
@@ -49,14 +80,24 @@ export function loadMultiboot(headerAt: number, source: BootSource, target: Boot
   const modules = modulesOf(source).map((module) => {
     const placed = ram.place(`${module.image.name}: module`, module.image.bytes.length, { start: MIB, end: HIGHMEM_BASE });
     placed.bytes.set(module.image.bytes);
-    return { start: placed.gpa, end: placed.gpa + module.image.bytes.length, commandLine: commandLineBytes(module.commandLine, MAX_COMMAND_LINE_BYTES) };
+    return {
+      start: placed.gpa,
+      end: placed.gpa + module.image.bytes.length,
+      commandLine: commandLineBytes(module.commandLine, MAX_COMMAND_LINE_BYTES),
+    };
   });
-  const commandLine = commandLineBytes(`${source.kernel.name}${source.commandLine === '' ? '' : ' '}${source.commandLine}`, MAX_COMMAND_LINE_BYTES);
+  const commandLine = commandLineBytes(
+    `${source.kernel.name}${source.commandLine === '' ? '' : ' '}${source.commandLine}`,
+    MAX_COMMAND_LINE_BYTES,
+  );
   const loaderName = commandLineBytes(LOADER_NAME, 64);
   const mmap = target.e820;
   const strings = [commandLine, loaderName, ...modules.map((module) => module.commandLine)];
   const stringsAt = INFO_BYTES + modules.length * MODULE_BYTES + mmap.length * MMAP_BYTES;
-  const info = ram.place('multiboot information', stringsAt + strings.reduce((sum, bytes) => sum + bytes.length, 0), { start: MIB, end: HIGHMEM_BASE });
+  const info = ram.place('multiboot information', stringsAt + strings.reduce((sum, bytes) => sum + bytes.length, 0), {
+    start: MIB,
+    end: HIGHMEM_BASE,
+  });
   const gdt = ram.place('GDT', GDT_BYTES, { start: MIB, end: HIGHMEM_BASE });
   clear(info.bytes);
   const view = new DataView(info.bytes.buffer, info.bytes.byteOffset, info.bytes.length);
@@ -86,7 +127,7 @@ export function loadMultiboot(headerAt: number, source: BootSource, target: Boot
   });
   mmap.forEach((entryOfMap, index) => {
     const mapAt = INFO_BYTES + modules.length * MODULE_BYTES + index * MMAP_BYTES;
-    view.setUint32(mapAt, MMAP_BYTES - 4, true);   // the size field does not count itself
+    view.setUint32(mapAt, MMAP_BYTES - 4, true); // the size field does not count itself
     view.setBigUint64(mapAt + 4, BigInt(entryOfMap.start), true);
     view.setBigUint64(mapAt + 12, BigInt(entryOfMap.sizeBytes), true);
     view.setUint32(mapAt + 20, entryOfMap.type, true);
@@ -110,7 +151,8 @@ function loadElf(reader: ImageReader, ram: GuestRam): number {
   if (!isElf(reader.file)) throw reader.bad('multiboot flags', 'bit 16 clear', 'an ELF file, or bit 16 with load addresses');
   const elf = readElf(reader);
   const high = elf.segments.find((segment) => segment.physical + segment.memoryBytes > HIGHMEM_BASE);
-  if (high !== undefined) throw reader.bad(`program header ${high.index} p_paddr, p_memsz`, `${hex(high.physical)}, ${hex(high.memoryBytes)}`, 'below 4 GiB');
+  if (high !== undefined)
+    throw reader.bad(`program header ${high.index} p_paddr, p_memsz`, `${hex(high.physical)}, ${hex(high.memoryBytes)}`, 'below 4 GiB');
   loadSegments(elf, ram);
   const entry = physicalEntry(elf);
   if (!elf.segments.some((segment) => entry >= segment.physical && entry - segment.physical < segment.memoryBytes)) {
@@ -127,14 +169,20 @@ function loadFlat(reader: ImageReader, headerAt: number, ram: GuestRam): number 
   const bssEnd = reader.u32(headerAt + 24, 'bss_end_addr');
   const entry = reader.u32(headerAt + 28, 'entry_addr');
   // The header's place in the file and in memory tell where the load begins in the file.
-  if (loadAddr > headerAddr || headerAddr - loadAddr > headerAt) throw reader.bad('load_addr', hex(loadAddr), `${hex(Math.max(0, headerAddr - headerAt))} to header_addr ${hex(headerAddr)}`);
+  if (loadAddr > headerAddr || headerAddr - loadAddr > headerAt)
+    throw reader.bad('load_addr', hex(loadAddr), `${hex(Math.max(0, headerAddr - headerAt))} to header_addr ${hex(headerAddr)}`);
   const fileAt = headerAt - (headerAddr - loadAddr);
   const fileBytes = loadEnd === 0 ? reader.sizeBytes - fileAt : loadEnd - loadAddr;
   if (fileBytes <= 0 || fileBytes > reader.sizeBytes - fileAt) {
-    throw reader.bad('load_end_addr', hex(loadEnd), `0, or above load_addr ${hex(loadAddr)} and at most ${hex(loadAddr + reader.sizeBytes - fileAt)}, where the file ends (truncated?)`);
+    throw reader.bad(
+      'load_end_addr',
+      hex(loadEnd),
+      `0, or above load_addr ${hex(loadAddr)} and at most ${hex(loadAddr + reader.sizeBytes - fileAt)}, where the file ends (truncated?)`,
+    );
   }
   const end = bssEnd === 0 ? loadAddr + fileBytes : bssEnd;
-  if (end < loadAddr + fileBytes) throw reader.bad('bss_end_addr', hex(bssEnd), `0 or at least ${hex(loadAddr + fileBytes)}, the end of the loaded part`);
+  if (end < loadAddr + fileBytes)
+    throw reader.bad('bss_end_addr', hex(bssEnd), `0 or at least ${hex(loadAddr + fileBytes)}, the end of the loaded part`);
   if (entry < loadAddr || entry >= end) throw reader.bad('entry_addr', hex(entry), `inside [${hex(loadAddr)}, ${hex(end)})`);
   const image = ram.claim(`${reader.file.name}: load_addr and bss_end_addr`, loadAddr, end - loadAddr);
   image.set(reader.slice(fileAt, fileBytes, 'load_end_addr'));

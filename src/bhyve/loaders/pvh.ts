@@ -6,11 +6,25 @@
 import { HIGHMEM_BASE, MIB } from '../layout.ts';
 import type { InitialState } from '../ports-of-machine.ts';
 import { findNote, loadSegments, readElf, type Elf } from './elf.ts';
-import { GDT_BYTES, GuestRam, ImageReader, clear, commandLineBytes, flatSegments, hex, modulesOf, type BootSource, type BootTarget, type ImageFile } from './image.ts';
+import {
+  GDT_BYTES,
+  GuestRam,
+  ImageReader,
+  clear,
+  commandLineBytes,
+  flatSegments,
+  hex,
+  modulesOf,
+  type BootSource,
+  type BootTarget,
+  type ImageFile,
+} from './image.ts';
 
 const XEN_ELFNOTE_PHYS32_ENTRY = 18;
 const START_MAGIC = 0x336e_c578;
-const START_INFO_BYTES = 56, MODULE_BYTES = 32, MEMMAP_BYTES = 24;
+const START_INFO_BYTES = 56,
+  MODULE_BYTES = 32,
+  MEMMAP_BYTES = 24;
 const MAX_COMMAND_LINE_BYTES = 65535;
 
 /** @returns the image when it has the note, so that the caller may try another protocol otherwise. */
@@ -22,8 +36,11 @@ export function pvhImage(file: ImageFile): { readonly elf: Elf; readonly entry: 
   if (note.length !== 4 && note.length !== 8) throw elf.reader.bad('note XEN_ELFNOTE_PHYS32_ENTRY', `${note.length} bytes`, '4 or 8 bytes');
   const view = new DataView(note.buffer, note.byteOffset, note.length);
   const entry = note.length === 8 ? view.getBigUint64(0, true) : BigInt(view.getUint32(0, true));
-  const holds = elf.segments.some((segment) => entry >= BigInt(segment.physical) && entry < BigInt(segment.physical) + BigInt(segment.memoryBytes));
-  if (entry >= BigInt(HIGHMEM_BASE) || !holds) throw elf.reader.bad('note XEN_ELFNOTE_PHYS32_ENTRY', hex(entry), 'an address below 4 GiB inside a loaded segment');
+  const holds = elf.segments.some(
+    (segment) => entry >= BigInt(segment.physical) && entry < BigInt(segment.physical) + BigInt(segment.memoryBytes),
+  );
+  if (entry >= BigInt(HIGHMEM_BASE) || !holds)
+    throw elf.reader.bad('note XEN_ELFNOTE_PHYS32_ENTRY', hex(entry), 'an address below 4 GiB inside a loaded segment');
   return { elf, entry: Number(entry) };
 }
 
@@ -36,7 +53,11 @@ export function loadPvh(image: { readonly elf: Elf; readonly entry: number }, so
   const modules = modulesOf(source).map((module) => {
     const placed = ram.place(`${module.image.name}: module`, module.image.bytes.length, { start: MIB, end: HIGHMEM_BASE, top: true });
     placed.bytes.set(module.image.bytes);
-    return { gpa: placed.gpa, sizeBytes: module.image.bytes.length, commandLine: commandLineBytes(module.commandLine, MAX_COMMAND_LINE_BYTES) };
+    return {
+      gpa: placed.gpa,
+      sizeBytes: module.image.bytes.length,
+      commandLine: commandLineBytes(module.commandLine, MAX_COMMAND_LINE_BYTES),
+    };
   });
   const low = { start: 4096, end: HIGHMEM_BASE };
   const commandLine = commandLineBytes(source.commandLine, MAX_COMMAND_LINE_BYTES);
@@ -53,9 +74,10 @@ export function loadPvh(image: { readonly elf: Elf; readonly entry: number }, so
   clear(info.bytes);
 
   const view = new DataView(info.bytes.buffer, info.bytes.byteOffset, info.bytes.length);
-  const moduleListAt = START_INFO_BYTES, memmapAt = START_INFO_BYTES + modules.length * MODULE_BYTES;
+  const moduleListAt = START_INFO_BYTES,
+    memmapAt = START_INFO_BYTES + modules.length * MODULE_BYTES;
   view.setUint32(0, START_MAGIC, true);
-  view.setUint32(4, 1, true);                       // version 1: with a memory map
+  view.setUint32(4, 1, true); // version 1: with a memory map
   view.setUint32(12, modules.length, true);
   view.setBigUint64(16, BigInt(modules.length === 0 ? 0 : info.gpa + moduleListAt), true);
   view.setBigUint64(24, BigInt(commandLineAt.gpa), true);

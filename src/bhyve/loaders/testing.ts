@@ -14,10 +14,14 @@ export interface TestGuest extends BootTarget {
 
 export function testGuest(ramBytes: number, ram = new Uint8Array(ramBytes)): TestGuest {
   const memory: GuestMemory = {
-    view: (gpa, sizeBytes) => (gpa >= 0 && sizeBytes >= 0 && gpa <= ramBytes && sizeBytes <= ramBytes - gpa ? ram.subarray(gpa, gpa + sizeBytes) : undefined),
+    view: (gpa, sizeBytes) =>
+      gpa >= 0 && sizeBytes >= 0 && gpa <= ramBytes && sizeBytes <= ramBytes - gpa ? ram.subarray(gpa, gpa + sizeBytes) : undefined,
   };
   return {
-    memory, ram, e820: e820OfRam(ramBytes, 0), rsdpGpa: 0xf2400,
+    memory,
+    ram,
+    e820: e820OfRam(ramBytes, 0),
+    rsdpGpa: 0xf2400,
     view: new DataView(ram.buffer),
     text: (gpa) => new TextDecoder().decode(ram.subarray(gpa, ram.indexOf(0, gpa))),
   };
@@ -35,13 +39,14 @@ export interface BzImageOptions {
 
 /** A bzImage of one setup sector pair and `codeBytes` bytes of code, filled with 90h. */
 export function bzImage(options: BzImageOptions = {}): Uint8Array {
-  const setupBytes = 3 * 512, codeBytes = options.codeBytes ?? 0x4000;
+  const setupBytes = 3 * 512,
+    codeBytes = options.codeBytes ?? 0x4000;
   const bytes = new Uint8Array(setupBytes + codeBytes).fill(0x90, setupBytes);
   const view = new DataView(bytes.buffer);
   view.setUint8(0x1f1, 2);
   view.setUint32(0x1f4, codeBytes / 16, true);
   view.setUint16(0x1fe, 0xaa55, true);
-  view.setUint16(0x200, 0x6aeb, true);   // a short jump: the header ends at 202h + 6Ah
+  view.setUint16(0x200, 0x6aeb, true); // a short jump: the header ends at 202h + 6Ah
   view.setUint32(0x202, 0x53726448, true);
   view.setUint16(0x206, options.version ?? 0x20f, true);
   view.setUint8(0x211, 1);
@@ -65,9 +70,16 @@ export interface TestSegment {
 }
 
 /** An ELF file of PT_LOAD segments and, with `pvhEntry`, a Xen note. */
-export function elfImage(options: { readonly is64: boolean; readonly entry: bigint; readonly segments: readonly TestSegment[]; readonly pvhEntry?: bigint; readonly prefix?: Uint8Array }): Uint8Array {
+export function elfImage(options: {
+  readonly is64: boolean;
+  readonly entry: bigint;
+  readonly segments: readonly TestSegment[];
+  readonly pvhEntry?: bigint;
+  readonly prefix?: Uint8Array;
+}): Uint8Array {
   const { is64, segments } = options;
-  const headerBytes = is64 ? 64 : 52, entryBytes = is64 ? 56 : 32;
+  const headerBytes = is64 ? 64 : 52,
+    entryBytes = is64 ? 56 : 32;
   const note = options.pvhEntry === undefined ? undefined : noteOf('Xen', 18, options.pvhEntry, is64 ? 8 : 4);
   const count = segments.length + (note === undefined ? 0 : 1);
   let at = headerBytes + count * entryBytes + (options.prefix?.length ?? 0);
@@ -99,11 +111,15 @@ export function elfImage(options: { readonly is64: boolean; readonly entry: bigi
       view.setBigUint64(header + 32, BigInt(data.length), true);
       view.setBigUint64(header + 40, memoryBytes, true);
     } else {
-      [at, Number(virtual), Number(physical), data.length, Number(memoryBytes), 5].forEach((value, word) => { view.setUint32(header + 4 + word * 4, value, true); });
+      [at, Number(virtual), Number(physical), data.length, Number(memoryBytes), 5].forEach((value, word) => {
+        view.setUint32(header + 4 + word * 4, value, true);
+      });
     }
     at += data.length;
   };
-  segments.forEach((segment, index) => { put(index, 1, segment.physical, segment.virtual ?? segment.physical, segment.data, segment.memoryBytes ?? BigInt(segment.data.length)); });
+  segments.forEach((segment, index) => {
+    put(index, 1, segment.physical, segment.virtual ?? segment.physical, segment.data, segment.memoryBytes ?? BigInt(segment.data.length));
+  });
   if (note !== undefined) put(segments.length, 4, 0n, 0n, note, BigInt(note.length));
   return bytes;
 }
@@ -127,6 +143,8 @@ export function multibootHeaderBytes(flags: number, addresses: readonly number[]
   view.setUint32(0, 0x1bad_b002, true);
   view.setUint32(4, flags, true);
   view.setUint32(8, -(0x1bad_b002 + flags) >>> 0, true);
-  addresses.forEach((address, index) => { view.setUint32(12 + index * 4, address, true); });
+  addresses.forEach((address, index) => {
+    view.setUint32(12 + index * 4, address, true);
+  });
   return bytes;
 }

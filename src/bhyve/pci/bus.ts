@@ -56,7 +56,13 @@ export class PciBus implements Device {
   readonly #pirq: PirqRouter;
   readonly #log: Log;
 
-  constructor(ends: { readonly ports: PortTable; readonly memory: MmioMap; readonly lines: IrqLines; readonly pirq: PirqRouter; readonly log: Log }) {
+  constructor(ends: {
+    readonly ports: PortTable;
+    readonly memory: MmioMap;
+    readonly lines: IrqLines;
+    readonly pirq: PirqRouter;
+    readonly log: Log;
+  }) {
     this.#ports = ends.ports;
     this.#memory = ends.memory;
     this.#lines = ends.lines;
@@ -68,7 +74,8 @@ export class PciBus implements Device {
   add(pci: PciFunction): void {
     const key = keyOf(pci.bus, pci.slot, pci.func);
     const other = this.#functions.get(key);
-    if (other !== undefined) throw new VmError('EEXIST', `-s ${pci.bus}:${pci.slot}:${pci.func},${pci.name}: the place is taken by ${other.name}`);
+    if (other !== undefined)
+      throw new VmError('EEXIST', `-s ${pci.bus}:${pci.slot}:${pci.func},${pci.name}: the place is taken by ${other.name}`);
     this.#functions.set(key, pci);
     for (const bar of pci.bars) if (bar !== undefined) this.#owners.set(bar, pci);
   }
@@ -84,7 +91,9 @@ export class PciBus implements Device {
 
   /** Give a function an INTx pin: the one of its slot that is used least. */
   routeIntx(pci: PciFunction, fixed: boolean): void {
-    const uses = [1, 2, 3, 4].map((pin) => this.#intx.filter((entry) => entry.bus === pci.bus && entry.slot === pci.slot && entry.pin === pin).length);
+    const uses = [1, 2, 3, 4].map(
+      (pin) => this.#intx.filter((entry) => entry.bus === pci.bus && entry.slot === pci.slot && entry.pin === pin).length,
+    );
     const pin = uses.indexOf(Math.min(...uses)) + 1;
     const existing = this.#intx.find((entry) => entry.bus === pci.bus && entry.slot === pci.slot && entry.pin === pin);
     const route = existing ?? this.#pirq.route(pci.slot, pin, fixed);
@@ -101,20 +110,37 @@ export class PciBus implements Device {
   powerUp(options: { readonly enableBars: boolean; readonly lowmemBytes: number; readonly highmemBytes: number }): void {
     const window64 = window64Of(options.highmemBytes);
     const next: Record<BarKind, number> = { io: PCI_IO_WINDOW.start, mem32: PCI_WINDOW32.start, mem64: window64.start };
-    const end = { io: PCI_IO_WINDOW.start + PCI_IO_WINDOW.sizeBytes, mem32: PCI_WINDOW32.start + PCI_WINDOW32.sizeBytes, mem64: window64.start + window64.sizeBytes };
+    const end = {
+      io: PCI_IO_WINDOW.start + PCI_IO_WINDOW.sizeBytes,
+      mem32: PCI_WINDOW32.start + PCI_WINDOW32.sizeBytes,
+      mem64: window64.start + window64.sizeBytes,
+    };
     const bars = this.functions().flatMap((pci) => pci.bars.filter((bar) => bar !== undefined).map((bar) => ({ pci, bar })));
     bars.sort((a, b) => b.bar.sizeBytes - a.bar.sizeBytes);
     for (const { pci, bar } of bars) {
       const window: BarKind = bar.kind === 'mem64' && bar.sizeBytes <= MEM64_LOW_MAX_BYTES ? 'mem32' : bar.kind;
       const address = Math.ceil(next[window] / bar.sizeBytes) * bar.sizeBytes;
-      if (address + bar.sizeBytes > end[window]) throw new VmError('ENOSPC', `${pci.name}: BAR ${bar.index} of ${bar.sizeBytes} bytes: no room left in the ${window} window`);
+      if (address + bar.sizeBytes > end[window])
+        throw new VmError('ENOSPC', `${pci.name}: BAR ${bar.index} of ${bar.sizeBytes} bytes: no room left in the ${window} window`);
       next[window] = address + bar.sizeBytes;
       pci.setBarAddress(bar, address);
     }
 
     this.#memory.register({ name: 'PCI ECFG', gpa: ECAM.start, sizeBytes: ECAM.sizeBytes, immutable: true, handler: this.#ecam });
-    this.#memory.registerFallback({ name: 'PCI hole (32-bit)', gpa: options.lowmemBytes, sizeBytes: HIGHMEM_BASE - options.lowmemBytes, immutable: true, handler: HOLE });
-    this.#memory.registerFallback({ name: 'PCI hole (64-bit)', gpa: window64.start, sizeBytes: window64.sizeBytes, immutable: true, handler: HOLE });
+    this.#memory.registerFallback({
+      name: 'PCI hole (32-bit)',
+      gpa: options.lowmemBytes,
+      sizeBytes: HIGHMEM_BASE - options.lowmemBytes,
+      immutable: true,
+      handler: HOLE,
+    });
+    this.#memory.registerFallback({
+      name: 'PCI hole (64-bit)',
+      gpa: window64.start,
+      sizeBytes: window64.sizeBytes,
+      immutable: true,
+      handler: HOLE,
+    });
 
     for (const pci of this.functions()) {
       if (pci.func === 0 && this.functions().some((other) => other.bus === pci.bus && other.slot === pci.slot && other.func !== 0)) {
@@ -125,16 +151,29 @@ export class PciBus implements Device {
         pci.setConfig(REG.COMMAND, 2, pci.command | kinds | COMMAND_MASTER);
       }
       pci.powerUp({
-        decodeChanged: (changed) => { this.#decode(changed); },
-        setIntx: (changed, level) => { this.#setIntx(changed, level); },
-        msi: (address, data) => { this.#msi(pci, address, data); },
+        decodeChanged: (changed) => {
+          this.#decode(changed);
+        },
+        setIntx: (changed, level) => {
+          this.#setIntx(changed, level);
+        },
+        msi: (address, data) => {
+          this.#msi(pci, address, data);
+        },
       });
       this.#decode(pci);
     }
   }
 
   attach(reset: PciPorts): void {
-    this.#ports.register({ name: 'PCI address and reset control', port: PORT.PCI_ADDRESS, sizeBytes: 4, handler: this.#addressPort(reset) });
+    this.#ports.register({
+      name: 'PCI address and reset control',
+      port: PORT.PCI_ADDRESS,
+      sizeBytes: 4,
+      handler: this.#addressPort(reset),
+    });
+    // Half of every configuration access; a read of the register, or of the data, comes after it. The byte at CF9h is another port.
+    this.#ports.setMode(PORT.PCI_ADDRESS, 'exit', 'posted');
     this.#ports.register({ name: 'PCI data', port: PORT.PCI_DATA, sizeBytes: 4, handler: this.#dataPort });
   }
 
@@ -170,7 +209,7 @@ export class PciBus implements Device {
       write: (offset, sizeBytes, value) => {
         if (offset === 0 && sizeBytes === 4) this.state.address = (value & 0x80ff_fffc) >>> 0;
         else if (offset === 1 && sizeBytes === 1) reset.writeResetControl(value);
-        return true;   // other widths go past the register to nothing
+        return true; // other widths go past the register to nothing
       },
     };
   }
@@ -179,18 +218,28 @@ export class PciBus implements Device {
     read: (offset, sizeBytes) => {
       const { address } = this.state;
       if (address < ADDRESS_ENABLE) return onesOf(sizeBytes);
-      return this.readConfig(address >>> 16 & 0xff, address >>> 11 & 0x1f, address >>> 8 & 7, (address & 0xfc) + offset, sizeBytes);
+      return this.readConfig((address >>> 16) & 0xff, (address >>> 11) & 0x1f, (address >>> 8) & 7, (address & 0xfc) + offset, sizeBytes);
     },
     write: (offset, sizeBytes, value) => {
       const { address } = this.state;
-      if (address >= ADDRESS_ENABLE) this.writeConfig(address >>> 16 & 0xff, address >>> 11 & 0x1f, address >>> 8 & 7, (address & 0xfc) + offset, sizeBytes, value);
+      if (address >= ADDRESS_ENABLE)
+        this.writeConfig(
+          (address >>> 16) & 0xff,
+          (address >>> 11) & 0x1f,
+          (address >>> 8) & 7,
+          (address & 0xfc) + offset,
+          sizeBytes,
+          value,
+        );
       return true;
     },
   };
 
   readonly #ecam: MmioHandler = {
-    read: (offset, sizeBytes) => this.readConfig(offset >>> 20, offset >>> 15 & 0x1f, offset >>> 12 & 7, offset & 0xfff, sizeBytes),
-    write: (offset, sizeBytes, value) => { this.writeConfig(offset >>> 20, offset >>> 15 & 0x1f, offset >>> 12 & 7, offset & 0xfff, sizeBytes, value); },
+    read: (offset, sizeBytes) => this.readConfig(offset >>> 20, (offset >>> 15) & 0x1f, (offset >>> 12) & 7, offset & 0xfff, sizeBytes),
+    write: (offset, sizeBytes, value) => {
+      this.writeConfig(offset >>> 20, (offset >>> 15) & 0x1f, (offset >>> 12) & 7, offset & 0xfff, sizeBytes, value);
+    },
   };
 
   /** Bring the port table and the MMIO map in line with the command register and the BARs of one function. */
@@ -213,7 +262,8 @@ export class PciBus implements Device {
       if (address !== undefined) this.#tryDecode(pci, bar, address);
     }
     if (!freed) return;
-    for (const bar of Array.from(this.#blocked)) {   // a copy: a BAR may be blocked again
+    for (const bar of Array.from(this.#blocked)) {
+      // a copy: a BAR may be blocked again
       const owner = this.#owners.get(bar);
       const address = owner?.decodedAt(bar);
       this.#blocked.delete(bar);
@@ -228,8 +278,16 @@ export class PciBus implements Device {
     try {
       if (bar.kind === 'io') {
         const range: PortRange = {
-          name, port: address, sizeBytes,
-          handler: { read: (offset, width) => handler.read(offset, width), write: (offset, width, value) => { handler.write(offset, width, value); return true; } },
+          name,
+          port: address,
+          sizeBytes,
+          handler: {
+            read: (offset, width) => handler.read(offset, width),
+            write: (offset, width, value) => {
+              handler.write(offset, width, value);
+              return true;
+            },
+          },
         };
         this.#ports.register(range);
         this.#decoded.set(bar, { kind: 'io', range });

@@ -8,8 +8,22 @@ import type { Log } from '../../base/log.ts';
 import { bool, bytes, schema, type StateOf } from '../../base/schema.ts';
 import { onesOf } from '../inout.ts';
 import {
-  BAR_COUNT, BAR_IO, BAR_MEM64, BAR_PREFETCH, CAP_EXPRESS, CAP_MSI, CAP_MSIX, COMMAND_INTX_OFF, COMMAND_IO, COMMAND_MEMORY, COMMAND_WRITABLE,
-  CONFIG_BYTES, FIRST_CAPABILITY, REG, STATUS_CAPABILITIES, STATUS_INTX,
+  BAR_COUNT,
+  BAR_IO,
+  BAR_MEM64,
+  BAR_PREFETCH,
+  CAP_EXPRESS,
+  CAP_MSI,
+  CAP_MSIX,
+  COMMAND_INTX_OFF,
+  COMMAND_IO,
+  COMMAND_MEMORY,
+  COMMAND_WRITABLE,
+  CONFIG_BYTES,
+  FIRST_CAPABILITY,
+  REG,
+  STATUS_CAPABILITIES,
+  STATUS_INTX,
 } from './ids.ts';
 
 export type BarKind = 'io' | 'mem32' | 'mem64';
@@ -56,8 +70,10 @@ export const PCI_STATE = schema('pci-function', 1, {
   intxWanted: bool({ doc: 'the device asserts its INTx pin, delivered or held back' }),
 });
 
-const MSI_ENABLE = 1, MSI_64BIT = 0x80;
-const MSIX_ENABLE = 0x8000, MSIX_MASK_ALL = 0x4000;
+const MSI_ENABLE = 1,
+  MSI_64BIT = 0x80;
+const MSIX_ENABLE = 0x8000,
+  MSIX_MASK_ALL = 0x4000;
 const MSIX_ENTRY_BYTES = 16;
 
 export class PciFunction {
@@ -81,7 +97,11 @@ export class PciFunction {
   #msixAt = 0;
   #intxLevel = false;
 
-  constructor(place: { readonly bus: number; readonly slot: number; readonly func: number; readonly name: string }, identity: PciIdentity, log: Log) {
+  constructor(
+    place: { readonly bus: number; readonly slot: number; readonly func: number; readonly name: string },
+    identity: PciIdentity,
+    log: Log,
+  ) {
     this.bus = place.bus;
     this.slot = place.slot;
     this.func = place.func;
@@ -99,7 +119,7 @@ export class PciFunction {
     this.makeWritable(REG.CACHE_LINE, 1, 0xff);
     this.makeWritable(REG.LATENCY, 1, 0xff);
     this.makeWritable(REG.INTERRUPT_LINE, 1, 0xff);
-    this.#clearable[REG.STATUS + 1] = 0xf9;   // error bits, write 1 to clear
+    this.#clearable[REG.STATUS + 1] = 0xf9; // error bits, write 1 to clear
   }
 
   // --- built once, before the bus powers up ---
@@ -129,7 +149,7 @@ export class PciFunction {
   /** PCI Express capability, version 2 (PCI Express Base 3.0 7.8). */
   addExpress(deviceType: number): number {
     const body = new Array<number>(58).fill(0);
-    body[0] = 2 | deviceType << 4;
+    body[0] = 2 | (deviceType << 4);
     // Device and link capabilities stay 0; link status: 2.5 GT/s, one lane, as a link that is up.
     body[8] = 0x01;
     body[9] = 0x01;
@@ -140,7 +160,7 @@ export class PciFunction {
   addMsi(vectors: number): void {
     const log2 = Math.log2(vectors);
     assert(Number.isInteger(log2) && log2 <= 5, `${this.name}: ${vectors} MSI vectors`);
-    this.#msiAt = this.addCapability(CAP_MSI, [log2 << 1 | MSI_64BIT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    this.#msiAt = this.addCapability(CAP_MSI, [(log2 << 1) | MSI_64BIT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     this.makeWritable(this.#msiAt + 2, 2, 0x70 | MSI_ENABLE);
     this.makeWritable(this.#msiAt + 4, 4, 0xffff_fffc);
     this.makeWritable(this.#msiAt + 8, 4, 0xffff_ffff);
@@ -150,23 +170,31 @@ export class PciFunction {
   /** The table and the pending bits get a BAR of their own. */
   addMsix(vectors: number, barIndex: number): void {
     assert(vectors >= 1 && vectors <= 2048, `${this.name}: ${vectors} MSI-X vectors`);
-    const tableBytes = Math.ceil(vectors * MSIX_ENTRY_BYTES / 4096) * 4096;
+    const tableBytes = Math.ceil((vectors * MSIX_ENTRY_BYTES) / 4096) * 4096;
     const sizeBytes = 2 ** Math.ceil(Math.log2(tableBytes + 4096));
     const words = [vectors - 1, 0].flatMap((word) => [word & 0xff, word >> 8]).slice(0, 2);
-    const dword = (value: number): number[] => [value & 0xff, value >> 8 & 0xff, value >> 16 & 0xff, value >>> 24];
+    const dword = (value: number): number[] => [value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, value >>> 24];
     this.#msixAt = this.addCapability(CAP_MSIX, [...words, ...dword(barIndex), ...dword(tableBytes | barIndex)]);
     this.makeWritable(this.#msixAt + 2, 2, MSIX_ENABLE | MSIX_MASK_ALL);
     this.state.msixTable = freshMsixTable(vectors);
     this.state.msixPending = new Uint8Array(Math.ceil(vectors / 8));
     this.addBar(barIndex, 'mem32', sizeBytes, {
       read: (offset, accessBytes) => this.#readMsixTable(offset, accessBytes),
-      write: (offset, accessBytes, value) => { this.#writeMsixTable(offset, accessBytes, value); },
+      write: (offset, accessBytes, value) => {
+        this.#writeMsixTable(offset, accessBytes, value);
+      },
     });
   }
 
   addBar(index: number, kind: BarKind, sizeBytes: number, handler: BarHandler): void {
-    assert(index >= 0 && index < (kind === 'mem64' ? BAR_COUNT - 1 : BAR_COUNT) && this.bars[index] === undefined, `${this.name}: BAR ${index}`);
-    assert(sizeBytes >= (kind === 'io' ? 4 : 16) && Number.isInteger(Math.log2(sizeBytes)), `${this.name}: BAR ${index} of ${sizeBytes} bytes`);
+    assert(
+      index >= 0 && index < (kind === 'mem64' ? BAR_COUNT - 1 : BAR_COUNT) && this.bars[index] === undefined,
+      `${this.name}: BAR ${index}`,
+    );
+    assert(
+      sizeBytes >= (kind === 'io' ? 4 : 16) && Number.isInteger(Math.log2(sizeBytes)),
+      `${this.name}: BAR ${index} of ${sizeBytes} bytes`,
+    );
     this.bars[index] = { index, kind, sizeBytes, handler };
     this.#set(REG.BAR0 + index * 4, 1, kind === 'io' ? BAR_IO : kind === 'mem64' ? BAR_MEM64 | BAR_PREFETCH : 0);
   }
@@ -237,9 +265,9 @@ export class PciFunction {
 
   barAddress(bar: Bar): number {
     const low = this.#get(REG.BAR0 + bar.index * 4, 4);
-    if (bar.kind === 'io') return low - low % 4;
+    if (bar.kind === 'io') return low - (low % 4);
     const high = bar.kind === 'mem64' ? this.#get(REG.BAR0 + bar.index * 4 + 4, 4) : 0;
-    return high * 2 ** 32 + (low - low % 16);
+    return high * 2 ** 32 + (low - (low % 16));
   }
 
   setBarAddress(bar: Bar, address: number): void {
@@ -267,9 +295,9 @@ export class PciFunction {
   /** Send vector `index`; the guest may have allowed fewer than there are, then they share. */
   msi(index: number): void {
     if (!this.msiEnabled) return;
-    const allowed = 2 ** (this.#get(this.#msiAt + 2, 2) >> 4 & 7);
+    const allowed = 2 ** ((this.#get(this.#msiAt + 2, 2) >> 4) & 7);
     const data = this.#get(this.#msiAt + 12, 2);
-    this.#upstream?.msi(this.#get(this.#msiAt + 4, 4), data - data % allowed + index % allowed);
+    this.#upstream?.msi(this.#get(this.#msiAt + 4, 4), data - (data % allowed) + (index % allowed));
   }
 
   /** A masked entry keeps the interrupt in its pending bit. */
@@ -278,7 +306,7 @@ export class PciFunction {
     if (!this.msixEnabled || at >= this.state.msixTable.length) return;
     const view = this.#msixView();
     if ((this.#get(this.#msixAt + 2, 2) & MSIX_MASK_ALL) !== 0 || (view.getUint32(at + 12, true) & 1) !== 0) {
-      this.state.msixPending[index >> 3] = (this.state.msixPending[index >> 3] ?? 0) | 1 << (index & 7);
+      this.state.msixPending[index >> 3] = (this.state.msixPending[index >> 3] ?? 0) | (1 << (index & 7));
       return;
     }
     this.#upstream?.msi(view.getUint32(at, true), view.getUint32(at + 8, true));
@@ -301,12 +329,12 @@ export class PciFunction {
     if (bar !== undefined) {
       const flagBits = bar.kind === 'io' ? 3 : 15;
       const flags = this.#get(at, 1) & flagBits;
-      const address = bar.kind === 'io' ? value % 0x10000 : value;   // I/O addresses have 16 bits
+      const address = bar.kind === 'io' ? value % 0x10000 : value; // I/O addresses have 16 bits
       const size = Math.min(bar.sizeBytes, 2 ** 32);
-      this.#set(at, 4, address - address % size + flags);
+      this.#set(at, 4, address - (address % size) + flags);
     } else if (below?.kind === 'mem64') {
       const size = Math.max(1, below.sizeBytes / 2 ** 32);
-      this.#set(at, 4, value - value % size);
+      this.#set(at, 4, value - (value % size));
     } else return;
     this.#upstream?.decodeChanged(this);
   }
@@ -315,7 +343,7 @@ export class PciFunction {
     const table = this.state.msixTable;
     if (offset < table.length) {
       if (sizeBytes === 4 && offset % 4 === 0) return this.#msixView().getUint32(offset, true);
-      return sizeBytes === 1 ? table[offset] ?? 0xff : onesOf(sizeBytes);
+      return sizeBytes === 1 ? (table[offset] ?? 0xff) : onesOf(sizeBytes);
     }
     const pendingAt = Math.ceil(table.length / 4096) * 4096;
     let value = 0;
@@ -338,7 +366,7 @@ export class PciFunction {
       const bits = pending[at] ?? 0;
       if (bits === 0) continue;
       pending[at] = 0;
-      for (let bit = 0; bit < 8; bit++) if ((bits >> bit & 1) !== 0) this.msix(at * 8 + bit);   // still masked: pending again
+      for (let bit = 0; bit < 8; bit++) if (((bits >> bit) & 1) !== 0) this.msix(at * 8 + bit); // still masked: pending again
     }
   }
 

@@ -8,7 +8,8 @@ import { COM_PORTS, IOAPIC_PINS, KBD_IRQ, MOUSE_IRQ, PCI_IOAPIC_PIN, SCI_IRQ } f
 import type { IrqLines } from '../ports-of-machine.ts';
 
 export const PIRQ_COUNT = 8;
-const PIRQ_OFF = 0x80, PIRQ_IRQ = 0x0f;
+const PIRQ_OFF = 0x80,
+  PIRQ_IRQ = 0x0f;
 /** ISA interrupts that a PIRQ may use: 3-7, 9-12, 14, 15. */
 const PERMITTED_IRQS = 0xdef8;
 
@@ -55,10 +56,10 @@ export class PirqRouter implements Device {
     let pirq: number, ioapicPin: number;
     if (fixed) {
       pirq = (4 + slot + pin) % PIRQ_COUNT;
-      ioapicPin = PCI_IOAPIC_PIN + (4 + slot + pin) % PIRQ_COUNT;
+      ioapicPin = PCI_IOAPIC_PIN + ((4 + slot + pin) % PIRQ_COUNT);
     } else {
       pirq = this.#pirqUses.indexOf(Math.min(...this.#pirqUses));
-      ioapicPin = PCI_IOAPIC_PIN + this.#nextIoapicPin++ % pins;
+      ioapicPin = PCI_IOAPIC_PIN + (this.#nextIoapicPin++ % pins);
     }
     this.#pirqUses[pirq] = (this.#pirqUses[pirq] ?? 0) + 1;
     if (this.#initial[pirq] === PIRQ_OFF) {
@@ -114,7 +115,7 @@ export class PirqRouter implements Device {
   }
 
   #permitted(irq: number): boolean {
-    return (PERMITTED_IRQS >> irq & 1) === 1 && this.#irqUses[irq] !== Infinity;
+    return ((PERMITTED_IRQS >> irq) & 1) === 1 && this.#irqUses[irq] !== Infinity;
   }
 
   #valid(value: number): boolean {

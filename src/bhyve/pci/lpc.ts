@@ -7,19 +7,34 @@ import { PciFunction, type PciIdentity } from './function.ts';
 import { CLASS_BRIDGE, DEVICE_PIIX3_ISA, SUBCLASS_ISA, VENDOR_INTEL } from './ids.ts';
 import { PIRQ_COUNT, type PirqRouter } from './irq.ts';
 
-export const LPC_IDENTITY: PciIdentity = { vendor: VENDOR_INTEL, device: DEVICE_PIIX3_ISA, classCode: CLASS_BRIDGE, subclass: SUBCLASS_ISA };
+export const LPC_IDENTITY: PciIdentity = {
+  vendor: VENDOR_INTEL,
+  device: DEVICE_PIIX3_ISA,
+  classCode: CLASS_BRIDGE,
+  subclass: SUBCLASS_ISA,
+};
 
 /** Offset of a PIRQ's register in configuration space. */
 export const pirqRegister = (pirq: number): number => (pirq < 4 ? 0x60 + pirq : 0x68 + pirq - 4);
 
-export function createLpc(place: { readonly bus: number; readonly slot: number; readonly func: number }, identity: PciIdentity, router: PirqRouter, log: Log): LpcBridge {
+export function createLpc(
+  place: { readonly bus: number; readonly slot: number; readonly func: number },
+  identity: PciIdentity,
+  router: PirqRouter,
+  log: Log,
+): LpcBridge {
   return new LpcBridge({ ...place, name: 'lpc' }, identity, router, log);
 }
 
 export class LpcBridge extends PciFunction {
   readonly #router: PirqRouter;
 
-  constructor(place: { readonly bus: number; readonly slot: number; readonly func: number; readonly name: string }, identity: PciIdentity, router: PirqRouter, log: Log) {
+  constructor(
+    place: { readonly bus: number; readonly slot: number; readonly func: number; readonly name: string },
+    identity: PciIdentity,
+    router: PirqRouter,
+    log: Log,
+  ) {
     super(place, identity, log);
     this.#router = router;
   }
