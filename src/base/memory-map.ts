@@ -20,7 +20,9 @@ export const GUEST_MAP_COUNT = 0x2000;
 export const GUEST_MAP_RANGES = 0x2010;
 export const GUEST_MAP_RANGE_BYTES = 32;
 export const GUEST_MAP_MAXIMUM = 64;
-export const PROTECTION_READ = 1, PROTECTION_WRITE = 2, PROTECTION_EXEC = 4;
+export const PROTECTION_READ = 1,
+  PROTECTION_WRITE = 2,
+  PROTECTION_EXEC = 4;
 /** Words between the vCPUs' threads and the owner of the VM: vmm/host-state.ts. */
 export const VM_HOST = 0x1e00;
 export const VM_DEVICES = 0x10000;
@@ -37,7 +39,8 @@ export const MSR_TABLE = 0x90000;
 /** u32 number of rows at MSR_TABLE; rows { msr u32, MSR_WRITE_* u32, value u64 } of constant registers. */
 export const MSR_ROWS = 0x90010;
 export const MSR_ROW_BYTES = 16;
-export const MSR_WRITE_FAULTS = 0, MSR_WRITE_IGNORED = 1;
+export const MSR_WRITE_FAULTS = 0,
+  MSR_WRITE_IGNORED = 1;
 /** 256 x u32: CRC-32C of each byte; cpu.wasm fills it in at first use. */
 export const CRC32C_TABLE = 0x98000;
 export const CODE_LINES = 0x1000000;
@@ -56,6 +59,9 @@ export const VCPU_STEP_UOPS = 0x2000;
 export const VCPU_WALK_CACHE = 0x8000;
 export const WALK_CACHE_ENTRIES = 64;
 export const WALK_CACHE_ENTRY_BYTES = 32;
+/** Pages with code that may be stored to, by the slow path: 64 x { linear page and class u64, walkGeneration u64, addend u64, 0 u64 }. */
+export const VCPU_CODE_PAGES = 0x8800;
+export const CODE_PAGES_ENTRIES = 64;
 /** Words between this vCPU's thread and the owner of the VM: vmm/host-state.ts. */
 export const VCPU_HOST = 0x10000;
 /** Software TLBs: four access classes of 4096 entries of 32 bytes. The last is never filled: every access takes the slow path. */

@@ -337,6 +337,22 @@ test('more fills than the log holds are flushed as well', () => {
   }
 });
 
+test('a store beside code follows the page tables as well', () => {
+  const cpu = longMode();
+  cpu.setCodeLines(HVA_RAM + 0x10000, 1n);
+  for (const value of [1, 2]) cpu.call('slowStore32', 0x10100n, value, 3);
+  equal(cpu.read32(0x10100), 2);
+  equal(cpu.codeWritten.length, 0);
+  cpu.write64(0x4000 + 0x10 * 8, 0x12007n);
+  cpu.call('invlpg', 0x10000n);
+  cpu.call('slowStore32', 0x10100n, 3, 3);
+  deepEqual([cpu.read32(0x10100), cpu.read32(0x12100)], [2, 3]);
+  cpu.write64(0x4000 + 0x10 * 8, 0x10005n);
+  cpu.call('invlpg', 0x10000n);
+  cpu.call('slowStore32', 0x10100n, 4, 3);
+  equal(cpu.fault(), '#14(3)');
+});
+
 test('a record cleared by power-on leaves no translation behind', () => {
   const cpu = longMode();
   equal(cpu.call('slowLoad32', 0x10000n, 3), 0n);

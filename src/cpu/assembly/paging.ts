@@ -3,7 +3,7 @@
  * Implements: SDM vol. 3A 4.3 32-Bit Paging, 4.4 PAE Paging, 4.5 4-Level Paging, 4.6 Access Rights, 4.7 Page-Fault Exceptions, 4.8 Accessed and Dirty Flags.
  * Runs on: the vCPU's own thread. Not modelled: protection keys, CET, 5-level paging (CPUID offers none).
  */
-import { PROTECTION_READ, PROTECTION_WRITE, VCPU_WALK_CACHE, WALK_CACHE_ENTRIES, WALK_CACHE_ENTRY_BYTES } from '../../base/memory-map.ts';
+import { CODE_PAGES_ENTRIES, PROTECTION_READ, PROTECTION_WRITE, VCPU_CODE_PAGES, VCPU_WALK_CACHE, WALK_CACHE_ENTRIES, WALK_CACHE_ENTRY_BYTES } from '../../base/memory-map.ts';
 import { VCPU_CR0, VCPU_CR3, VCPU_CR4, VCPU_EFER, VCPU_PDPTE, VCPU_WALK_ERROR, VCPU_WALK_GENERATION } from '../../generated/vcpu-layout.ts';
 import { CR0_PG, CR0_WP, CR4_PAE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE, PHYSICAL_ADDRESS_BITS } from './bits';
 import { findRange, rangeHva, rangeProtection } from './guest-map';
@@ -90,7 +90,10 @@ export function walkCacheFlush(vcpu: usize): void {
   const generation = load<u32>(vcpu, VCPU_WALK_GENERATION) + 1;
   store<u32>(vcpu, generation, VCPU_WALK_GENERATION);
   // Tags of 2^32 flushes ago must not come back to life.
-  if (generation == 0) walkCacheInitialize(vcpu);
+  if (generation == 0) {
+    memory.fill(vcpu + VCPU_CODE_PAGES, 0, CODE_PAGES_ENTRIES * 32);
+    walkCacheInitialize(vcpu);
+  }
 }
 
 export function walkCacheInitialize(vcpu: usize): void {

@@ -4,8 +4,8 @@
  * Runs on: the vCPU's own thread. PCIDs are not told apart: every load of CR3 drops the non-global entries, which the SDM allows.
  */
 import {
-  CODE_LINES, CODE_LINES_BYTES, PAGE_BYTES, PROTECTION_EXEC, PROTECTION_READ, PROTECTION_WRITE, TLB_ADDEND, TLB_BYTES, TLB_CLASSES, TLB_ENTRIES, TLB_ENTRY_BYTES,
-  TLB_EXEC, TLB_LOG_ENTRIES, TLB_READ, TLB_WRITE, VCPU_TLB, VCPU_TLB_LOGS,
+  CODE_LINES, CODE_LINES_BYTES, CODE_PAGES_ENTRIES, PAGE_BYTES, PROTECTION_EXEC, PROTECTION_READ, PROTECTION_WRITE, TLB_ADDEND, TLB_BYTES, TLB_CLASSES, TLB_ENTRIES, TLB_ENTRY_BYTES,
+  TLB_EXEC, TLB_LOG_ENTRIES, TLB_READ, TLB_WRITE, VCPU_CODE_PAGES, VCPU_TLB, VCPU_TLB_LOGS,
 } from '../../base/memory-map.ts';
 import {
   VCPU_CPL, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_EFER, VCPU_MODE, VCPU_RFLAGS, VCPU_SEG_ACCESS, VCPU_STACK_MASK, VCPU_TLB as VCPU_TLB_FIELD, VCPU_TLB_GLOBAL_LOG_COUNT,
@@ -85,6 +85,7 @@ export function tlbInitialize(vcpu: usize): void {
     store<u32>(vcpu + access * 4, 0, VCPU_TLB_GLOBAL_LOG_COUNT);
   }
   memory.fill(vcpu + VCPU_TLB_LARGE, 0, LARGE_BYTES);
+  memory.fill(vcpu + VCPU_CODE_PAGES, 0, CODE_PAGES_ENTRIES * 32);
   walkCacheInitialize(vcpu);
 }
 
@@ -164,6 +165,16 @@ export function tlbProtectPage(vcpu: usize, hva: u64): void {
   }
 }
 
+function codePageSlot(vcpu: usize, linear: u64): usize { return vcpu + VCPU_CODE_PAGES + (<usize>(linear >> 12) & (CODE_PAGES_ENTRIES - 1)) * 32; }
+
+/** A page that holds code has no write tag, yet data beside the code may be stored often. @returns hva, or 0 where a walk must decide */
+function codePageHva(vcpu: usize, linear: u64, who: u32): u64 {
+  const slot = codePageSlot(vcpu, linear);
+  if (load<u64>(slot) != ((linear & ~<u64>0xfff) | who | 4) || load<u64>(slot, 8) != <u64>load<u32>(vcpu, VCPU_WALK_GENERATION)) return 0;
+  const hva = linear + load<u64>(slot, 16);
+  return codeLines(hva) != 0 ? hva : 0;
+}
+
 /**
  * Translate one linear address, filling the TLB of `who` on a miss.
  * @returns hva of `linear`; TRANSLATE_FAULT with #PF raised; TRANSLATE_DEVICE with translatedGpa set.
@@ -171,6 +182,10 @@ export function tlbProtectPage(vcpu: usize, hva: u64): void {
 export function translatePage(vcpu: usize, linear: u64, access: u32, who: u32): u64 {
   const page = linear & ~<u64>0xfff, entry = entryOf(vcpu, who, linear);
   if (load<u64>(entry + <usize>access * 8) == page) return linear + load<u64>(entry, TLB_ADDEND);
+  if (access == ACCESS_WRITE) {
+    const hva = codePageHva(vcpu, linear, who);
+    if (hva != 0) return hva;
+  }
   const found = walk(vcpu, linear, access, who, true);
   if (found == WALK_FAULT) {
     raisePf(vcpu, linear);
@@ -187,7 +202,14 @@ export function translatePage(vcpu: usize, linear: u64, access: u32, who: u32): 
   if ((protection & PROTECTION_READ) == 0) return TRANSLATE_DEVICE;
   const hva = rangeHva(range, gpa);
   store<u64>(entry, found & PAGE_READ ? page : NEVER, TLB_READ);
-  store<u64>(entry, (found & PAGE_WRITE) != 0 && (found & PAGE_DIRTY) != 0 && (protection & PROTECTION_WRITE) != 0 && codeLines(hva) == 0 ? page : NEVER, TLB_WRITE);
+  const writable = (found & PAGE_WRITE) != 0 && (found & PAGE_DIRTY) != 0 && (protection & PROTECTION_WRITE) != 0, code = codeLines(hva) != 0;
+  store<u64>(entry, writable && !code ? page : NEVER, TLB_WRITE);
+  if (writable && code) {
+    const slot = codePageSlot(vcpu, linear);
+    store<u64>(slot, page | who | 4);
+    store<u64>(slot, <u64>load<u32>(vcpu, VCPU_WALK_GENERATION), 8);
+    store<u64>(slot, hva - page, 16);
+  }
   store<u64>(entry, (found & PAGE_EXEC) != 0 && (protection & PROTECTION_EXEC) != 0 ? page : NEVER, TLB_EXEC);
   store<u64>(entry, hva - page, TLB_ADDEND);
   log(vcpu, who, found & PAGE_GLOBAL ? 1 : 0, entry);
