@@ -127,3 +127,18 @@ test('com1 posts THR and shadows what has no side effect', () => {
   ports.write(0x3fb, 1, 0x80);
   equal(modes.modes.get(0x3f8), 'exit exit'); // DLAB: offset 0 is the divisor
 });
+
+test('an interrupt finds its reason in the shadows', () => {
+  const modes = new TestPortModes();
+  const seen: unknown[] = [];
+  const lines = new TestIrqLines();
+  lines.isaAssert = () => {
+    seen.push(modes.modes.get(0x3fa), modes.shadows.get(0x3fa), modes.shadows.get(0x3fd));
+  };
+  const ports = new PortTable(modes, silentLog, false);
+  const backend = new MemoryBackend();
+  attachCom({ name: 'com1', port: 0x3f8, irq: 4 }, ports, lines, backend, silentLog);
+  ports.write(0x3f9, 1, 0x01);
+  backend.feed('x');
+  deepEqual(seen, ['shadow exit', 0x04, 0x61]);
+});

@@ -253,13 +253,14 @@ export class Uart16550 implements StatefulDevice {
   }
 
   changed(): void {
+    // The shadows first: a vCPU that takes the interrupt at once must find its reason in them, since no second edge would follow.
+    this.onChange?.();
     const pending = this.#reason() !== IIR_NONE;
     if (pending !== this.#asserted) {
       this.#asserted = pending;
       if (pending) this.#irq.assert();
       else this.#irq.deassert();
     }
-    this.onChange?.();
     this.#updateHold();
   }
 
