@@ -456,9 +456,10 @@ db_here2: nop
   mov dword ptr [nmi_inside], 0
   LAPIC_WRITE 0x310, 0
   LAPIC_WRITE 0x300, 0x44400   # NMI, self
-  mov ecx, 1000
+  mov ecx, 10000000
 1: pause
-  loop 1b
+  cmp dword ptr [step_count], 2
+  loopne 1b
   mov qword ptr [handler], 0
   CHECK "nmi-delivered-with-if-clear", [step_log], 2
   CHECK "nmi-blocked-until-iret", [nmi_inside], 1
@@ -492,7 +493,7 @@ nmi_handler:
   cmp dword ptr [step_count], 1
   jne 1f
   LAPIC_WRITE 0x300, 0x44400
-  mov ecx, 1000
+  mov ecx, 100000
 2: pause
   loop 2b
   mov eax, [step_count]

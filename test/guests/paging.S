@@ -318,19 +318,21 @@ main:
   mov eax, [rbx]
 1: clac
   WANT "smap-stac-allows", NONE
-  # implicit supervisor accesses ignore AC: a descriptor table on a user page
+  # implicit supervisor accesses ignore AC: an LDT on a user page
   mov rax, [gdt + KERNEL_DS]
   mov [FREE + 8], rax
-  sgdt [rip + saved_gdtr]
-  mov rax, TEST
-  mov [other_gdtr + 2], rax
-  lgdt [rip + other_gdtr]
+  mov rax, 0x0000820000000fff
+  mov [gdt + LDT], rax
+  mov qword ptr [gdt + LDT + 8], TEST >> 32
+  mov eax, LDT
+  lldt ax
   stac
   TRY 1f
-  mov eax, 8
+  mov eax, 0xc
   mov es, eax
 1: clac
-  lgdt [rip + saved_gdtr]
+  xor eax, eax
+  lldt ax
   WANT "pf-smap-implicit-access-despite-ac", 14, 1
   TRY 1f
   USER user_stac
@@ -507,6 +509,3 @@ user_stac:
 .data
 .align 16
 descriptor: .quad 0, 0
-saved_gdtr: .skip 10
-other_gdtr: .word 0xff
-  .quad 0
