@@ -4,9 +4,25 @@ import { judge } from './judge.ts';
 import { expectedOf, toVector } from './vectors.ts';
 import type { ExpectedAnswer, StepInput } from './vectors.ts';
 
-const input: StepInput = { id: 1, mode: 64, code: '90', regs: { rax: '0x1', rip: '0x20008000', rflags: '0x202' }, mem: [{ addr: '0x10000000', data: '0011' }] };
-const answer: ExpectedAnswer = { id: 1, exception: null, regs: { rax: '0x2', rip: '0x20008001', rflags: '0x203' }, mem: [{ addr: '0x10000000', data: '0012' }] };
-const fpu = (fsw: string, st0: string) => ({ fcw: '0x37f', fsw, ftw: '0x1', st: [st0, ...Array.from({ length: 7 }, () => '0'.repeat(20))] });
+const input: StepInput = {
+  id: 1,
+  mode: 64,
+  code: '90',
+  regs: { rax: '0x1', rip: '0x20008000', rflags: '0x202' },
+  mem: [{ addr: '0x10000000', data: '0011' }],
+};
+const answer: ExpectedAnswer = {
+  id: 1,
+  exception: null,
+  regs: { rax: '0x2', rip: '0x20008001', rflags: '0x203' },
+  mem: [{ addr: '0x10000000', data: '0012' }],
+};
+const fpu = (fsw: string, st0: string) => ({
+  fcw: '0x37f',
+  fsw,
+  ftw: '0x1',
+  st: [st0, ...Array.from({ length: 7 }, () => '0'.repeat(20))],
+});
 
 test('a vector keeps changes alone and gives the whole answer back', () => {
   const vector = toVector(input, answer);
@@ -16,8 +32,11 @@ test('a vector keeps changes alone and gives the whole answer back', () => {
 
 test('a right answer has no differences, a wrong one names register, memory and exception', () => {
   deepEqual(judge(answer, answer), []);
-  deepEqual(judge({ ...answer, exception: 13, regs: { ...answer.regs, rax: '0x3' }, mem: input.mem }, answer),
-    ['exception: got 13, want null', 'rax: got 0x3, want 0x2', 'mem 0x10000000: got +1: 11, want +1: 12']);
+  deepEqual(judge({ ...answer, exception: 13, regs: { ...answer.regs, rax: '0x3' }, mem: input.mem }, answer), [
+    'exception: got 13, want null',
+    'rax: got 0x3, want 0x2',
+    'mem 0x10000000: got +1: 11, want +1: 12',
+  ]);
 });
 
 test('flags outside the mask, IF and reserved bits are not compared', () => {
@@ -35,7 +54,9 @@ test('error code, CR2 and C1 count in the strict comparison alone; C1 also where
 });
 
 test('transcendental results may differ by 64 units in the last place, across a binade too', () => {
-  const one = '0000000000000080ff3f', below = 'c0ffffffffffffff' + 'fe3f', far = 'bfffffffffffffff' + 'fe3f';
+  const one = '0000000000000080ff3f',
+    below = 'c0ffffffffffffff' + 'fe3f',
+    far = 'bfffffffffffffff' + 'fe3f';
   const want: ExpectedAnswer = { ...answer, fpu: fpu('0x0', one), tol: 'x87' };
   deepEqual(judge({ ...want, fpu: fpu('0x0', below) }, want), []);
   equal(judge({ ...want, fpu: fpu('0x0', far) }, want).length, 1);

@@ -8,11 +8,38 @@ import type { ExpectedAnswer, FpuState, StepAnswer, Tolerance, Unsupported } fro
 
 /** CF PF AF ZF SF DF OF: the bits of RFLAGS that are compared at all. */
 export const COMPARED_FLAGS = 0xcd5;
-const FLAG_BITS = [['CF', 0], ['PF', 2], ['AF', 4], ['ZF', 6], ['SF', 7], ['DF', 10], ['OF', 11]] as const;
-const FSW_BITS = [
-  ['IE', 0], ['DE', 1], ['ZE', 2], ['OE', 3], ['UE', 4], ['PE', 5], ['SF', 6], ['ES', 7], ['C0', 8], ['C1', 9], ['C2', 10], ['C3', 14], ['B', 15],
+const FLAG_BITS = [
+  ['CF', 0],
+  ['PF', 2],
+  ['AF', 4],
+  ['ZF', 6],
+  ['SF', 7],
+  ['DF', 10],
+  ['OF', 11],
 ] as const;
-const MXCSR_BITS = [['IE', 0], ['DE', 1], ['ZE', 2], ['OE', 3], ['UE', 4], ['PE', 5]] as const;
+const FSW_BITS = [
+  ['IE', 0],
+  ['DE', 1],
+  ['ZE', 2],
+  ['OE', 3],
+  ['UE', 4],
+  ['PE', 5],
+  ['SF', 6],
+  ['ES', 7],
+  ['C0', 8],
+  ['C1', 9],
+  ['C2', 10],
+  ['C3', 14],
+  ['B', 15],
+] as const;
+const MXCSR_BITS = [
+  ['IE', 0],
+  ['DE', 1],
+  ['ZE', 2],
+  ['OE', 3],
+  ['UE', 4],
+  ['PE', 5],
+] as const;
 const FSW_C1 = 0x200;
 
 /** 1.5 * 2^-11: the architecture's bound of the error of RCPPS and RSQRTPS is 1.5 * 2^-12 on each of the two sides. */
@@ -29,7 +56,9 @@ export interface JudgeOptions {
 export function judge(answer: StepAnswer | Unsupported, expected: ExpectedAnswer, options: JudgeOptions = {}): string[] {
   if ('unsupported' in answer) return [`unsupported: ${answer.unsupported}`];
   const differences: string[] = [];
-  const differ = (name: string, got: unknown, want: unknown): void => { differences.push(`${name}: got ${got}, want ${want}`); };
+  const differ = (name: string, got: unknown, want: unknown): void => {
+    differences.push(`${name}: got ${got}, want ${want}`);
+  };
   if (answer.exception !== expected.exception) differ('exception', answer.exception, expected.exception);
   if (options.strict && expected.exception !== null && answer.exception === expected.exception) {
     if (expected.error !== undefined && number(answer.error) !== number(expected.error)) differ('error', answer.error, expected.error);
@@ -40,7 +69,8 @@ export function judge(answer: StepAnswer | Unsupported, expected: ExpectedAnswer
     const got = answer.regs?.[name];
     if (name === 'rflags') {
       const mask = Number(number(expected.flagsMask ?? '0xffff')!) & COMPARED_FLAGS;
-      const gotBits = Number(number(got) ?? 0n) & mask, wantBits = Number(number(want)!) & mask;
+      const gotBits = Number(number(got) ?? 0n) & mask,
+        wantBits = Number(number(want)!) & mask;
       if (gotBits !== wantBits) differ('rflags', bitNames(gotBits, FLAG_BITS), bitNames(wantBits, FLAG_BITS));
     } else if (!ignored.has(name) && got !== want && number(got) !== number(want)) {
       differ(name, got, want);
@@ -49,11 +79,16 @@ export function judge(answer: StepAnswer | Unsupported, expected: ExpectedAnswer
   for (const file of ['xmm', 'ymm'] as const) {
     for (const [index, want] of (expected[file] ?? []).entries()) {
       const got = answer[file]?.[index];
-      if (got !== want && !ignored.has(`${file}${index}`) && !lanesEqual(got ?? '', want, expected.tol)) differ(`${file}${index}`, lanes(got), lanes(want));
+      if (got !== want && !ignored.has(`${file}${index}`) && !lanesEqual(got ?? '', want, expected.tol))
+        differ(`${file}${index}`, lanes(got), lanes(want));
     }
   }
   if (expected.mxcsr !== undefined && number(answer.mxcsr) !== number(expected.mxcsr)) {
-    differ('mxcsr', `${answer.mxcsr} (${bitNames(Number(number(answer.mxcsr) ?? 0n), MXCSR_BITS)})`, `${expected.mxcsr} (${bitNames(Number(number(expected.mxcsr)), MXCSR_BITS)})`);
+    differ(
+      'mxcsr',
+      `${answer.mxcsr} (${bitNames(Number(number(answer.mxcsr) ?? 0n), MXCSR_BITS)})`,
+      `${expected.mxcsr} (${bitNames(Number(number(expected.mxcsr)), MXCSR_BITS)})`,
+    );
   }
   if (expected.fpu !== undefined) judgeFpu(answer.fpu, expected.fpu, expected, options, differ);
   for (const [index, { addr, data }] of expected.mem.entries()) {
@@ -63,13 +98,20 @@ export function judge(answer: StepAnswer | Unsupported, expected: ExpectedAnswer
   return differences;
 }
 
-function judgeFpu(got: FpuState | undefined, want: FpuState, expected: ExpectedAnswer, options: JudgeOptions, differ: (name: string, got: unknown, want: unknown) => void): void {
+function judgeFpu(
+  got: FpuState | undefined,
+  want: FpuState,
+  expected: ExpectedAnswer,
+  options: JudgeOptions,
+  differ: (name: string, got: unknown, want: unknown) => void,
+): void {
   if (got === undefined) return differ('fpu', 'nothing', 'a state');
   if (number(got.fcw) !== number(want.fcw)) differ('fcw', got.fcw, want.fcw);
   if (number(got.ftw) !== number(want.ftw)) differ('ftw', got.ftw, want.ftw);
   let mask = Number(number(expected.fswMask ?? '0xffff'));
   if (!options.strict && !options.c1) mask &= ~FSW_C1;
-  const gotFsw = Number(number(got.fsw)) & mask, wantFsw = Number(number(want.fsw)) & mask;
+  const gotFsw = Number(number(got.fsw)) & mask,
+    wantFsw = Number(number(want.fsw)) & mask;
   if (gotFsw !== wantFsw) differ('fsw', fswNames(gotFsw), fswNames(wantFsw));
   for (const [index, value] of want.st.entries()) {
     const other = got.st[index] ?? '';
@@ -84,7 +126,10 @@ function number(text: string | undefined): bigint | undefined {
 }
 
 function bitNames(value: number, names: readonly (readonly [string, number])[]): string {
-  return `[${names.filter(([, bit]) => (value >>> bit) & 1).map(([name]) => name).join(' ')}]`;
+  return `[${names
+    .filter(([, bit]) => (value >>> bit) & 1)
+    .map(([name]) => name)
+    .join(' ')}]`;
 }
 
 const fswNames = (fsw: number): string => `TOP=${(fsw >>> 11) & 7}${bitNames(fsw, FSW_BITS)}`;
@@ -106,7 +151,8 @@ function bytesOf(hex: string): DataView {
 
 function lanesEqual(gotHex: string, wantHex: string, tolerance: Tolerance | undefined): boolean {
   if (tolerance === undefined || tolerance === 'x87' || gotHex.length !== wantHex.length) return false;
-  const got = bytesOf(gotHex), want = bytesOf(wantHex);
+  const got = bytesOf(gotHex),
+    want = bytesOf(wantHex);
   const sizeBytes = tolerance === 'nan64' ? 8 : 4;
   for (let at = 0; at < want.byteLength; at += sizeBytes) {
     const a = sizeBytes === 8 ? got.getFloat64(at, true) : got.getFloat32(at, true);
@@ -126,11 +172,14 @@ function memoryEqual(got: string, want: string, tolerance: Tolerance | undefined
 /** Within 64 units in the last place, counted across exponents. */
 function extendedClose(gotHex: string, wantHex: string): boolean {
   if (gotHex.length !== 20 || wantHex.length !== 20) return false;
-  const got = bytesOf(gotHex), want = bytesOf(wantHex);
-  const gotExponent = got.getUint16(8, true), wantExponent = want.getUint16(8, true);
+  const got = bytesOf(gotHex),
+    want = bytesOf(wantHex);
+  const gotExponent = got.getUint16(8, true),
+    wantExponent = want.getUint16(8, true);
   if (gotExponent >>> 15 !== wantExponent >>> 15) return false;
   // Neighbouring binades: a significand with its integer bit set goes on counting in the next exponent.
-  const rank = (view: DataView, exponent: number): bigint => (BigInt(exponent & 0x7fff) << 63n) + (view.getBigUint64(0, true) & 0x7fffffffffffffffn);
+  const rank = (view: DataView, exponent: number): bigint =>
+    (BigInt(exponent & 0x7fff) << 63n) + (view.getBigUint64(0, true) & 0x7fffffffffffffffn);
   const distance = rank(got, gotExponent) - rank(want, wantExponent);
   return distance <= X87_ULPS && distance >= -X87_ULPS;
 }

@@ -5,8 +5,21 @@
  * Runs on: any thread; the answers come from native-cpu.ts.
  */
 import {
-  Code, CodeExt, CpuidFeature, Decoder, DecoderOptions, EncodingKind, MandatoryPrefix, MemorySize, MemorySizeExt, Mnemonic, OpCodeOperandKind,
-  OpCodeTableKind, OpKind, Register, RegisterExt,
+  Code,
+  CodeExt,
+  CpuidFeature,
+  Decoder,
+  DecoderOptions,
+  EncodingKind,
+  MandatoryPrefix,
+  MemorySize,
+  MemorySizeExt,
+  Mnemonic,
+  OpCodeOperandKind,
+  OpCodeTableKind,
+  OpKind,
+  Register,
+  RegisterExt,
 } from 'iced-x86';
 import type { Instruction } from 'iced-x86';
 import { GPR_NAMES } from '../state.ts';
@@ -14,42 +27,172 @@ import type { NativeCpu, NativeRequest } from './native-cpu.ts';
 import { toVector } from './vectors.ts';
 import type { ExpectedAnswer, FpuState, MemoryBytes, StepAnswer, StepInput, Tolerance, Vector } from './vectors.ts';
 
-const DATA = 0x10000000n, CODE = 0x20000000n, REGION_BYTES = 0x10000n;
-const CF = 1, PF = 4, AF = 0x10, ZF = 0x40, SF = 0x80, DF = 0x400, OF = 0x800, AC = 0x40000;
+const DATA = 0x10000000n,
+  CODE = 0x20000000n,
+  REGION_BYTES = 0x10000n;
+const CF = 1,
+  PF = 4,
+  AF = 0x10,
+  ZF = 0x40,
+  SF = 0x80,
+  DF = 0x400,
+  OF = 0x800,
+  AC = 0x40000;
 const STATUS_FLAGS = CF | PF | AF | ZF | SF | OF;
 const COMPARED = STATUS_FLAGS | DF;
 
 /** What level x86-64-v2 has, by the disassembler's names. */
-const LEVEL = new Set<CpuidFeature>(([
-  'INTEL8086', 'INTEL186', 'INTEL286', 'INTEL386', 'INTEL486', 'X64', 'CLFSH', 'CLFLUSHOPT', 'CMOV', 'CMPXCHG16B', 'CX8', 'FPU', 'FPU287', 'FPU387', 'FXSR', 'MMX', 'MOVBE',
-  'MULTIBYTENOP', 'PAUSE', 'POPCNT', 'PREFETCHW', 'SSE', 'SSE2', 'SSE3', 'SSSE3', 'SSE4_1', 'SSE4_2', 'CET_IBT', 'MSR', 'CPUID', 'SEP', 'SYSCALL', 'TSC', 'RDPMC', 'XSAVE',
-] as const).map((name) => CpuidFeature[name]));
+const LEVEL = new Set<CpuidFeature>(
+  (
+    [
+      'INTEL8086',
+      'INTEL186',
+      'INTEL286',
+      'INTEL386',
+      'INTEL486',
+      'X64',
+      'CLFSH',
+      'CLFLUSHOPT',
+      'CMOV',
+      'CMPXCHG16B',
+      'CX8',
+      'FPU',
+      'FPU287',
+      'FPU387',
+      'FXSR',
+      'MMX',
+      'MOVBE',
+      'MULTIBYTENOP',
+      'PAUSE',
+      'POPCNT',
+      'PREFETCHW',
+      'SSE',
+      'SSE2',
+      'SSE3',
+      'SSSE3',
+      'SSE4_1',
+      'SSE4_2',
+      'CET_IBT',
+      'MSR',
+      'CPUID',
+      'SEP',
+      'SYSCALL',
+      'TSC',
+      'RDPMC',
+      'XSAVE',
+    ] as const
+  ).map((name) => CpuidFeature[name]),
+);
 
 /** Not reproducible, not an instruction of its own, or dependent on what the format leaves open (selectors, CR4.UMIP, XCR0). */
-const EXCLUDED = new Set<Mnemonic>(([
-  'Cpuid', 'Rdtsc', 'Rdpmc', 'Syscall', 'Sysenter', 'Sysexit', 'Sysret', 'Sysexitq', 'Sysretq', 'Int', 'Int1', 'Int3', 'Into', 'Sgdt', 'Sidt', 'Sldt', 'Str', 'Smsw', 'Xgetbv', 'Xsave', 'Xsave64', 'Xrstor', 'Xrstor64',
-  'Monitor', 'Mwait', 'Bound', 'Rsm', 'Loadall', 'Rdsspd', 'Rdsspq', 'Db', 'Dw', 'Dd', 'Dq',
-] as string[]).map((name) => (Mnemonic as unknown as Record<string, Mnemonic>)[name]).filter((mnemonic) => mnemonic !== undefined));
+const EXCLUDED = new Set<Mnemonic>(
+  (
+    [
+      'Cpuid',
+      'Rdtsc',
+      'Rdpmc',
+      'Syscall',
+      'Sysenter',
+      'Sysexit',
+      'Sysret',
+      'Sysexitq',
+      'Sysretq',
+      'Int',
+      'Int1',
+      'Int3',
+      'Into',
+      'Sgdt',
+      'Sidt',
+      'Sldt',
+      'Str',
+      'Smsw',
+      'Xgetbv',
+      'Xsave',
+      'Xsave64',
+      'Xrstor',
+      'Xrstor64',
+      'Monitor',
+      'Mwait',
+      'Bound',
+      'Rsm',
+      'Loadall',
+      'Rdsspd',
+      'Rdsspq',
+      'Db',
+      'Dw',
+      'Dd',
+      'Dq',
+    ] as string[]
+  )
+    .map((name) => (Mnemonic as unknown as Record<string, Mnemonic>)[name])
+    .filter((mnemonic) => mnemonic !== undefined),
+);
 
 /** Their result depends on the selector's descriptor: kept with selectors for which every table gives the same answer. */
-const SELECTOR = new Set<Mnemonic>([Mnemonic.Lar, Mnemonic.Lsl, Mnemonic.Verr, Mnemonic.Verw, Mnemonic.Lds, Mnemonic.Les, Mnemonic.Lss, Mnemonic.Lfs, Mnemonic.Lgs, Mnemonic.Iret, Mnemonic.Iretd, Mnemonic.Iretq, Mnemonic.Retf]);
+const SELECTOR = new Set<Mnemonic>([
+  Mnemonic.Lar,
+  Mnemonic.Lsl,
+  Mnemonic.Verr,
+  Mnemonic.Verw,
+  Mnemonic.Lds,
+  Mnemonic.Les,
+  Mnemonic.Lss,
+  Mnemonic.Lfs,
+  Mnemonic.Lgs,
+  Mnemonic.Iret,
+  Mnemonic.Iretd,
+  Mnemonic.Iretq,
+  Mnemonic.Retf,
+]);
 
 const STRING = new Set<Mnemonic>([
-  Mnemonic.Movsb, Mnemonic.Movsw, Mnemonic.Movsd, Mnemonic.Movsq, Mnemonic.Cmpsb, Mnemonic.Cmpsw, Mnemonic.Cmpsd, Mnemonic.Cmpsq, Mnemonic.Stosb, Mnemonic.Stosw, Mnemonic.Stosd, Mnemonic.Stosq,
-  Mnemonic.Lodsb, Mnemonic.Lodsw, Mnemonic.Lodsd, Mnemonic.Lodsq, Mnemonic.Scasb, Mnemonic.Scasw, Mnemonic.Scasd, Mnemonic.Scasq,
+  Mnemonic.Movsb,
+  Mnemonic.Movsw,
+  Mnemonic.Movsd,
+  Mnemonic.Movsq,
+  Mnemonic.Cmpsb,
+  Mnemonic.Cmpsw,
+  Mnemonic.Cmpsd,
+  Mnemonic.Cmpsq,
+  Mnemonic.Stosb,
+  Mnemonic.Stosw,
+  Mnemonic.Stosd,
+  Mnemonic.Stosq,
+  Mnemonic.Lodsb,
+  Mnemonic.Lodsw,
+  Mnemonic.Lodsd,
+  Mnemonic.Lodsq,
+  Mnemonic.Scasb,
+  Mnemonic.Scasw,
+  Mnemonic.Scasd,
+  Mnemonic.Scasq,
 ]);
 const PUSHF = new Set<Mnemonic>([Mnemonic.Pushf, Mnemonic.Pushfd, Mnemonic.Pushfq]);
 const POPF = new Set<Mnemonic>([Mnemonic.Popf, Mnemonic.Popfd, Mnemonic.Popfq]);
 const ESTIMATES = new Set<Mnemonic>([Mnemonic.Rcpps, Mnemonic.Rcpss, Mnemonic.Rsqrtps, Mnemonic.Rsqrtss]);
-const TRANSCENDENTAL = new Set<Mnemonic>([Mnemonic.F2xm1, Mnemonic.Fyl2x, Mnemonic.Fyl2xp1, Mnemonic.Fptan, Mnemonic.Fpatan, Mnemonic.Fsin, Mnemonic.Fcos, Mnemonic.Fsincos]);
+const TRANSCENDENTAL = new Set<Mnemonic>([
+  Mnemonic.F2xm1,
+  Mnemonic.Fyl2x,
+  Mnemonic.Fyl2xp1,
+  Mnemonic.Fptan,
+  Mnemonic.Fpatan,
+  Mnemonic.Fsin,
+  Mnemonic.Fcos,
+  Mnemonic.Fsincos,
+]);
 const DIVIDES = new Set<Mnemonic>([Mnemonic.Div, Mnemonic.Idiv, Mnemonic.Aam]);
 
 /** Random numbers from a seed: xorshift128+ (Vigna 2014) kept in 32-bit halves would be slower than this 32-bit sfc32. */
 export class Random {
-  #a: number; #b: number; #c: number; #counter = 1;
+  #a: number;
+  #b: number;
+  #c: number;
+  #counter = 1;
 
   constructor(seed: number) {
-    this.#a = seed | 0; this.#b = (seed ^ 0x9e3779b9) | 0; this.#c = 0x2545f491;
+    this.#a = seed | 0;
+    this.#b = (seed ^ 0x9e3779b9) | 0;
+    this.#c = 0x2545f491;
     for (let i = 0; i < 16; i++) this.u32();
   }
 
@@ -61,37 +204,172 @@ export class Random {
     return sum >>> 0;
   }
 
-  u64(): bigint { return (BigInt(this.u32()) << 32n) | BigInt(this.u32()); }
+  u64(): bigint {
+    return (BigInt(this.u32()) << 32n) | BigInt(this.u32());
+  }
   /** 0 <= result < end */
-  below(end: number): number { return Math.floor(this.u32() / 2 ** 32 * end); }
-  chance(probability: number): boolean { return this.u32() < probability * 2 ** 32; }
-  pick<T>(list: readonly T[]): T { return list[this.below(list.length)]!; }
+  below(end: number): number {
+    return Math.floor((this.u32() / 2 ** 32) * end);
+  }
+  chance(probability: number): boolean {
+    return this.u32() < probability * 2 ** 32;
+  }
+  pick<T>(list: readonly T[]): T {
+    return list[this.below(list.length)]!;
+  }
 }
 
 const INTEGERS = [
-  0n, 1n, 2n, 3n, 7n, 8n, 0xfn, 0x10n, 0x1fn, 0x20n, 0x3fn, 0x40n, 0x41n, 0x7fn, 0x80n, 0x81n, 0xffn, 0x100n, 0x7fffn, 0x8000n, 0xffffn, 0x10000n, 0x7fffffffn, 0x80000000n, 0x80000001n, 0xffffffffn, 0x100000000n,
-  0x7fffffffffffffffn, 0x8000000000000000n, 0x8000000000000001n, 0xffffffffffffffffn, 0xfffffffffffffffen, 0xffffffffffffff80n, 0xffffffffffff8000n, 0xffffffff80000000n, 0x5555555555555555n, 0xaaaaaaaaaaaaaaaan,
-  0x0123456789abcdefn, 0x9999999999999999n, 0x4141414141414141n,
+  0n,
+  1n,
+  2n,
+  3n,
+  7n,
+  8n,
+  0xfn,
+  0x10n,
+  0x1fn,
+  0x20n,
+  0x3fn,
+  0x40n,
+  0x41n,
+  0x7fn,
+  0x80n,
+  0x81n,
+  0xffn,
+  0x100n,
+  0x7fffn,
+  0x8000n,
+  0xffffn,
+  0x10000n,
+  0x7fffffffn,
+  0x80000000n,
+  0x80000001n,
+  0xffffffffn,
+  0x100000000n,
+  0x7fffffffffffffffn,
+  0x8000000000000000n,
+  0x8000000000000001n,
+  0xffffffffffffffffn,
+  0xfffffffffffffffen,
+  0xffffffffffffff80n,
+  0xffffffffffff8000n,
+  0xffffffff80000000n,
+  0x5555555555555555n,
+  0xaaaaaaaaaaaaaaaan,
+  0x0123456789abcdefn,
+  0x9999999999999999n,
+  0x4141414141414141n,
 ];
 const FLOATS32 = [
-  0, 0x80000000, 0x3f800000, 0xbf800000, 0x40000000, 0x3f000000, 0x3fc00000, 0xbfc00000, 0x40200000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00000, 0x7fc12345, 0x7f800001, 0xff812345, 0x7fbfffff,
-  0x00000001, 0x807fffff, 0x007fffff, 0x00800000, 0x00800001, 0x7f7fffff, 0xff7fffff, 0x4f000000, 0xcf000000, 0x4effffff, 0x5f000000, 0xdf000000, 0x5effffff, 0x3effffff, 0x3f7fffff, 0x3f800001, 0x40490fdb, 0x4b000001, 0x4b800000, 0x33800000, 0x34000000,
+  0, 0x80000000, 0x3f800000, 0xbf800000, 0x40000000, 0x3f000000, 0x3fc00000, 0xbfc00000, 0x40200000, 0x7f800000, 0xff800000, 0x7fc00000,
+  0xffc00000, 0x7fc12345, 0x7f800001, 0xff812345, 0x7fbfffff, 0x00000001, 0x807fffff, 0x007fffff, 0x00800000, 0x00800001, 0x7f7fffff,
+  0xff7fffff, 0x4f000000, 0xcf000000, 0x4effffff, 0x5f000000, 0xdf000000, 0x5effffff, 0x3effffff, 0x3f7fffff, 0x3f800001, 0x40490fdb,
+  0x4b000001, 0x4b800000, 0x33800000, 0x34000000,
 ];
 const FLOATS64 = [
-  0n, 0x8000000000000000n, 0x3ff0000000000000n, 0xbff0000000000000n, 0x4000000000000000n, 0x3fe0000000000000n, 0x3ff8000000000000n, 0xbff8000000000000n, 0x4004000000000000n, 0x7ff0000000000000n, 0xfff0000000000000n,
-  0x7ff8000000000000n, 0xfff8000000000000n, 0x7ff8123456789abcn, 0x7ff0000000000001n, 0xfff4000000000001n, 1n, 0x000fffffffffffffn, 0x800fffffffffffffn, 0x0010000000000000n, 0x0010000000000001n, 0x7fefffffffffffffn, 0xffefffffffffffffn,
-  0x41dfffffffc00000n, 0x41e0000000000000n, 0xc1e0000000000000n, 0xc1e0000000200000n, 0x41dfffffffe00000n, 0x43e0000000000000n, 0xc3e0000000000000n, 0x43dfffffffffffffn, 0x3fefffffffffffffn, 0x3ff0000000000001n, 0x400921fb54442d18n,
-  0x36a0000000000000n, 0x3690000000000001n, 0x47efffffe0000000n, 0x47efffffefffffffn, 0x47f0000000000000n, 0x380fffffffffffffn, 0x3ca0000000000000n, 0x4330000000000001n,
+  0n,
+  0x8000000000000000n,
+  0x3ff0000000000000n,
+  0xbff0000000000000n,
+  0x4000000000000000n,
+  0x3fe0000000000000n,
+  0x3ff8000000000000n,
+  0xbff8000000000000n,
+  0x4004000000000000n,
+  0x7ff0000000000000n,
+  0xfff0000000000000n,
+  0x7ff8000000000000n,
+  0xfff8000000000000n,
+  0x7ff8123456789abcn,
+  0x7ff0000000000001n,
+  0xfff4000000000001n,
+  1n,
+  0x000fffffffffffffn,
+  0x800fffffffffffffn,
+  0x0010000000000000n,
+  0x0010000000000001n,
+  0x7fefffffffffffffn,
+  0xffefffffffffffffn,
+  0x41dfffffffc00000n,
+  0x41e0000000000000n,
+  0xc1e0000000000000n,
+  0xc1e0000000200000n,
+  0x41dfffffffe00000n,
+  0x43e0000000000000n,
+  0xc3e0000000000000n,
+  0x43dfffffffffffffn,
+  0x3fefffffffffffffn,
+  0x3ff0000000000001n,
+  0x400921fb54442d18n,
+  0x36a0000000000000n,
+  0x3690000000000001n,
+  0x47efffffe0000000n,
+  0x47efffffefffffffn,
+  0x47f0000000000000n,
+  0x380fffffffffffffn,
+  0x3ca0000000000000n,
+  0x4330000000000001n,
 ];
 /** Sign and exponent, significand. Among them what only an 8087 would make: pseudo-denormals, unnormals, pseudo-NaN, pseudo-infinity. */
 const FLOATS80: readonly (readonly [number, bigint])[] = [
-  [0, 0n], [0x8000, 0n], [0x3fff, 1n << 63n], [0xbfff, 1n << 63n], [0x4000, 1n << 63n], [0x3ffe, 1n << 63n], [0x3fff, 0xc000000000000000n], [0x4000, 0xa000000000000000n], [0xbfff, 0xc000000000000000n],
-  [0x7fff, 1n << 63n], [0xffff, 1n << 63n], [0x7fff, 0xc000000000000000n], [0xffff, 0xc000000000000000n], [0x7fff, 0xc000000000012345n], [0x7fff, 0x8000000000000001n], [0xffff, 0xa000000000000000n],
-  [0, 1n], [0x8000, 0x7fffffffffffffffn], [0, 1n << 63n], [0x8000, 0xffffffffffffffffn], [1, 1n << 63n], [1, 0x8000000000000001n], [0x7ffe, 0xffffffffffffffffn], [0xfffe, 0xffffffffffffffffn],
-  [0x4000, 0xc90fdaa22168c235n], [0x3ffe, 0xc90fdaa22168c235n], [0x403e, 1n << 63n], [0xc03e, 1n << 63n], [0x403e, 0x8000000000000001n], [0x403d, 0xffffffffffffffffn], [0x401e, 1n << 63n], [0xc01e, 1n << 63n], [0x401d, 0xffffffff00000000n], [0x401d, 0xfffffffe00000000n],
-  [0x400e, 1n << 63n], [0xc00e, 1n << 63n], [0x400d, 0xfffe000000000000n], [0x3fff, 0x8000000000000001n], [0x3ffe, 0xffffffffffffffffn], [0x3ffd, 0xb504f333f9de6485n], [0x3c01, 1n << 63n], [0x3c00, 0xfffffffffffff800n], [0x43fe, 0xfffffffffffff800n], [0x43fe, 0xfffffffffffffc00n], [0x43ff, 1n << 63n],
-  [0x3f81, 1n << 63n], [0x407e, 0xffffff0000000000n], [0x407e, 0xffffff8000000000n], [0x4039, 0xde0b6b3a763fffffn], [0x403a, 0xde0b6b3a763fffffn], [0x403e, 0x8ac7230489e80000n], [0x3fbf, 1n << 63n],
-  [0x4000, 0x4000000000000000n], [0x7fff, 0n], [0x7fff, 0x1234n], [0x7fff, 0x4000000000000000n], [0x1234, 0n],
+  [0, 0n],
+  [0x8000, 0n],
+  [0x3fff, 1n << 63n],
+  [0xbfff, 1n << 63n],
+  [0x4000, 1n << 63n],
+  [0x3ffe, 1n << 63n],
+  [0x3fff, 0xc000000000000000n],
+  [0x4000, 0xa000000000000000n],
+  [0xbfff, 0xc000000000000000n],
+  [0x7fff, 1n << 63n],
+  [0xffff, 1n << 63n],
+  [0x7fff, 0xc000000000000000n],
+  [0xffff, 0xc000000000000000n],
+  [0x7fff, 0xc000000000012345n],
+  [0x7fff, 0x8000000000000001n],
+  [0xffff, 0xa000000000000000n],
+  [0, 1n],
+  [0x8000, 0x7fffffffffffffffn],
+  [0, 1n << 63n],
+  [0x8000, 0xffffffffffffffffn],
+  [1, 1n << 63n],
+  [1, 0x8000000000000001n],
+  [0x7ffe, 0xffffffffffffffffn],
+  [0xfffe, 0xffffffffffffffffn],
+  [0x4000, 0xc90fdaa22168c235n],
+  [0x3ffe, 0xc90fdaa22168c235n],
+  [0x403e, 1n << 63n],
+  [0xc03e, 1n << 63n],
+  [0x403e, 0x8000000000000001n],
+  [0x403d, 0xffffffffffffffffn],
+  [0x401e, 1n << 63n],
+  [0xc01e, 1n << 63n],
+  [0x401d, 0xffffffff00000000n],
+  [0x401d, 0xfffffffe00000000n],
+  [0x400e, 1n << 63n],
+  [0xc00e, 1n << 63n],
+  [0x400d, 0xfffe000000000000n],
+  [0x3fff, 0x8000000000000001n],
+  [0x3ffe, 0xffffffffffffffffn],
+  [0x3ffd, 0xb504f333f9de6485n],
+  [0x3c01, 1n << 63n],
+  [0x3c00, 0xfffffffffffff800n],
+  [0x43fe, 0xfffffffffffff800n],
+  [0x43fe, 0xfffffffffffffc00n],
+  [0x43ff, 1n << 63n],
+  [0x3f81, 1n << 63n],
+  [0x407e, 0xffffff0000000000n],
+  [0x407e, 0xffffff8000000000n],
+  [0x4039, 0xde0b6b3a763fffffn],
+  [0x403a, 0xde0b6b3a763fffffn],
+  [0x403e, 0x8ac7230489e80000n],
+  [0x3fbf, 1n << 63n],
+  [0x4000, 0x4000000000000000n],
+  [0x7fff, 0n],
+  [0x7fff, 0x1234n],
+  [0x7fff, 0x4000000000000000n],
+  [0x1234, 0n],
 ];
 
 type Lane = 'int' | 'f32' | 'f64' | 'f80';
@@ -100,27 +378,42 @@ type Lane = 'int' | 'f32' | 'f64' | 'f80';
 class Values {
   readonly random: Random;
 
-  constructor(random: Random) { this.random = random; }
+  constructor(random: Random) {
+    this.random = random;
+  }
 
   integer(): bigint {
     const { random } = this;
     switch (random.below(8)) {
-      case 0: case 1: case 2: return random.pick(INTEGERS);
-      case 3: return BigInt.asUintN(64, random.pick(INTEGERS) + BigInt(random.below(5) - 2));
-      case 4: return BigInt(random.below(256));
-      case 5: return 1n << BigInt(random.below(64));
-      default: return random.u64();
+      case 0:
+      case 1:
+      case 2:
+        return random.pick(INTEGERS);
+      case 3:
+        return BigInt.asUintN(64, random.pick(INTEGERS) + BigInt(random.below(5) - 2));
+      case 4:
+        return BigInt(random.below(256));
+      case 5:
+        return 1n << BigInt(random.below(64));
+      default:
+        return random.u64();
     }
   }
 
   float32(): number {
     const { random } = this;
     switch (random.below(6)) {
-      case 0: case 1: return random.pick(FLOATS32);
-      case 2: return (random.u32() & 0x807fffff) | ((0x7f - 4 + random.below(9)) << 23);
-      case 3: return (random.u32() & 0x80000007) | (random.below(2) ? 0x3f800000 : 0x4b000000);
-      case 4: return (random.u32() & 0x80700000) | ((0x7f - 2 + random.below(40)) << 23);
-      default: return random.u32();
+      case 0:
+      case 1:
+        return random.pick(FLOATS32);
+      case 2:
+        return (random.u32() & 0x807fffff) | ((0x7f - 4 + random.below(9)) << 23);
+      case 3:
+        return (random.u32() & 0x80000007) | (random.below(2) ? 0x3f800000 : 0x4b000000);
+      case 4:
+        return (random.u32() & 0x80700000) | ((0x7f - 2 + random.below(40)) << 23);
+      default:
+        return random.u32();
     }
   }
 
@@ -128,11 +421,17 @@ class Values {
     const { random } = this;
     const bits = random.u64();
     switch (random.below(6)) {
-      case 0: case 1: return random.pick(FLOATS64);
-      case 2: return (bits & 0x800fffffffffffffn) | (BigInt(0x3ff - 4 + random.below(9)) << 52n);
-      case 3: return (bits & 0x8000000000000007n) | (random.below(2) ? 0x3ff0000000000000n : 0x4330000000000000n);
-      case 4: return (bits & 0x800e000000000000n) | (BigInt(0x3ff - 2 + random.below(70)) << 52n);
-      default: return bits;
+      case 0:
+      case 1:
+        return random.pick(FLOATS64);
+      case 2:
+        return (bits & 0x800fffffffffffffn) | (BigInt(0x3ff - 4 + random.below(9)) << 52n);
+      case 3:
+        return (bits & 0x8000000000000007n) | (random.below(2) ? 0x3ff0000000000000n : 0x4330000000000000n);
+      case 4:
+        return (bits & 0x800e000000000000n) | (BigInt(0x3ff - 2 + random.below(70)) << 52n);
+      default:
+        return bits;
     }
   }
 
@@ -140,11 +439,23 @@ class Values {
     const { random } = this;
     const sign = random.u32() & 0x8000;
     switch (random.below(7)) {
-      case 0: case 1: case 2: { const [head, significand] = random.pick(FLOATS80); return [head, significand]; }
-      case 3: return [sign | (0x3fff - 4 + random.below(9)), random.u64() | (1n << 63n)];
-      case 4: return [sign | (0x3fff + random.below(66)), (random.u64() << 52n | 1n << 63n) & 0xffffffffffffffffn];
-      case 5: return [sign | (random.u32() & 0x7fff), random.u64() | (1n << 63n)];
-      default: return [sign | (0x3fff - 2 + random.below(4)), random.pick([1n << 63n, 0xc000000000000000n, 0xfffffffffffffc00n, 0x8000000000000400n, 0x8000000000000200n, 0x8000008000000000n])];
+      case 0:
+      case 1:
+      case 2: {
+        const [head, significand] = random.pick(FLOATS80);
+        return [head, significand];
+      }
+      case 3:
+        return [sign | (0x3fff - 4 + random.below(9)), random.u64() | (1n << 63n)];
+      case 4:
+        return [sign | (0x3fff + random.below(66)), ((random.u64() << 52n) | (1n << 63n)) & 0xffffffffffffffffn];
+      case 5:
+        return [sign | (random.u32() & 0x7fff), random.u64() | (1n << 63n)];
+      default:
+        return [
+          sign | (0x3fff - 2 + random.below(4)),
+          random.pick([1n << 63n, 0xc000000000000000n, 0xfffffffffffffc00n, 0x8000000000000400n, 0x8000000000000200n, 0x8000008000000000n]),
+        ];
     }
   }
 
@@ -152,19 +463,32 @@ class Values {
     const { random } = this;
     const bytes = Buffer.alloc(sizeBytes + 16);
     for (let at = 0; at < sizeBytes;) {
-      if (lane === 'f32') { bytes.writeUInt32LE(this.float32() >>> 0, at); at += 4; }
-      else if (lane === 'f64') { bytes.writeBigUInt64LE(this.float64(), at); at += 8; }
-      else if (lane === 'f80') {
+      if (lane === 'f32') {
+        bytes.writeUInt32LE(this.float32() >>> 0, at);
+        at += 4;
+      } else if (lane === 'f64') {
+        bytes.writeBigUInt64LE(this.float64(), at);
+        at += 8;
+      } else if (lane === 'f80') {
         const [head, significand] = this.float80();
         bytes.writeBigUInt64LE(significand, at);
         bytes.writeUInt16LE(head, at + 8);
         at += 10;
       } else {
         const sort = random.below(6);
-        if (sort === 0) { bytes.writeUInt32LE(random.u32(), at); at += 4; }
-        else if (sort === 1) { bytes.writeUInt8(random.pick([0, 1, 0x7f, 0x80, 0xff, 0x41]), at); at += 1; }
-        else if (sort === 2) { bytes.writeUInt16LE(random.pick([0, 1, 0x7fff, 0x8000, 0xffff, 0x00ff, 0xff00]), at); at += 2; }
-        else { bytes.writeBigUInt64LE(this.integer(), at); at += 8; }
+        if (sort === 0) {
+          bytes.writeUInt32LE(random.u32(), at);
+          at += 4;
+        } else if (sort === 1) {
+          bytes.writeUInt8(random.pick([0, 1, 0x7f, 0x80, 0xff, 0x41]), at);
+          at += 1;
+        } else if (sort === 2) {
+          bytes.writeUInt16LE(random.pick([0, 1, 0x7fff, 0x8000, 0xffff, 0x00ff, 0xff00]), at);
+          at += 2;
+        } else {
+          bytes.writeBigUInt64LE(this.integer(), at);
+          at += 8;
+        }
       }
     }
     return bytes.subarray(0, sizeBytes);
@@ -201,17 +525,36 @@ function readForms(): Form[] {
       const hasRegister = kinds.some((kind) => /or_?mem|_?rm$|Rm$/i.test(kind) && !/^mem$/i.test(kind));
       const hasReg = kinds.some((kind) => /Reg$|_reg$|RegMem$|_reg_mem$/i.test(kind));
       const twoBytes = info.opCodeLength === 2;
-      const escape = info.table === OpCodeTableKind.T0F ? [0x0f] : info.table === OpCodeTableKind.T0F38 ? [0x0f, 0x38] : info.table === OpCodeTableKind.T0F3A ? [0x0f, 0x3a] : [];
+      const escape =
+        info.table === OpCodeTableKind.T0F
+          ? [0x0f]
+          : info.table === OpCodeTableKind.T0F38
+            ? [0x0f, 0x38]
+            : info.table === OpCodeTableKind.T0F3A
+              ? [0x0f, 0x3a]
+              : [];
       const opcode = [...escape, ...(twoBytes ? [info.opCode >>> 8, info.opCode & 0xff] : [info.opCode])];
-      const prefix = info.mandatoryPrefix === MandatoryPrefix.P66 ? 0x66 : info.mandatoryPrefix === MandatoryPrefix.PF3 ? 0xf3 : info.mandatoryPrefix === MandatoryPrefix.PF2 ? 0xf2 : 0;
+      const prefix =
+        info.mandatoryPrefix === MandatoryPrefix.P66
+          ? 0x66
+          : info.mandatoryPrefix === MandatoryPrefix.PF3
+            ? 0xf3
+            : info.mandatoryPrefix === MandatoryPrefix.PF2
+              ? 0xf2
+              : 0;
       forms.push({
-        code, opcode, prefix,
+        code,
+        opcode,
+        prefix,
         opcodeRegister: kinds.some((kind) => /opcode$/i.test(kind)),
         modrm: hasMemory ? (hasRegister ? 'both' : 'memory') : hasRegister || hasReg || info.isGroup ? 'register' : 'none',
-        group: info.isGroup ? info.groupIndex : -1, rmGroup: info.isRmGroup ? info.rmGroupIndex : -1,
-        operandSize: info.operandSize, addressSize: info.addressSize,
+        group: info.isGroup ? info.groupIndex : -1,
+        rmGroup: info.isRmGroup ? info.rmGroupIndex : -1,
+        operandSize: info.operandSize,
+        addressSize: info.addressSize,
         rexW: info.W === 1 || (info.operandSize === 64 && !info.defaultOpSize64 && !info.forceOpSize64),
-        lock: info.canUseLockPrefix, string: info.canUseRepPrefix || info.canUseRepnePrefix,
+        lock: info.canUseLockPrefix,
+        string: info.canUseRepPrefix || info.canUseRepnePrefix,
         modes: info.mode64 && info.mode32 ? [64, 64, 64, 32] : info.mode64 ? [64] : [32],
       });
     }
@@ -223,9 +566,16 @@ function readForms(): Form[] {
 const SEGMENT_PREFIXES = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];
 
 /** What memory an instruction will touch, before a state is chosen for it. */
-interface Access { readonly start: bigint; readonly sizeBytes: number; readonly lane: Lane }
+interface Access {
+  readonly start: bigint;
+  readonly sizeBytes: number;
+  readonly lane: Lane;
+}
 
-export interface MakerOptions { readonly seed: number; readonly count: number }
+export interface MakerOptions {
+  readonly seed: number;
+  readonly count: number;
+}
 
 export class Maker {
   readonly #random: Random;
@@ -244,7 +594,9 @@ export class Maker {
     });
   }
 
-  get formCount(): number { return this.#forms.length; }
+  get formCount(): number {
+    return this.#forms.length;
+  }
 
   /** Make `count` vectors and let the CPU answer them; fewer come back where its answer depends on the host. */
   vectors(cpu: NativeCpu, count: number, firstId = 1): Vector[] {
@@ -284,8 +636,17 @@ export class Maker {
     const state = this.#plainState(mode);
     return {
       request: { input: { id, mode, code: Buffer.from(bytes).toString('hex'), regs: state, mem: [] }, repeat: false, pushf: false },
-      mnemonic: Mnemonic.INVALID, invalid: true, flagsUndefined: 0, count: null, operandBits: 0, tolerance: undefined, zeroSource: null, memoryDestination: false,
-      destination: null, selector: null, fpu: false,
+      mnemonic: Mnemonic.INVALID,
+      invalid: true,
+      flagsUndefined: 0,
+      count: null,
+      operandBits: 0,
+      tolerance: undefined,
+      zeroSource: null,
+      memoryDestination: false,
+      destination: null,
+      selector: null,
+      fpu: false,
     };
   }
 
@@ -334,7 +695,8 @@ export class Maker {
       if (memory && rm === 4) bytes.push(random.u32() & 0xff);
     }
     const tail = random.below(4);
-    for (let i = 0; i < 12; i++) bytes.push(tail === 0 ? random.pick([0, 1, 2, 3, 7, 8, 0x1f, 0x20, 0x3f, 0x40, 0x7f, 0x80, 0xff]) : random.u32() & 0xff);
+    for (let i = 0; i < 12; i++)
+      bytes.push(tail === 0 ? random.pick([0, 1, 2, 3, 7, 8, 0x1f, 0x20, 0x3f, 0x40, 0x7f, 0x80, 0xff]) : random.u32() & 0xff);
     return bytes;
   }
 
@@ -364,7 +726,8 @@ export class Maker {
   }
 
   #fill(instruction: Instruction, decoder: Decoder, bytes: Uint8Array, mode: 32 | 64, rip: bigint, id: number, form: Form): Draft | null {
-    const random = this.#random, values = this.#values;
+    const random = this.#random,
+      values = this.#values;
     const { mnemonic } = instruction;
     if (instruction.code === Code.INVALID || EXCLUDED.has(mnemonic)) return null;
     const features = instruction.cpuidFeatures();
@@ -385,7 +748,8 @@ export class Maker {
     const addressMask = mode === 32 ? 0xffffffffn : 0xffffffffffffffffn;
     const names = mode === 64 ? GPR_NAMES : GPR_NAMES.slice(0, 8);
     const gpr = new Map<string, bigint>();
-    for (const [index, name] of names.entries()) gpr.set(name, (mode === 64 ? 0x1111111111111111n : 0x11111111n) * BigInt(index + 1) & addressMask);
+    for (const [index, name] of names.entries())
+      gpr.set(name, ((mode === 64 ? 0x1111111111111111n : 0x11111111n) * BigInt(index + 1)) & addressMask);
     for (const register of registers) {
       const name = gprName(register);
       if (name !== null && gpr.has(name)) gpr.set(name, this.#operandValue() & addressMask);
@@ -398,7 +762,8 @@ export class Maker {
     const accesses: Access[] = [];
     const isString = STRING.has(mnemonic) || form.string;
     const hasRep = isString && (instruction.hasRepPrefix || instruction.hasRepnePrefix);
-    let flags = 0x202 | (random.chance(0.5) ? random.u32() & STATUS_FLAGS : 0) | (random.chance(0.1) ? DF : 0) | (random.chance(0.04) ? AC : 0);
+    let flags =
+      0x202 | (random.chance(0.5) ? random.u32() & STATUS_FLAGS : 0) | (random.chance(0.1) ? DF : 0) | (random.chance(0.04) ? AC : 0);
     if (random.chance(0.3)) flags |= STATUS_FLAGS;
     if (isString) {
       if (random.chance(0.3)) flags |= DF;
@@ -409,7 +774,12 @@ export class Maker {
         gpr.set(name, target & addressMask);
         accesses.push({ start: flags & DF ? target - 56n : target, sizeBytes: 64, lane: 'int' });
       }
-      gpr.set('rcx', hasRep ? BigInt(random.chance(0.85) ? random.below(12) : random.chance(0.5) ? random.below(600) : 0x10000) : values.integer() & addressMask);
+      gpr.set(
+        'rcx',
+        hasRep
+          ? BigInt(random.chance(0.85) ? random.below(12) : random.chance(0.5) ? random.below(600) : 0x10000)
+          : values.integer() & addressMask,
+      );
       if (hasRep && mode === 64 && code.includes(0x67)) gpr.set('rcx', gpr.get('rcx')! | (random.u64() & 0xffffffff00000000n));
     }
 
@@ -423,16 +793,26 @@ export class Maker {
       memoryStart = this.#aim(instruction, decoder, code, mode, rip, gpr, sizeBytes, addressMask);
       let start = memoryStart;
       // BTx with a register: the bit offset reaches beyond the operand.
-      if ([Mnemonic.Bt, Mnemonic.Bts, Mnemonic.Btr, Mnemonic.Btc].includes(mnemonic) && registers[1] !== undefined && registers[1] !== Register.None) {
+      if (
+        [Mnemonic.Bt, Mnemonic.Bts, Mnemonic.Btr, Mnemonic.Btc].includes(mnemonic) &&
+        registers[1] !== undefined &&
+        registers[1] !== Register.None
+      ) {
         const name = gprName(registers[1])!;
         const operandBits = BigInt(packedBytes * 8);
-        if (random.chance(0.8) && gprName(instruction.memoryBase) !== name && gprName(instruction.memoryIndex) !== name) gpr.set(name, BigInt.asUintN(64, BigInt(random.below(2000) - 1000)) & addressMask);
+        if (random.chance(0.8) && gprName(instruction.memoryBase) !== name && gprName(instruction.memoryIndex) !== name)
+          gpr.set(name, BigInt.asUintN(64, BigInt(random.below(2000) - 1000)) & addressMask);
         const offset = BigInt.asIntN(Number(operandBits), gpr.get(name)!);
         start += (offset >> BigInt(Math.log2(Number(operandBits)))) * BigInt(packedBytes);
       }
       const near = mnemonic === Mnemonic.Jmp || mnemonic === Mnemonic.Call;
       if (near) accesses.push({ start, sizeBytes: 16, lane: 'int' });
-      else accesses.push({ start: random.chance(0.2) ? start - 8n : start, sizeBytes: sizeBytes + 16 > 600 ? sizeBytes : sizeBytes + (random.chance(0.2) ? 16 : 0), lane });
+      else
+        accesses.push({
+          start: random.chance(0.2) ? start - 8n : start,
+          sizeBytes: sizeBytes + 16 > 600 ? sizeBytes : sizeBytes + (random.chance(0.2) ? 16 : 0),
+          lane,
+        });
     }
     if (mnemonic === Mnemonic.Xlatb) {
       const base = this.#target(1);
@@ -445,7 +825,8 @@ export class Maker {
       accesses.push({ start: target, sizeBytes: 16, lane: 'int' });
     }
     const stack = form.code !== Code.INVALID && CodeExt.opCode(instruction.code).isStackInstruction;
-    const branchTarget = (): bigint => (random.chance(0.85) ? CODE + BigInt(random.below(0x10000)) : random.chance(0.5) ? DATA + 0x100n : values.integer()) & addressMask;
+    const branchTarget = (): bigint =>
+      (random.chance(0.85) ? CODE + BigInt(random.below(0x10000)) : random.chance(0.5) ? DATA + 0x100n : values.integer()) & addressMask;
     const mem = new Map<bigint, Buffer>();
     for (const access of accesses) this.#addMemory(mem, access, mnemonic, addressMask);
     if (stack && random.chance(0.95)) {
@@ -454,7 +835,8 @@ export class Maker {
       const width = mode === 64 ? 8 : 4;
       if ([Mnemonic.Ret, Mnemonic.Retf, Mnemonic.Iret, Mnemonic.Iretd, Mnemonic.Iretq].includes(mnemonic)) {
         const target = branchTarget();
-        if (width === 8) content.writeBigUInt64LE(target, 0); else content.writeUInt32LE(Number(target), 0);
+        if (width === 8) content.writeBigUInt64LE(target, 0);
+        else content.writeUInt32LE(Number(target), 0);
       }
       if (POPF.has(mnemonic)) {
         content.fill(0);
@@ -466,9 +848,12 @@ export class Maker {
     if ((mnemonic === Mnemonic.Jmp || mnemonic === Mnemonic.Call) && random.chance(0.9)) {
       if (memoryStart !== null) {
         const content = Buffer.alloc(16);
-        const far = /far|ptr/i.test(CodeExt.opCode(instruction.code).instructionString) && instruction.isJmpFarIndirect || instruction.isCallFarIndirect;
-        if (far) { if (mode === 64) content.writeUInt32LE(Number(branchTarget() & 0xffffn), 0); }
-        else if (mode === 64) content.writeBigUInt64LE(branchTarget(), 0);
+        const far =
+          (/far|ptr/i.test(CodeExt.opCode(instruction.code).instructionString) && instruction.isJmpFarIndirect) ||
+          instruction.isCallFarIndirect;
+        if (far) {
+          if (mode === 64) content.writeUInt32LE(Number(branchTarget() & 0xffffn), 0);
+        } else if (mode === 64) content.writeBigUInt64LE(branchTarget(), 0);
         else content.writeUInt32LE(Number(branchTarget()), 0);
         this.#addBytes(mem, memoryStart, content);
       } else if (registers[0] !== undefined && gprName(registers[0]) !== null) gpr.set(gprName(registers[0])!, branchTarget());
@@ -484,16 +869,30 @@ export class Maker {
         if (source !== undefined && gprName(source) !== null) gpr.set(gprName(source)!, (gpr.get(gprName(source)!)! & ~0xffffn) | selector);
         const content = Buffer.alloc(2);
         content.writeUInt16LE(Number(selector));
-        if (memoryStart !== null && [Mnemonic.Lds, Mnemonic.Les, Mnemonic.Lss, Mnemonic.Lfs, Mnemonic.Lgs].includes(mnemonic)) this.#addBytes(mem, memoryStart + BigInt(Math.max(packedBytes - 2, 2)), content);
+        if (memoryStart !== null && [Mnemonic.Lds, Mnemonic.Les, Mnemonic.Lss, Mnemonic.Lfs, Mnemonic.Lgs].includes(mnemonic))
+          this.#addBytes(mem, memoryStart + BigInt(Math.max(packedBytes - 2, 2)), content);
         else if (memoryStart !== null) this.#addBytes(mem, memoryStart, content);
         else if (mnemonic === Mnemonic.Pop) this.#addBytes(mem, gpr.get('rsp')!, content);
       }
     }
 
     const has = (name: keyof typeof CpuidFeature): boolean => features.includes(CpuidFeature[name] as unknown as number);
-    const fpu = has('FPU') || has('FPU287') || has('FPU387') || has('MMX') || registers.some((register) => RegisterExt.isMM(register)) || has('FXSR') || random.chance(0.01);
-    const vector = registers.some((register) => RegisterExt.isXMM(register)) || has('FXSR') || mnemonic === Mnemonic.Ldmxcsr || mnemonic === Mnemonic.Stmxcsr
-      || mnemonic === Mnemonic.Cvtpi2ps || mnemonic === Mnemonic.Cvtpi2pd || random.chance(0.01);
+    const fpu =
+      has('FPU') ||
+      has('FPU287') ||
+      has('FPU387') ||
+      has('MMX') ||
+      registers.some((register) => RegisterExt.isMM(register)) ||
+      has('FXSR') ||
+      random.chance(0.01);
+    const vector =
+      registers.some((register) => RegisterExt.isXMM(register)) ||
+      has('FXSR') ||
+      mnemonic === Mnemonic.Ldmxcsr ||
+      mnemonic === Mnemonic.Stmxcsr ||
+      mnemonic === Mnemonic.Cvtpi2ps ||
+      mnemonic === Mnemonic.Cvtpi2pd ||
+      random.chance(0.01);
     if (has('FXSR') && memoryStart !== null) this.#addFxsave(mem, memoryStart);
     if (mnemonic === Mnemonic.Fbld && memoryStart !== null && random.chance(0.8)) {
       const digits = Array.from({ length: 9 }, () => random.below(10) * 16 + random.below(10));
@@ -512,14 +911,22 @@ export class Maker {
       entries.push({ addr: `0x${address.toString(16)}`, data: content.toString('hex') });
     }
     const input: StepInput = {
-      id, mode, code: patched.toString('hex'), regs,
+      id,
+      mode,
+      code: patched.toString('hex'),
+      regs,
       ...(vector && { xmm: this.#vectors(mode, registers, lane), mxcsr: `0x${this.#mxcsr().toString(16)}` }),
       ...(fpu && { fpu: this.#fpuState(mnemonic, has('MMX') || registers.some((register) => RegisterExt.isMM(register))) }),
       mem: entries,
     };
 
     // For the undefined results: what count, what size, does it go to memory.
-    const operandBits = memoryOperand === 0 ? packedBytes * 8 : registers[0] !== undefined && registers[0] !== Register.None ? RegisterExt.size(registers[0]) * 8 : 0;
+    const operandBits =
+      memoryOperand === 0
+        ? packedBytes * 8
+        : registers[0] !== undefined && registers[0] !== Register.None
+          ? RegisterExt.size(registers[0]) * 8
+          : 0;
     let count: number | null = null;
     if (SHIFTS.has(mnemonic)) {
       const last = opCount - 1;
@@ -528,9 +935,17 @@ export class Maker {
     }
     return {
       request: { input, repeat: hasRep, pushf: PUSHF.has(mnemonic) },
-      mnemonic, invalid: false, flagsUndefined: icedFlags(instruction.rflagsUndefined), count, operandBits, memoryDestination: memoryOperand === 0,
+      mnemonic,
+      invalid: false,
+      flagsUndefined: icedFlags(instruction.rflagsUndefined),
+      count,
+      operandBits,
+      memoryDestination: memoryOperand === 0,
       tolerance: ESTIMATES.has(mnemonic) ? 'rel12' : TRANSCENDENTAL.has(mnemonic) ? 'x87' : undefined,
-      zeroSource: null, destination: registers[0] === undefined ? null : gprName(registers[0]), selector, fpu: has('FPU') || has('FPU287') || has('FPU387') || has('CMOV'),
+      zeroSource: null,
+      destination: registers[0] === undefined ? null : gprName(registers[0]),
+      selector,
+      fpu: has('FPU') || has('FPU287') || has('FPU387') || has('CMOV'),
     };
   }
 
@@ -543,11 +958,26 @@ export class Maker {
     const random = this.#random;
     const aligned = DATA + 0x100n + BigInt(random.below(0xe00)) * 16n;
     switch (random.below(24)) {
-      case 0: return aligned + BigInt(random.below(16));
-      case 1: return DATA + REGION_BYTES - BigInt(random.below(10));
-      case 2: return DATA + BigInt(random.below(10));
-      case 3: return random.pick([0n, 8n, 0x7fffffffffffn, 0x800000000000n, 0xffff800000000000n, 0xfffffffffffffff8n, CODE + 0x4000n, DATA + 0x3000n, DATA + 0x2ffcn]);
-      default: return aligned;
+      case 0:
+        return aligned + BigInt(random.below(16));
+      case 1:
+        return DATA + REGION_BYTES - BigInt(random.below(10));
+      case 2:
+        return DATA + BigInt(random.below(10));
+      case 3:
+        return random.pick([
+          0n,
+          8n,
+          0x7fffffffffffn,
+          0x800000000000n,
+          0xffff800000000000n,
+          0xfffffffffffffff8n,
+          CODE + 0x4000n,
+          DATA + 0x3000n,
+          DATA + 0x2ffcn,
+        ]);
+      default:
+        return aligned;
     }
   }
 
@@ -558,25 +988,68 @@ export class Maker {
     const alignment = BigInt(Math.min(16, 1 << Math.floor(Math.log2(Math.max(1, sizeBytes)))));
     const inside = 0x200n + BigInt(random.below(0xf000));
     switch (random.below(32)) {
-      case 0: case 1: return DATA + REGION_BYTES - BigInt(random.below(Number(size) + 2));
-      case 2: return DATA - BigInt(random.below(Number(size) + 1));
-      case 3: case 4: return CODE + (inside & ~15n);
-      case 5: case 6: return DATA + BigInt(1 + random.below(15)) * 0x1000n - BigInt(random.below(Number(size) + 1));
-      case 7: return random.chance(0.5) ? random.pick([0n, 0x1000n, 0x7ffffff0n, 0x800000000000n, 0xffff7ffffffffff8n, 0xffffffffffffffffn, 0x12345678n, CODE + REGION_BYTES - 2n]) : DATA + inside;
-      case 8: case 9: case 10: case 11: case 12: return DATA + inside;
-      default: return DATA + inside / alignment * alignment;
+      case 0:
+      case 1:
+        return DATA + REGION_BYTES - BigInt(random.below(Number(size) + 2));
+      case 2:
+        return DATA - BigInt(random.below(Number(size) + 1));
+      case 3:
+      case 4:
+        return CODE + (inside & ~15n);
+      case 5:
+      case 6:
+        return DATA + BigInt(1 + random.below(15)) * 0x1000n - BigInt(random.below(Number(size) + 1));
+      case 7:
+        return random.chance(0.5)
+          ? random.pick([
+              0n,
+              0x1000n,
+              0x7ffffff0n,
+              0x800000000000n,
+              0xffff7ffffffffff8n,
+              0xffffffffffffffffn,
+              0x12345678n,
+              CODE + REGION_BYTES - 2n,
+            ])
+          : DATA + inside;
+      case 8:
+      case 9:
+      case 10:
+      case 11:
+      case 12:
+        return DATA + inside;
+      default:
+        return DATA + (inside / alignment) * alignment;
     }
   }
 
   /** Choose base, index or displacement so that the operand lies at a good target; returns where it really lies. */
-  #aim(instruction: Instruction, decoder: Decoder, code: Uint8Array, mode: 32 | 64, rip: bigint, gpr: Map<string, bigint>, sizeBytes: number, addressMask: bigint): bigint {
+  #aim(
+    instruction: Instruction,
+    decoder: Decoder,
+    code: Uint8Array,
+    mode: 32 | 64,
+    rip: bigint,
+    gpr: Map<string, bigint>,
+    sizeBytes: number,
+    addressMask: bigint,
+  ): bigint {
     const random = this.#random;
     const target = this.#target(sizeBytes);
     const { memoryBase, memoryIndex, memoryIndexScale } = instruction;
     const displacement = instruction.memoryDisplacementU64;
-    const base = gprName(memoryBase), index = gprName(memoryIndex);
-    const registerBytes = memoryBase !== Register.None ? RegisterExt.size(memoryBase) : memoryIndex !== Register.None ? RegisterExt.size(memoryIndex) : 8;
-    const mask = instruction.isIpRelMemoryOperand || (base === null && index === null) ? addressMask : registerBytes === 8 ? 0xffffffffffffffffn : registerBytes === 4 ? 0xffffffffn : 0xffffn;
+    const base = gprName(memoryBase),
+      index = gprName(memoryIndex);
+    const registerBytes =
+      memoryBase !== Register.None ? RegisterExt.size(memoryBase) : memoryIndex !== Register.None ? RegisterExt.size(memoryIndex) : 8;
+    const mask =
+      instruction.isIpRelMemoryOperand || (base === null && index === null)
+        ? addressMask
+        : registerBytes === 8
+          ? 0xffffffffffffffffn
+          : registerBytes === 4
+            ? 0xffffffffn
+            : 0xffffn;
     if (instruction.isIpRelMemoryOperand || (base === null && index === null)) {
       const offsets = decoder.getConstantOffsets(instruction);
       const { displacementOffset, displacementSize } = offsets;
@@ -588,7 +1061,9 @@ export class Maker {
       return inReach;
     }
     const high = registerBytes === 4 && mode === 64 ? random.u64() & 0xffffffff00000000n : 0n;
-    const set = (name: string, value: bigint): void => { gpr.set(name, (registerBytes === 2 ? (gpr.get(name)! & ~0xffffn) | (value & 0xffffn) : (value & mask) | high) & addressMask); };
+    const set = (name: string, value: bigint): void => {
+      gpr.set(name, (registerBytes === 2 ? (gpr.get(name)! & ~0xffffn) | (value & 0xffffn) : (value & mask) | high) & addressMask);
+    };
     const wanted = BigInt.asIntN(64, target - displacement);
     const scale = BigInt(memoryIndexScale);
     if (base !== null && index !== null && base !== index) {
@@ -609,7 +1084,8 @@ export class Maker {
     const random = this.#random;
     let content = this.#values.bytes(sizeBytes, lane);
     // Comparing strings needs runs of equal elements.
-    if (STRING.has(mnemonic) && random.chance(0.6)) content = Buffer.from(Array.from({ length: sizeBytes }, () => (random.chance(0.02) ? 1 : 0x41)));
+    if (STRING.has(mnemonic) && random.chance(0.6))
+      content = Buffer.from(Array.from({ length: sizeBytes }, () => (random.chance(0.02) ? 1 : 0x41)));
     this.#addBytes(mem, start & addressMask, content);
   }
 
@@ -620,11 +1096,14 @@ export class Maker {
       const end = start + BigInt(content.length) < region + REGION_BYTES ? start + BigInt(content.length) : region + REGION_BYTES;
       if (from >= end) continue;
       const part = Buffer.from(content.subarray(Number(from - start), Number(end - start)));
-      let low = from, high = end, merged = part;
+      let low = from,
+        high = end,
+        merged = part;
       for (const [address, other] of mem) {
         const otherEnd = address + BigInt(other.length);
         if (otherEnd < low || high < address) continue;
-        const newLow = address < low ? address : low, newHigh = otherEnd > high ? otherEnd : high;
+        const newLow = address < low ? address : low,
+          newHigh = otherEnd > high ? otherEnd : high;
         const joined = Buffer.alloc(Number(newHigh - newLow));
         other.copy(joined, Number(address - newLow));
         merged.copy(joined, Number(low - newLow));
@@ -665,7 +1144,9 @@ export class Maker {
     const count = mode === 64 ? 16 : 8;
     const used = new Set(registers.filter((register) => RegisterExt.isXMM(register)).map((register) => RegisterExt.number(register)));
     used.add(0);
-    return Array.from({ length: count }, (_, index) => (used.has(index) || random.chance(0.05) ? this.#values.bytes(16, lane).toString('hex') : (0x10 + index).toString(16).repeat(16)));
+    return Array.from({ length: count }, (_, index) =>
+      used.has(index) || random.chance(0.05) ? this.#values.bytes(16, lane).toString('hex') : (0x10 + index).toString(16).repeat(16),
+    );
   }
 
   #fpuState(mnemonic: Mnemonic, integers: boolean): FpuState {
@@ -680,7 +1161,8 @@ export class Maker {
     if (random.chance(0.05)) fsw |= 0x41;
     // ES and B say that an unmasked exception waits (SDM vol. 1 8.1.3.3).
     if (fsw & ~fcw & 0x3f) {
-      if (random.chance(0.6)) fsw &= ~(~fcw & 0x3f); else fsw |= 0x8080;
+      if (random.chance(0.6)) fsw &= ~(~fcw & 0x3f);
+      else fsw |= 0x8080;
     }
     const ftw = random.chance(0.75) ? 0xff : random.chance(0.3) ? 0 : random.below(256);
     const empty = random.chance(0.5);
@@ -693,7 +1175,16 @@ export class Maker {
 }
 
 const SHIFTS = new Set<Mnemonic>([
-  Mnemonic.Shl, Mnemonic.Sal, Mnemonic.Shr, Mnemonic.Sar, Mnemonic.Rol, Mnemonic.Ror, Mnemonic.Rcl, Mnemonic.Rcr, Mnemonic.Shld, Mnemonic.Shrd,
+  Mnemonic.Shl,
+  Mnemonic.Sal,
+  Mnemonic.Shr,
+  Mnemonic.Sar,
+  Mnemonic.Rol,
+  Mnemonic.Ror,
+  Mnemonic.Rcl,
+  Mnemonic.Rcr,
+  Mnemonic.Shld,
+  Mnemonic.Shrd,
 ]);
 
 interface Draft {
@@ -730,7 +1221,8 @@ function reproducible(draft: Draft, answer: StepAnswer): boolean {
       if (start < rip + BigInt(code.length / 2) && rip < start + BigInt(data.length / 2)) return false;
     }
   }
-  if ((mnemonic === Mnemonic.Shld || mnemonic === Mnemonic.Shrd) && draft.count! > draft.operandBits && draft.memoryDestination) return false;
+  if ((mnemonic === Mnemonic.Shld || mnemonic === Mnemonic.Shrd) && draft.count! > draft.operandBits && draft.memoryDestination)
+    return false;
   // Far transfers that went through: the selector is the host's.
   if (draft.selector === null && SELECTOR.has(mnemonic) && answer.exception === null) return false;
   return true;
@@ -753,7 +1245,13 @@ function undefinedResults(draft: Draft, answer: StepAnswer): Partial<ExpectedAns
     }
   }
   if (answer.exception !== null) undefinedFlags = DIVIDES.has(mnemonic) && answer.exception === 0 ? STATUS_FLAGS : 0;
-  if ((mnemonic === Mnemonic.Bsf || mnemonic === Mnemonic.Bsr) && answer.exception === null && Number(answer.regs['rflags']) & ZF && draft.destination !== null) ignore.push(draft.destination);
+  if (
+    (mnemonic === Mnemonic.Bsf || mnemonic === Mnemonic.Bsr) &&
+    answer.exception === null &&
+    Number(answer.regs['rflags']) & ZF &&
+    draft.destination !== null
+  )
+    ignore.push(draft.destination);
   const fswMask = answer.fpu === undefined ? undefined : 0xffff & ~undefinedStatus(draft, Number(answer.fpu.fsw));
   return {
     ...(undefinedFlags !== 0 && { flagsMask: `0x${(COMPARED & ~undefinedFlags).toString(16)}` }),
@@ -763,13 +1261,47 @@ function undefinedResults(draft: Draft, answer: StepAnswer): Partial<ExpectedAns
   };
 }
 
-const C0 = 0x100, C1 = 0x200, C2 = 0x400, C3 = 0x4000;
+const C0 = 0x100,
+  C1 = 0x200,
+  C2 = 0x400,
+  C3 = 0x4000;
 const COMPARES = new Set<Mnemonic>([
-  Mnemonic.Fcom, Mnemonic.Fcomp, Mnemonic.Fcompp, Mnemonic.Ficom, Mnemonic.Ficomp, Mnemonic.Ftst, Mnemonic.Fucom, Mnemonic.Fucomp, Mnemonic.Fucompp, Mnemonic.Fxam, Mnemonic.Fninit, Mnemonic.Finit,
-  Mnemonic.Frstor, Mnemonic.Fldenv, Mnemonic.Fxrstor, Mnemonic.Fxrstor64, Mnemonic.Fnsave, Mnemonic.Fsave, Mnemonic.Fcomi, Mnemonic.Fcomip, Mnemonic.Fucomi, Mnemonic.Fucomip,
+  Mnemonic.Fcom,
+  Mnemonic.Fcomp,
+  Mnemonic.Fcompp,
+  Mnemonic.Ficom,
+  Mnemonic.Ficomp,
+  Mnemonic.Ftst,
+  Mnemonic.Fucom,
+  Mnemonic.Fucomp,
+  Mnemonic.Fucompp,
+  Mnemonic.Fxam,
+  Mnemonic.Fninit,
+  Mnemonic.Finit,
+  Mnemonic.Frstor,
+  Mnemonic.Fldenv,
+  Mnemonic.Fxrstor,
+  Mnemonic.Fxrstor64,
+  Mnemonic.Fnsave,
+  Mnemonic.Fsave,
+  Mnemonic.Fcomi,
+  Mnemonic.Fcomip,
+  Mnemonic.Fucomi,
+  Mnemonic.Fucomip,
 ]);
 const ALL_CONDITIONS_UNDEFINED = new Set<Mnemonic>([
-  Mnemonic.Ffree, Mnemonic.Fldcw, Mnemonic.Fnclex, Mnemonic.Fclex, Mnemonic.Fnop, Mnemonic.Fnstcw, Mnemonic.Fstcw, Mnemonic.Fnstenv, Mnemonic.Fstenv, Mnemonic.Fnstsw, Mnemonic.Fstsw, Mnemonic.Wait,
+  Mnemonic.Ffree,
+  Mnemonic.Fldcw,
+  Mnemonic.Fnclex,
+  Mnemonic.Fclex,
+  Mnemonic.Fnop,
+  Mnemonic.Fnstcw,
+  Mnemonic.Fstcw,
+  Mnemonic.Fnstenv,
+  Mnemonic.Fstenv,
+  Mnemonic.Fnstsw,
+  Mnemonic.Fstsw,
+  Mnemonic.Wait,
 ]);
 
 /** Condition codes that the SDM's "FPU Flags Affected" calls undefined. */
@@ -806,4 +1338,8 @@ function laneOf(instruction: Instruction, mnemonic: Mnemonic, random: Random): L
   return random.chance(0.8) ? 'int' : random.chance(0.5) ? 'f32' : 'f64';
 }
 
-const MNEMONIC_NAMES = new Map<number, string>(Object.entries(Mnemonic).filter(([, value]) => typeof value === 'number').map(([name, value]) => [value as unknown as number, name.toLowerCase()]));
+const MNEMONIC_NAMES = new Map<number, string>(
+  Object.entries(Mnemonic)
+    .filter(([, value]) => typeof value === 'number')
+    .map(([name, value]) => [value as unknown as number, name.toLowerCase()]),
+);

@@ -14,14 +14,22 @@ import type { FpuState, MemoryBytes, StepAnswer, StepInput } from './vectors.ts'
 
 const HEAD_IN = 24 + 16 + 18 * 8 + 512;
 const HEAD_OUT = 24 + 19 * 8 + 512;
-const FLAG_REPEAT = 1, FLAG_PUSHF = 2;
+const FLAG_REPEAT = 1,
+  FLAG_PUSHF = 2;
 /** Regions of the format; everything else is not present, whatever the host has there. */
 const REGIONS = [0x10000000n, 0x20000000n];
 const REGION_BYTES = 0x10000n;
 
-export interface NativeRequest { readonly input: StepInput; readonly repeat: boolean; readonly pushf: boolean }
+export interface NativeRequest {
+  readonly input: StepInput;
+  readonly repeat: boolean;
+  readonly pushf: boolean;
+}
 /** The answer, with the input as completed by the bytes which the instruction changed. */
-export interface NativeResult { readonly input: StepInput; readonly answer: StepAnswer }
+export interface NativeResult {
+  readonly input: StepInput;
+  readonly answer: StepAnswer;
+}
 
 const pad8 = (sizeBytes: number): number => (sizeBytes + 7) & ~7;
 const hex = (value: bigint | number): string => `0x${value.toString(16)}`;
@@ -41,7 +49,9 @@ export class NativeCpu implements Disposable {
     const folder = mkdtempSync(join(tmpdir(), 'tshyve-native-'));
     const program = join(folder, 'generator');
     const source = fileURLToPath(new URL('native/generator.c', import.meta.url));
-    const { status, stderr } = spawnSync('gcc', ['-O2', '-fno-stack-protector', '-fcf-protection=none', '-o', program, source], { encoding: 'utf8' });
+    const { status, stderr } = spawnSync('gcc', ['-O2', '-fno-stack-protector', '-fcf-protection=none', '-o', program, source], {
+      encoding: 'utf8',
+    });
     if (status !== 0) throw new VmError('EIO', `gcc ${source}: ${stderr}`);
     return new NativeCpu(folder, program);
   }
@@ -71,7 +81,9 @@ function encode({ input, repeat, pushf }: NativeRequest): Buffer {
   const entries = input.mem.map(({ addr, data }) => ({ address: BigInt(addr), bytes: Buffer.from(data, 'hex') }));
   const sizeBytes = HEAD_IN + entries.reduce((sum, { bytes }) => sum + 16 + pad8(bytes.length), 0);
   const record = Buffer.alloc(sizeBytes);
-  [sizeBytes, input.id, input.mode, (repeat ? FLAG_REPEAT : 0) | (pushf ? FLAG_PUSHF : 0), code.length, entries.length].forEach((value, index) => record.writeUInt32LE(value, index * 4));
+  [sizeBytes, input.id, input.mode, (repeat ? FLAG_REPEAT : 0) | (pushf ? FLAG_PUSHF : 0), code.length, entries.length].forEach(
+    (value, index) => record.writeUInt32LE(value, index * 4),
+  );
   code.copy(record, 24, 0, 16);
   for (const [index, name] of GPR_NAMES.entries()) record.writeBigUInt64LE(BigInt(input.regs[name] ?? 0), 40 + index * 8);
   record.writeBigUInt64LE(BigInt(input.regs['rip']!), 168);
@@ -114,11 +126,14 @@ function decode(record: Buffer, input: StepInput): NativeResult | null {
   // Bytes changed outside of the input's entries become entries of their own; those that lie inside are known already.
   const added: MemoryBytes[] = [];
   for (let left = record.readUInt32LE(20); left > 0; left--) {
-    const address = record.readBigUInt64LE(at), sizeBytes = record.readUInt32LE(at + 8);
+    const address = record.readBigUInt64LE(at),
+      sizeBytes = record.readUInt32LE(at + 8);
     const before = record.toString('hex', at + 16, at + 16 + sizeBytes);
     const after = record.toString('hex', at + 16 + pad8(sizeBytes), at + 16 + pad8(sizeBytes) + sizeBytes);
     at += 16 + 2 * pad8(sizeBytes);
-    const inside = input.mem.some(({ addr, data }) => BigInt(addr) <= address && address + BigInt(sizeBytes) <= BigInt(addr) + BigInt(data.length / 2));
+    const inside = input.mem.some(
+      ({ addr, data }) => BigInt(addr) <= address && address + BigInt(sizeBytes) <= BigInt(addr) + BigInt(data.length / 2),
+    );
     if (inside) continue;
     added.push({ addr: hex(address), data: before });
     memory.push({ addr: hex(address), data: after });
@@ -128,10 +143,15 @@ function decode(record: Buffer, input: StepInput): NativeResult | null {
     answer: {
       id: input.id,
       exception: vector < 0 ? null : vector,
-      ...([12, 13, 14].includes(vector) && { error: hex(vector === 14 ? pageFaultError(record.readUInt32LE(16), cr2) : record.readUInt32LE(16)) }),
+      ...([12, 13, 14].includes(vector) && {
+        error: hex(vector === 14 ? pageFaultError(record.readUInt32LE(16), cr2) : record.readUInt32LE(16)),
+      }),
       ...(vector === 14 && { cr2: hex(cr2) }),
       regs,
-      ...(input.xmm && { xmm: input.xmm.map((_, index) => image.toString('hex', 160 + index * 16, 176 + index * 16)), mxcsr: hex(image.readUInt32LE(24)) }),
+      ...(input.xmm && {
+        xmm: input.xmm.map((_, index) => image.toString('hex', 160 + index * 16, 176 + index * 16)),
+        mxcsr: hex(image.readUInt32LE(24)),
+      }),
       ...(input.fpu && { fpu: decodeFpu(image) }),
       mem: memory,
     },
@@ -140,7 +160,9 @@ function decode(record: Buffer, input: StepInput): NativeResult | null {
 
 function decodeFpu(image: Buffer): FpuState {
   return {
-    fcw: hex(image.readUInt16LE(0)), fsw: hex(image.readUInt16LE(2)), ftw: hex(image[4]!),
+    fcw: hex(image.readUInt16LE(0)),
+    fsw: hex(image.readUInt16LE(2)),
+    ftw: hex(image[4]!),
     st: Array.from({ length: 8 }, (_, index) => image.toString('hex', 32 + index * 16, 42 + index * 16)),
   };
 }

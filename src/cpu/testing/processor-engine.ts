@@ -6,9 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { VmError } from '../../base/errors.ts';
-import {
-  GUEST_MAP_COUNT, GUEST_MAP_RANGES, HVA_RAM, VCPU_STATE_BYTES, VCPUS, WASM_PAGE_BYTES,
-} from '../../base/memory-map.ts';
+import { GUEST_MAP_COUNT, GUEST_MAP_RANGES, HVA_RAM, VCPU_STATE_BYTES, VCPUS, WASM_PAGE_BYTES } from '../../base/memory-map.ts';
 import { Processor, memory0Pages } from '../processor.ts';
 import type { Bus } from '../processor.ts';
 import { CAPABILITY_EXIT_ON_EXCEPTION, CAPABILITY_STEP, GPR_NAMES, RUN_EXCEPTION, RUN_STEPPED, SEG, VCPU } from '../state.ts';
@@ -24,14 +22,18 @@ const REGIONS = [
   { start: 0x20000000n, gpa: 0x110000, bits: 0x67n, table: 0x5000 },
 ] as const;
 const RAM_BYTES = 0x120000;
-const PML4 = 0x1000, PDPT = 0x2000, PD = 0x3000, PAE_PDPT = 0x6000;
+const PML4 = 0x1000,
+  PDPT = 0x2000,
+  PD = 0x3000,
+  PAE_PDPT = 0x6000;
 const TABLE_BITS = 0x27n;
 
 /** PE MP ET NE WP AM PG. */
 const CR0 = 0x80050033n;
 /** PAE OSFXSR OSXMMEXCPT OSXSAVE. */
 const CR4 = 0x40620n;
-const EFER_NXE_SCE = 0x801n, EFER_LONG = 0x500n;
+const EFER_NXE_SCE = 0x801n,
+  EFER_LONG = 0x500n;
 const XCR0_X87_SSE = 3n;
 const FULL_LIMIT = 0xffffffff;
 /** A repeated string instruction yields between slices; more than this many of them would be one that never ends. */
@@ -40,8 +42,17 @@ const MAX_SLICES = 1 << 20;
 const STATUS_FLAGS = 0x8d5n;
 
 const NO_DEVICES: Bus = {
-  mmioRead: () => 0xffffffffffffffffn, mmioWrite: () => {}, portRead: () => 0xffffffff, portWrite: () => {}, msrRead: () => 0, msrWrite: () => 0,
-  interruptVector: () => -1, interruptAck: () => -1, readTpr: () => 0, writeTpr: () => {}, tsc: () => 0n,
+  mmioRead: () => 0xffffffffffffffffn,
+  mmioWrite: () => {},
+  portRead: () => 0xffffffff,
+  portWrite: () => {},
+  msrRead: () => 0,
+  msrWrite: () => 0,
+  interruptVector: () => -1,
+  interruptAck: () => -1,
+  readTpr: () => 0,
+  writeTpr: () => {},
+  tsc: () => 0n,
 };
 
 const hex = (value: bigint | number): string => `0x${value.toString(16)}`;
@@ -62,7 +73,10 @@ export class ProcessorEngine implements StepEngine {
     const memory0 = new WebAssembly.Memory({ initial: memory0Pages(1), maximum: MEMORY0_MAX_PAGES, shared: true });
     // Memory64 is not in the library's types yet.
     const memory1 = new WebAssembly.Memory({
-      address: 'i64', initial: BigInt((HVA_RAM + RAM_BYTES) / WASM_PAGE_BYTES), maximum: BigInt(MEMORY1_MAX_PAGES), shared: true,
+      address: 'i64',
+      initial: BigInt((HVA_RAM + RAM_BYTES) / WASM_PAGE_BYTES),
+      maximum: BigInt(MEMORY1_MAX_PAGES),
+      shared: true,
     } as unknown as WebAssembly.MemoryDescriptor);
     this.#view = new DataView(memory0.buffer);
     this.#memory0 = new Uint8Array(memory0.buffer);
@@ -76,9 +90,17 @@ export class ProcessorEngine implements StepEngine {
     const generated = (name: string): Buffer<ArrayBuffer> => readFileSync(new URL(`../../generated/${name}`, import.meta.url));
     const manifest = generated('handlers.manifest');
     this.#processor = new Processor({
-      index: 0, memory0, memory1, bus: NO_DEVICES, nowNs: () => performance.now() * 1e6, exit: () => {}, random: (bytes) => bytes.fill(0x5a),
+      index: 0,
+      memory0,
+      memory1,
+      bus: NO_DEVICES,
+      nowNs: () => performance.now() * 1e6,
+      exit: () => {},
+      random: (bytes) => bytes.fill(0x5a),
       modules: {
-        ram: new WebAssembly.Module(generated('ram.wasm')), cpu: new WebAssembly.Module(generated('cpu.wasm')), handlers: new WebAssembly.Module(generated('handlers.wasm')),
+        ram: new WebAssembly.Module(generated('ram.wasm')),
+        cpu: new WebAssembly.Module(generated('cpu.wasm')),
+        handlers: new WebAssembly.Module(generated('handlers.wasm')),
         manifest: new Uint16Array(manifest.buffer, manifest.byteOffset, manifest.byteLength / 2),
       },
     });
@@ -90,7 +112,9 @@ export class ProcessorEngine implements StepEngine {
   }
 
   #buildPageTables(): void {
-    const put = (gpa: number, value: bigint): void => { this.#ram.writeBigUInt64LE(value, gpa); };
+    const put = (gpa: number, value: bigint): void => {
+      this.#ram.writeBigUInt64LE(value, gpa);
+    };
     put(PML4, BigInt(PDPT) | TABLE_BITS);
     put(PDPT, BigInt(PD) | TABLE_BITS);
     put(PAE_PDPT, BigInt(PD) | 1n);
@@ -102,7 +126,8 @@ export class ProcessorEngine implements StepEngine {
 
   /** The vCPU record of the surroundings, all registers 0. */
   #buildBase(mode: 32 | 64): Uint8Array {
-    const at = VCPUS, view = this.#view;
+    const at = VCPUS,
+      view = this.#view;
     const u32 = (field: number, value: number): void => view.setUint32(at + field, value, true);
     const u64 = (field: number, value: bigint): void => view.setBigUint64(at + field, value, true);
     const access = [0xc0f3, mode === 64 ? 0xa0fb : 0xc0fb, 0xc0f3, 0xc0f3, 0xc0f3, 0xc0f3, 0x10082, 0x8b];
@@ -136,14 +161,17 @@ export class ProcessorEngine implements StepEngine {
     const { mode, regs } = input;
     if (mode !== 32 && mode !== 64) return { id: input.id, unsupported: `mode ${String(mode)}` };
     if (input.ymm !== undefined) return { id: input.id, unsupported: 'ymm: the processor level has no AVX' };
-    const processor = this.#processor, view = this.#view, at = VCPUS;
+    const processor = this.#processor,
+      view = this.#view,
+      at = VCPUS;
     this.#ram.fill(0, REGIONS[0].gpa, RAM_BYTES);
     processor.code.flush();
     for (const { addr, data } of input.mem) this.#write(BigInt(addr), Buffer.from(data, 'hex'));
     this.#write(BigInt(regs['rip']!), Buffer.from(input.code, 'hex'));
     this.#memory0.set(this.#bases[mode], at);
     for (const [index, name] of GPR_NAMES.entries()) view.setBigUint64(at + offset.gpr + index * 8, BigInt(regs[name] ?? 0), true);
-    const rip = BigInt(regs['rip']!), rflags = BigInt(regs['rflags']!);
+    const rip = BigInt(regs['rip']!),
+      rflags = BigInt(regs['rflags']!);
     view.setBigUint64(at + offset.rip, rip, true);
     view.setBigUint64(at + offset.rflags, (rflags & ~STATUS_FLAGS) | 2n, true);
     processor.cpu.writeFlags(at, Number(rflags & STATUS_FLAGS));
@@ -153,8 +181,10 @@ export class ProcessorEngine implements StepEngine {
     processor.refreshState();
 
     const repeated = isRepeatedString(input);
-    let reason = processor.run(1), slices = 1;
-    while (repeated && reason === RUN_STEPPED && view.getBigUint64(at + offset.rip, true) === rip && slices++ < MAX_SLICES) reason = processor.run(1);
+    let reason = processor.run(1),
+      slices = 1;
+    while (repeated && reason === RUN_STEPPED && view.getBigUint64(at + offset.rip, true) === rip && slices++ < MAX_SLICES)
+      reason = processor.run(1);
     if (reason !== RUN_STEPPED && reason !== RUN_EXCEPTION) return { id: input.id, unsupported: `run ended with reason ${reason}` };
     return this.#answer(input, reason === RUN_EXCEPTION);
   }
@@ -162,7 +192,8 @@ export class ProcessorEngine implements StepEngine {
   #write(address: bigint, bytes: Buffer): void {
     for (const { start, gpa } of REGIONS) {
       const distance = Number(address - start);
-      const from = Math.max(0, -distance), end = Math.min(bytes.length, REGION_BYTES - distance);
+      const from = Math.max(0, -distance),
+        end = Math.min(bytes.length, REGION_BYTES - distance);
       if (from < end) bytes.copy(this.#ram, gpa + distance + from, from, end);
     }
   }
@@ -171,7 +202,8 @@ export class ProcessorEngine implements StepEngine {
     const bytes = Buffer.alloc(sizeBytes);
     for (const { start, gpa } of REGIONS) {
       const distance = Number(address - start);
-      const from = Math.max(0, -distance), end = Math.min(sizeBytes, REGION_BYTES - distance);
+      const from = Math.max(0, -distance),
+        end = Math.min(sizeBytes, REGION_BYTES - distance);
       if (from < end) this.#ram.copy(bytes, from, gpa + distance + from, gpa + distance + end);
     }
     return bytes.toString('hex');
@@ -179,7 +211,9 @@ export class ProcessorEngine implements StepEngine {
 
   #loadFloats({ xmm, mxcsr, fpu }: StepInput): void {
     const at = VCPUS;
-    xmm?.forEach((value, index) => this.#memory0.set(Buffer.from(value, 'hex'), at + offset.vector + index * VCPU.fields.vector.strideBytes * 2));
+    xmm?.forEach((value, index) =>
+      this.#memory0.set(Buffer.from(value, 'hex'), at + offset.vector + index * VCPU.fields.vector.strideBytes * 2),
+    );
     if (mxcsr !== undefined) this.#view.setUint32(at + offset.mxcsr, Number(mxcsr), true);
     if (fpu === undefined) return;
     const top = (Number(fpu.fsw) >>> 11) & 7;
@@ -194,12 +228,14 @@ export class ProcessorEngine implements StepEngine {
   }
 
   #answer(input: StepInput, faulted: boolean): StepAnswer {
-    const view = this.#view, at = VCPUS;
+    const view = this.#view,
+      at = VCPUS;
     const mask = input.mode === 32 ? 0xffffffffn : 0xffffffffffffffffn;
     const u32 = (field: number): number => view.getUint32(at + field, true);
     const vector = u32(offset.fault) - 1;
     const regs: Record<string, string> = {};
-    for (const [index, name] of GPR_NAMES.entries()) if (name in input.regs) regs[name] = hex(view.getBigUint64(at + offset.gpr + index * 8, true) & mask);
+    for (const [index, name] of GPR_NAMES.entries())
+      if (name in input.regs) regs[name] = hex(view.getBigUint64(at + offset.gpr + index * 8, true) & mask);
     regs['rip'] = hex(view.getBigUint64(at + offset.rip, true) & mask);
     regs['rflags'] = hex(view.getBigUint64(at + offset.rflags, true) | BigInt(this.#processor.cpu.readFlags(at)) | 2n);
     return {
@@ -208,7 +244,9 @@ export class ProcessorEngine implements StepEngine {
       ...(faulted && u32(offset.faultHasError) !== 0 && { error: hex(u32(offset.faultError)) }),
       ...(faulted && vector === 14 && { cr2: hex(view.getBigUint64(at + offset.faultAddress, true)) }),
       regs,
-      ...(input.xmm && { xmm: input.xmm.map((_, index) => this.#hexOf(at + offset.vector + index * VCPU.fields.vector.strideBytes * 2, 16)) }),
+      ...(input.xmm && {
+        xmm: input.xmm.map((_, index) => this.#hexOf(at + offset.vector + index * VCPU.fields.vector.strideBytes * 2, 16)),
+      }),
       ...((input.xmm || input.mxcsr !== undefined) && { mxcsr: hex(u32(offset.mxcsr)) }),
       ...(input.fpu && { fpu: this.#fpu() }),
       mem: input.mem.map(({ addr, data }) => ({ addr, data: this.#read(BigInt(addr), data.length / 2) })),
@@ -216,14 +254,19 @@ export class ProcessorEngine implements StepEngine {
   }
 
   #fpu(): FpuState {
-    const view = this.#view, at = VCPUS;
+    const view = this.#view,
+      at = VCPUS;
     const fsw = view.getUint32(at + offset.fsw, true);
     const top = (fsw >>> 11) & 7;
     return {
-      fcw: hex(view.getUint32(at + offset.fcw, true)), fsw: hex(fsw), ftw: hex(view.getUint32(at + offset.ftw, true)),
+      fcw: hex(view.getUint32(at + offset.fcw, true)),
+      fsw: hex(fsw),
+      ftw: hex(view.getUint32(at + offset.ftw, true)),
       st: Array.from({ length: 8 }, (_, index) => this.#hexOf(at + offset.fpr + ((top + index) & 7) * 16, 10)),
     };
   }
 
-  [Symbol.dispose](): void { /* the memories go with the object */ }
+  [Symbol.dispose](): void {
+    /* the memories go with the object */
+  }
 }

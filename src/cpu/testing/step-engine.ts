@@ -61,5 +61,7 @@ class NativeEngine implements StepEngine {
     return { ...result.answer, mem: result.answer.mem.slice(0, input.mem.length) };
   }
 
-  [Symbol.dispose](): void { this.#cpu[Symbol.dispose](); }
+  [Symbol.dispose](): void {
+    this.#cpu[Symbol.dispose]();
+  }
 }

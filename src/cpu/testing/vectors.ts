@@ -8,8 +8,16 @@ import { readFileSync } from 'node:fs';
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import { VmError } from '../../base/errors.ts';
 
-export interface MemoryBytes { readonly addr: string; readonly data: string }
-export interface FpuState { readonly fcw: string; readonly fsw: string; readonly ftw: string; readonly st: readonly string[] }
+export interface MemoryBytes {
+  readonly addr: string;
+  readonly data: string;
+}
+export interface FpuState {
+  readonly fcw: string;
+  readonly fsw: string;
+  readonly ftw: string;
+  readonly st: readonly string[];
+}
 
 /** What both the input and the answer hold. Numbers are '0x..', bytes are hex in address order. */
 export interface MachineState {
@@ -34,7 +42,10 @@ export interface StepAnswer extends MachineState {
   readonly cr2?: string;
 }
 
-export interface Unsupported { readonly id: number; readonly unsupported: string }
+export interface Unsupported {
+  readonly id: number;
+  readonly unsupported: string;
+}
 
 export type Tolerance = 'rel12' | 'nan32' | 'nan64' | 'x87';
 
@@ -61,13 +72,23 @@ export interface Changes {
   readonly tol?: Tolerance;
 }
 
-export interface Vector extends StepInput { readonly expect: Changes }
+export interface Vector extends StepInput {
+  readonly expect: Changes;
+}
 
 /** Head of a file of vectors: who recorded it and where. It is its first line. */
-export interface VectorsHead { readonly cpu: string; readonly recorder: string; readonly seed: number; readonly count: number }
+export interface VectorsHead {
+  readonly cpu: string;
+  readonly recorder: string;
+  readonly seed: number;
+  readonly count: number;
+}
 
 /** Changes from one state to the other, by key; `undefined` when there are none. */
-function changedEntries(before: Readonly<Record<string, string>>, after: Readonly<Record<string, string>>): Record<string, string> | undefined {
+function changedEntries(
+  before: Readonly<Record<string, string>>,
+  after: Readonly<Record<string, string>>,
+): Record<string, string> | undefined {
   const changed = Object.entries(after).filter(([key, value]) => before[key] !== value);
   return changed.length === 0 ? undefined : Object.fromEntries(changed);
 }
@@ -83,15 +104,27 @@ export function toVector(input: StepInput, answer: ExpectedAnswer): Vector {
   if (input.fpu !== undefined && answer.fpu !== undefined) {
     const st = changedEntries(byIndex(input.fpu.st), byIndex(answer.fpu.st));
     const words = changedEntries(
-      { fcw: input.fpu.fcw, fsw: input.fpu.fsw, ftw: input.fpu.ftw }, { fcw: answer.fpu.fcw, fsw: answer.fpu.fsw, ftw: answer.fpu.ftw });
+      { fcw: input.fpu.fcw, fsw: input.fpu.fsw, ftw: input.fpu.ftw },
+      { fcw: answer.fpu.fcw, fsw: answer.fpu.fsw, ftw: answer.fpu.ftw },
+    );
     if (st !== undefined || words !== undefined) fpu = { ...words, ...(st && { st }) };
   }
   const { exception, error, cr2, flagsMask, fswMask, ignore, tol } = answer;
   return {
     ...input,
     expect: {
-      exception, ...(error && { error }), ...(cr2 && { cr2 }), ...(regs && { regs }), ...(xmm && { xmm }), ...(mxcsr && { mxcsr }), ...(fpu && { fpu }),
-      ...(mem && { mem }), ...(flagsMask && { flagsMask }), ...(fswMask && { fswMask }), ...(ignore?.length && { ignore }), ...(tol && { tol }),
+      exception,
+      ...(error && { error }),
+      ...(cr2 && { cr2 }),
+      ...(regs && { regs }),
+      ...(xmm && { xmm }),
+      ...(mxcsr && { mxcsr }),
+      ...(fpu && { fpu }),
+      ...(mem && { mem }),
+      ...(flagsMask && { flagsMask }),
+      ...(fswMask && { fswMask }),
+      ...(ignore?.length && { ignore }),
+      ...(tol && { tol }),
     },
   };
 }
@@ -105,15 +138,28 @@ export function expectedOf(vector: Vector): ExpectedAnswer {
   const whole = expect as Changes & { mem?: readonly MemoryBytes[]; ymm?: readonly string[] };
   const { exception, error, cr2, flagsMask, fswMask, ignore, tol } = expect;
   return {
-    id, exception, ...(error && { error }), ...(cr2 && { cr2 }), ...(flagsMask && { flagsMask }), ...(fswMask && { fswMask }), ...(ignore && { ignore }), ...(tol && { tol }),
+    id,
+    exception,
+    ...(error && { error }),
+    ...(cr2 && { cr2 }),
+    ...(flagsMask && { flagsMask }),
+    ...(fswMask && { fswMask }),
+    ...(ignore && { ignore }),
+    ...(tol && { tol }),
     regs: { ...regs, ...expect.regs },
     ...(xmm && { xmm: overlay(xmm, expect.xmm) }),
     ...(ymm && { ymm: overlay(ymm, whole.ymm) }),
     ...((mxcsr !== undefined || xmm || ymm) && { mxcsr: expect.mxcsr ?? mxcsr ?? '0x1f80' }),
     ...(fpu && {
-      fpu: { fcw: expect.fpu?.fcw ?? fpu.fcw, fsw: expect.fpu?.fsw ?? fpu.fsw, ftw: expect.fpu?.ftw ?? fpu.ftw, st: overlay(fpu.st, expect.fpu?.st) },
+      fpu: {
+        fcw: expect.fpu?.fcw ?? fpu.fcw,
+        fsw: expect.fpu?.fsw ?? fpu.fsw,
+        ftw: expect.fpu?.ftw ?? fpu.ftw,
+        st: overlay(fpu.st, expect.fpu?.st),
+      },
     }),
-    mem: Array.isArray(whole.mem) ? whole.mem as MemoryBytes[]
+    mem: Array.isArray(whole.mem)
+      ? (whole.mem as MemoryBytes[])
       : mem.map(({ addr, data }, index) => ({ addr, data: expect.mem?.[index] ?? data })),
   };
 }

@@ -9,12 +9,22 @@ import { openEngine } from './step-engine.ts';
 import type { EngineName, StepEngine } from './step-engine.ts';
 import type { StepAnswer, StepInput, Unsupported } from './vectors.ts';
 
-const START_MS = 20_000, RUN_MS = 2_000;
+const START_MS = 20_000,
+  RUN_MS = 2_000;
 /** Slots of the shared words: answers given so far, and whether a request waits. */
-const ANSWERED = 0, ASKED = 1;
+const ANSWERED = 0,
+  ASKED = 1;
 
-interface Setup { readonly watched: EngineName; readonly words: Int32Array; readonly port: MessagePort }
-interface Thread { readonly worker: Worker; readonly words: Int32Array; readonly port: MessagePort }
+interface Setup {
+  readonly watched: EngineName;
+  readonly words: Int32Array;
+  readonly port: MessagePort;
+}
+interface Thread {
+  readonly worker: Worker;
+  readonly words: Int32Array;
+  readonly port: MessagePort;
+}
 
 export class WatchedEngine implements StepEngine {
   readonly name: string;
@@ -51,7 +61,7 @@ export class WatchedEngine implements StepEngine {
       this.#thread = null;
       return { id: input.id, unsupported: `never ends (${RUN_MS} ms)` };
     }
-    return receiveMessageOnPort(port)!.message as StepAnswer | Unsupported;   // posted before ANSWERED changed
+    return receiveMessageOnPort(port)!.message as StepAnswer | Unsupported; // posted before ANSWERED changed
   }
 
   [Symbol.dispose](): void {
@@ -61,7 +71,10 @@ export class WatchedEngine implements StepEngine {
 }
 
 async function serve({ watched, words, port }: Setup): Promise<void> {
-  const answered = (): void => { Atomics.add(words, ANSWERED, 1); Atomics.notify(words, ANSWERED); };
+  const answered = (): void => {
+    Atomics.add(words, ANSWERED, 1);
+    Atomics.notify(words, ANSWERED);
+  };
   let engine: StepEngine;
   try {
     engine = await openEngine(watched);
@@ -76,7 +89,10 @@ async function serve({ watched, words, port }: Setup): Promise<void> {
     try {
       port.postMessage(engine.run(input));
     } catch (error) {
-      port.postMessage({ id: input.id, unsupported: `threw ${error instanceof Error ? (error.stack ?? error.message).split('\n').slice(0, 2).join(' ') : String(error)}` });
+      port.postMessage({
+        id: input.id,
+        unsupported: `threw ${error instanceof Error ? (error.stack ?? error.message).split('\n').slice(0, 2).join(' ') : String(error)}`,
+      });
     }
     answered();
   }
