@@ -69,7 +69,7 @@ export function smbiosTables(input: SmbiosInput): Uint8Array {
   bios.string(get('bios.vendor', 'BHYVE')).string(get('bios.version', '14.0'));
   bios.write.u16(0xf000);
   bios.string(get('bios.release_date', '10/17/2021'));
-  // Characteristics: PCI, upgradeable, shadowing allowed? Only what is so: ISA (4), PCI (7); extension: ACPI, virtual machine.
+  // Characteristics: ISA (4) and PCI (7) are supported; extension bytes: ACPI, virtual machine.
   bios.write
     .u8(0)
     .u64((1 << 4) | (1 << 7))

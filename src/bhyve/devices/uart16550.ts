@@ -183,11 +183,14 @@ export class Uart16550 implements StatefulDevice {
     return value;
   }
 
+  /** Hot: a byte of output, with nothing to tell anybody unless an interrupt becomes pending. */
   transmit(value: number): void {
     const { state } = this;
     this.#lsrReads = 0;
-    if ((state.mcr & MCR_LOOP) !== 0) this.#push(value);
+    const isLoop = (state.mcr & MCR_LOOP) !== 0;
+    if (isLoop) this.#push(value);
     else this.#backend.write(value);
+    if (state.thrEmptyPending && !isLoop) return;
     state.thrEmptyPending = true;
     this.changed();
   }
