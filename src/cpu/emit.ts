@@ -7,7 +7,21 @@
  * Implements: docs/internals.md "Calls and faults". Runs on: built ahead of time (interpreter) or on the vCPU's thread (JIT).
  */
 import { HVA_RAM, TLB_ADDEND, TLB_READ, TLB_WRITE } from '../base/memory-map.ts';
-import { FLAG_ADC, FLAG_ADD, FLAG_DEC, FLAG_INC, FLAG_MUL, FLAG_RAW, FLAG_ROTATED_LEFT, FLAG_ROTATED_RIGHT, FLAG_SAR, FLAG_SBB, FLAG_SHL, FLAG_SHR, FLAG_SUB } from './flag-kinds.ts';
+import {
+  FLAG_ADC,
+  FLAG_ADD,
+  FLAG_DEC,
+  FLAG_INC,
+  FLAG_MUL,
+  FLAG_RAW,
+  FLAG_ROTATED_LEFT,
+  FLAG_ROTATED_RIGHT,
+  FLAG_SAR,
+  FLAG_SBB,
+  FLAG_SHL,
+  FLAG_SHR,
+  FLAG_SUB,
+} from './flag-kinds.ts';
 import { HELPERS } from './helpers.ts';
 import type { HelperName } from './helpers.ts';
 import { SEG, VCPU } from './state.ts';
@@ -21,14 +35,34 @@ export type Size = 1 | 2 | 4 | 8;
 export type AccessSize = Size | 16;
 
 export const FLAG_KINDS = {
-  sub: FLAG_SUB, add: FLAG_ADD, adc: FLAG_ADC, sbb: FLAG_SBB, inc: FLAG_INC, dec: FLAG_DEC, shl: FLAG_SHL, shr: FLAG_SHR, sar: FLAG_SAR, mul: FLAG_MUL, raw: FLAG_RAW,
+  sub: FLAG_SUB,
+  add: FLAG_ADD,
+  adc: FLAG_ADC,
+  sbb: FLAG_SBB,
+  inc: FLAG_INC,
+  dec: FLAG_DEC,
+  shl: FLAG_SHL,
+  shr: FLAG_SHR,
+  sar: FLAG_SAR,
+  mul: FLAG_MUL,
+  raw: FLAG_RAW,
 } as const;
 export type FlagKind = keyof typeof FLAG_KINDS;
-export const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7;
+export const RAX = 0,
+  RCX = 1,
+  RDX = 2,
+  RBX = 3,
+  RSP = 4,
+  RBP = 5,
+  RSI = 6,
+  RDI = 7;
 export type SegmentName = 'ES' | 'CS' | 'SS' | 'DS' | 'FS' | 'GS';
 
 /** Alias classes of state in memory 0. */
-export const ALIAS_GPR = 1, ALIAS_FLAGS = 2, ALIAS_VECTOR = 3, ALIAS_STATE = 4;
+export const ALIAS_GPR = 1,
+  ALIAS_FLAGS = 2,
+  ALIAS_VECTOR = 3,
+  ALIAS_STATE = 4;
 
 export interface Operand {
   /** Bytes; 0 where only the address counts. */
@@ -57,9 +91,20 @@ const GUEST_LOAD: Readonly<Record<Size, LoadKind>> = { 1: 'u8', 2: 'u16', 4: 'i3
 const GUEST_STORE: Readonly<Record<Size, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64' };
 /** SUB's conditions by cc >> 1: comparison, its inverse, signed. */
 const SUB_COMPARE: Readonly<Record<number, readonly [ComparisonOp, ComparisonOp, boolean]>> = {
-  1: ['lt_u', 'ge_u', false], 2: ['eq', 'ne', false], 3: ['le_u', 'gt_u', false], 6: ['lt_s', 'ge_s', true], 7: ['le_s', 'gt_s', true],
+  1: ['lt_u', 'ge_u', false],
+  2: ['eq', 'ne', false],
+  3: ['le_u', 'gt_u', false],
+  6: ['lt_s', 'ge_s', true],
+  7: ['le_s', 'gt_s', true],
 };
-const CF = 1, PF = 4, ZF = 0x40, SF = 0x80, OF = 0x800;
+const CF = 1,
+  PF = 4,
+  ZF = 0x40,
+  SF = 0x80,
+  OF = 0x800;
+const MXCSR_PE = 0x20,
+  MXCSR_MASKS = 0x1f80,
+  MXCSR_RC = 0x6000;
 const TLB_INDEX_MASK = 4095 << 5;
 
 export abstract class Emit {
@@ -121,48 +166,87 @@ export abstract class Emit {
     node.size = size;
     return node;
   }
-  add(x: Value, y: Value): Value { return this.#sized(this.f.op('add', x, y), x.size); }
-  sub(x: Value, y: Value): Value { return this.#sized(this.f.op('sub', x, y), x.size); }
-  mul(x: Value, y: Value): Value { return this.#sized(this.f.op('mul', x, y), x.size); }
-  and(x: Value, y: Value): Value { return this.#pure(this.f.op('and', x, y), x.size); }
-  or(x: Value, y: Value): Value { return this.#pure(this.f.op('or', x, y), x.size); }
-  xor(x: Value, y: Value): Value { return this.#pure(this.f.op('xor', x, y), x.size); }
-  not(x: Value): Value { return this.#sized(this.f.op('xor', x, this.constant(-1, x.size as Size)), x.size); }
-  negate(x: Value): Value { return this.sub(this.constant(0, x.size as Size), x); }
+  add(x: Value, y: Value): Value {
+    return this.#sized(this.f.op('add', x, y), x.size);
+  }
+  sub(x: Value, y: Value): Value {
+    return this.#sized(this.f.op('sub', x, y), x.size);
+  }
+  mul(x: Value, y: Value): Value {
+    return this.#sized(this.f.op('mul', x, y), x.size);
+  }
+  and(x: Value, y: Value): Value {
+    return this.#pure(this.f.op('and', x, y), x.size);
+  }
+  or(x: Value, y: Value): Value {
+    return this.#pure(this.f.op('or', x, y), x.size);
+  }
+  xor(x: Value, y: Value): Value {
+    return this.#pure(this.f.op('xor', x, y), x.size);
+  }
+  not(x: Value): Value {
+    return this.#sized(this.f.op('xor', x, this.constant(-1, x.size as Size)), x.size);
+  }
+  negate(x: Value): Value {
+    return this.sub(this.constant(0, x.size as Size), x);
+  }
   /** Counts have the same wasm type as x and are below its width there. */
-  shl(x: Value, n: Value): Value { return this.#sized(this.f.op('shl', x, n), x.size); }
-  shr(x: Value, n: Value): Value { return this.#pure(this.f.op('shr_u', x, n), x.size); }
-  sar(x: Value, n: Value): Value { return this.#sized(this.f.op('shr_s', this.signed(x), n), x.size); }
+  shl(x: Value, n: Value): Value {
+    return this.#sized(this.f.op('shl', x, n), x.size);
+  }
+  shr(x: Value, n: Value): Value {
+    return this.#pure(this.f.op('shr_u', x, n), x.size);
+  }
+  sar(x: Value, n: Value): Value {
+    return this.#sized(this.f.op('shr_s', this.signed(x), n), x.size);
+  }
   rotate(left: boolean, x: Value, n: Value): Value {
     if (x.size >= 4) return this.#pure(this.f.op(left ? 'rotl' : 'rotr', x, n), x.size);
-    const bits = x.size * 8, count = this.f.op('and', n, this.f.i32(bits - 1));
+    const bits = x.size * 8,
+      count = this.f.op('and', n, this.f.i32(bits - 1));
     const other = this.f.op('and', this.f.op('sub', this.f.i32(bits), count), this.f.i32(bits - 1));
     return this.#sized(this.f.op('or', this.f.op('shl', x, left ? count : other), this.f.op('shr_u', x, left ? other : count)), x.size);
   }
   /** wasm's own operation on the full i32 or i64; the result keeps x's size and is not masked. */
-  integer(name: IntegerOp, x: Value, y?: Value): Value { return this.#pure(this.f.op(name, x, y), x.size); }
+  integer(name: IntegerOp, x: Value, y?: Value): Value {
+    return this.#pure(this.f.op(name, x, y), x.size);
+  }
   /** Unsigned, or on values already sign-extended. */
-  compare(name: ComparisonOp, x: Value, y?: Value): Value { return this.f.compare(name, x, y); }
-  select(condition: Value, yes: Value, no: Value): Value { return this.#pure(this.f.select(condition, yes, no), yes.size); }
+  compare(name: ComparisonOp, x: Value, y?: Value): Value {
+    return this.f.compare(name, x, y);
+  }
+  select(condition: Value, yes: Value, no: Value): Value {
+    return this.#pure(this.f.select(condition, yes, no), yes.size);
+  }
   /** Sign-extended within its wasm type. */
   signed(x: Value): Value {
     if (x.size >= 4) return x;
     if (x.isConstant()) return this.#pure(this.f.i32(x.size === 1 ? (x.low << 24) >> 24 : (x.low << 16) >> 16), x.size);
     return this.#pure(this.f.op(x.size === 1 ? 'extend8_s' : 'extend16_s', x), x.size);
   }
-  signedWide(x: Value): Value { return this.f.widen(this.signed(x), true); }
+  signedWide(x: Value): Value {
+    return this.f.widen(this.signed(x), true);
+  }
   resize(x: Value, size: Size, signed = false): Value {
     if (size === x.size) return x;
     if (size < x.size) return this.#sized(this.f.resized(this.f.wrap(x), size), size);
     const extended = signed ? this.signed(x) : x;
     return size === 8 ? this.#pure(this.f.widen(extended, signed), 8) : this.#sized(this.f.resized(extended, size), size);
   }
-  signBit(x: Value): Value { return this.f.compare('lt_s', this.signed(x), this.constant(0, x.size as Size)); }
-  isZero(x: Value): Value { return this.f.compare('eqz', x); }
+  signBit(x: Value): Value {
+    return this.f.compare('lt_s', this.signed(x), this.constant(0, x.size as Size));
+  }
+  isZero(x: Value): Value {
+    return this.f.compare('eqz', x);
+  }
   /** Both arms are built; only one runs. */
-  if(condition: Value, yes: () => void, no?: () => void): void { this.f.if(condition, yes, no); }
+  if(condition: Value, yes: () => void, no?: () => void): void {
+    this.f.if(condition, yes, no);
+  }
   /** Evaluate now, whatever happens later. */
-  pin(x: Value): Value { return this.f.pin(x); }
+  pin(x: Value): Value {
+    return this.f.pin(x);
+  }
   /** A variable for loops and arms. */
   variable(type: Type, initial?: Value): { get(): Value; set(value: Value): void } {
     const local = this.f.newLocal(type);
@@ -172,10 +256,43 @@ export abstract class Emit {
 
   // --- floating point and SIMD, by their wasm names ---
 
-  plain(name: PlainOp, ...args: Value[]): Value { return this.f.plain(name, ...args); }
-  lane(name: LaneOp, lane: number, ...args: Value[]): Value { return this.f.lane(name, lane, ...args); }
-  shuffle(x: Value, y: Value, lanes: readonly number[]): Value { return this.f.shuffle(x, y, lanes); }
-  v128(bytes: readonly number[]): Value { return this.f.v128(bytes); }
+  plain(name: PlainOp, ...args: Value[]): Value {
+    return this.f.plain(name, ...args);
+  }
+  lane(name: LaneOp, lane: number, ...args: Value[]): Value {
+    return this.f.lane(name, lane, ...args);
+  }
+  shuffle(x: Value, y: Value, lanes: readonly number[]): Value {
+    return this.f.shuffle(x, y, lanes);
+  }
+  v128(bytes: readonly number[]): Value {
+    return this.f.v128(bytes);
+  }
+
+  /** `fast` gives up by `rare(condition)` before its first write; then `exact` runs. */
+  attempt(fast: (rare: (condition: Value) => void) => void, exact: () => void): void {
+    const f = this.f;
+    f.block((done) => {
+      f.block((giveUp) => {
+        fast((condition) => f.brIf(condition, giveUp));
+        f.br(done);
+      });
+      exact();
+    });
+  }
+  /**
+   * For wasm's own arithmetic, which rounds to nearest and shows no flags: `fast` runs while MXCSR rounds to nearest, masks every exception
+   * and has PE already. DAZ and FTZ may be set: `fast` must give up (`rare`) where an operand or a result is a denormal, besides NaNs and
+   * whatever else raises more than PE (SDM vol. 1 10.2.3, 11.5.2).
+   */
+  whenFpDefault(fast: (rare: (condition: Value) => void) => void, exact: () => void): void {
+    this.attempt((rare) => {
+      const f = this.f,
+        mxcsr = f.op('and', this.field('mxcsr', 'i32'), f.i32(MXCSR_RC | MXCSR_MASKS | MXCSR_PE));
+      rare(f.compare('ne', mxcsr, f.i32(MXCSR_MASKS | MXCSR_PE)));
+      fast(rare);
+    }, exact);
+  }
 
   // --- the vCPU record ---
 
@@ -189,7 +306,9 @@ export abstract class Emit {
   fieldAddress(name: keyof typeof VCPU.offset, index = 0): Value {
     return this.f.op('add', this.vcpu(), this.f.i32(VCPU.offset[name] + index * VCPU.fields[name].strideBytes));
   }
-  loadAt(address: Value, kind: LoadKind, offset = 0): Value { return this.f.pin(this.f.load(kind, address, offset, ALIAS_STATE)); }
+  loadAt(address: Value, kind: LoadKind, offset = 0): Value {
+    return this.f.pin(this.f.load(kind, address, offset, ALIAS_STATE));
+  }
 
   // --- helpers ---
 
@@ -202,7 +321,8 @@ export abstract class Emit {
     let result: Value | undefined;
     this.aroundHelper(name, () => {
       const all = [this.vcpu(), ...args];
-      if ('result' in helper && helper.result) result = this.f.callNow(this.helperIndex(name), helper.result as Type, all, CLOBBERS_ALL, failure);
+      if ('result' in helper && helper.result)
+        result = this.f.callNow(this.helperIndex(name), helper.result as Type, all, CLOBBERS_ALL, failure);
       else this.f.callVoid(this.helperIndex(name), all, CLOBBERS_ALL, failure);
     });
     return result ?? this.f.i32(0);
@@ -228,73 +348,104 @@ export abstract class Emit {
 
   /** Read [linear, linear + size) now. @param segment number (i32) that decides between #SS and #GP. */
   load(linear: Value, size: AccessSize, segment: Value): Value {
-    const f = this.f, va = f.pin(linear), entry = this.#tlbEntry(va), local = f.newLocal(size === 16 ? 'v128' : size === 8 ? 'i64' : 'i32');
-    f.if(this.#hits(entry, va, size, TLB_READ), () => {
-      const host = f.op('add', va, f.load('i64', entry, TLB_ADDEND));
-      f.set(local, f.load(size === 16 ? 'v128' : GUEST_LOAD[size], host, 0, 0, RAM));
-    }, () => {
-      const failure = this.#failure(), args = [this.vcpu(), va, segment];
-      if (size === 16) {
-        f.callVoid(this.helperIndex('slowLoad128'), args, CLOBBERS_ALL, failure);
-        f.set(local, f.load('v128', this.vcpu(), VCPU.offset.scratch));
-      } else f.set(local, f.callNow(this.helperIndex(`slowLoad${size * 8}` as HelperName), size === 8 ? 'i64' : 'i32', args, 0, failure));
-    });
+    const f = this.f,
+      va = f.pin(linear),
+      entry = this.#tlbEntry(va),
+      local = f.newLocal(size === 16 ? 'v128' : size === 8 ? 'i64' : 'i32');
+    f.if(
+      this.#hits(entry, va, size, TLB_READ),
+      () => {
+        const host = f.op('add', va, f.load('i64', entry, TLB_ADDEND));
+        f.set(local, f.load(size === 16 ? 'v128' : GUEST_LOAD[size], host, 0, 0, RAM));
+      },
+      () => {
+        const failure = this.#failure(),
+          args = [this.vcpu(), va, segment];
+        if (size === 16) {
+          f.callVoid(this.helperIndex('slowLoad128'), args, CLOBBERS_ALL, failure);
+          f.set(local, f.load('v128', this.vcpu(), VCPU.offset.scratch));
+        } else f.set(local, f.callNow(this.helperIndex(`slowLoad${size * 8}` as HelperName), size === 8 ? 'i64' : 'i32', args, 0, failure));
+      },
+    );
     return this.#pure(f.get(local, size === 16 ? 'v128' : size === 8 ? 'i64' : 'i32'), size);
   }
 
   /** Write value.size bytes at `linear`. */
   store(linear: Value, value: Value, segment: Value): void {
-    const f = this.f, va = f.pin(linear), data = f.pin(value), size = value.size as AccessSize, entry = this.#tlbEntry(va);
-    f.if(this.#hits(entry, va, size, TLB_WRITE), () => {
-      f.store(size === 16 ? 'v128' : GUEST_STORE[size], f.op('add', va, f.load('i64', entry, TLB_ADDEND)), data, 0, 0, RAM);
-    }, () => {
-      const failure = this.#failure();
-      if (size === 16) {
-        f.store('v128', this.vcpu(), data, VCPU.offset.scratch);
-        f.callVoid(this.helperIndex('slowStore128'), [this.vcpu(), va, segment], 0, failure);
-      } else f.callVoid(this.helperIndex(`slowStore${size * 8}` as HelperName), [this.vcpu(), va, data, segment], 0, failure);
-    });
+    const f = this.f,
+      va = f.pin(linear),
+      data = f.pin(value),
+      size = value.size as AccessSize,
+      entry = this.#tlbEntry(va);
+    f.if(
+      this.#hits(entry, va, size, TLB_WRITE),
+      () => {
+        f.store(size === 16 ? 'v128' : GUEST_STORE[size], f.op('add', va, f.load('i64', entry, TLB_ADDEND)), data, 0, 0, RAM);
+      },
+      () => {
+        const failure = this.#failure();
+        if (size === 16) {
+          f.store('v128', this.vcpu(), data, VCPU.offset.scratch);
+          f.callVoid(this.helperIndex('slowStore128'), [this.vcpu(), va, segment], 0, failure);
+        } else f.callVoid(this.helperIndex(`slowStore${size * 8}` as HelperName), [this.vcpu(), va, data, segment], 0, failure);
+      },
+    );
   }
 
   /** For read-modify-write: a place in memory 1 that holds [linear, linear + size), checked for writing. */
   probe(linear: Value, size: AccessSize, segment: Value): Value {
-    const f = this.f, va = f.pin(linear), entry = this.#tlbEntry(va), host = f.newLocal('i64');
-    f.if(this.#hits(entry, va, size, TLB_WRITE), () => f.set(host, f.op('add', va, f.load('i64', entry, TLB_ADDEND))),
-      () => f.set(host, f.callNow(this.helperIndex('slowProbe'), 'i64', [this.vcpu(), va, f.i32(size), segment], 0, this.#failure())));
+    const f = this.f,
+      va = f.pin(linear),
+      entry = this.#tlbEntry(va),
+      host = f.newLocal('i64');
+    f.if(
+      this.#hits(entry, va, size, TLB_WRITE),
+      () => f.set(host, f.op('add', va, f.load('i64', entry, TLB_ADDEND))),
+      () => f.set(host, f.callNow(this.helperIndex('slowProbe'), 'i64', [this.vcpu(), va, f.i32(size), segment], 0, this.#failure())),
+    );
     return f.get(host, 'i64');
   }
   loadHost(host: Value, size: AccessSize): Value {
     return this.f.pin(this.#pure(this.f.load(size === 16 ? 'v128' : GUEST_LOAD[size], host, 0, 0, RAM), size));
   }
   storeHost(host: Value, value: Value): void {
-    const f = this.f, size = value.size as AccessSize;
+    const f = this.f,
+      size = value.size as AccessSize;
     f.store(size === 16 ? 'v128' : GUEST_STORE[size], host, value, 0, 0, RAM);
-    f.if(f.compare('lt_u', host, f.i64(HVA_RAM)), () => f.callVoid(this.helperIndex('commitBounce'), [this.vcpu()], CLOBBERS_ALL, this.#failure()));
+    f.if(f.compare('lt_u', host, f.i64(HVA_RAM)), () =>
+      f.callVoid(this.helperIndex('commitBounce'), [this.vcpu()], CLOBBERS_ALL, this.#failure()),
+    );
   }
   /**
    * Store if memory still holds `old`; else go back to `again`. A misaligned place gets a plain store: wasm atomics must be aligned, and
    * a split lock is exact as long as one vCPU runs.
    */
   storeLocked(host: Value, old: Value, value: Value, again: Label): void {
-    const f = this.f, size = value.size as AccessSize;
+    const f = this.f,
+      size = value.size as AccessSize;
     if (size === 16) {
       this.storeHost(host, value);
       return;
     }
-    f.if(f.compare('lt_u', host, f.i64(HVA_RAM)), () => this.storeHost(host, value), () => {
-      const exchange = (): void => {
-        const seen = f.compareExchange(size === 1 ? 'u8' : size === 2 ? 'u16' : size === 4 ? 'i32' : 'i64', host, old, value, RAM);
-        f.brIf(f.compare('ne', seen, old), again);
-      };
-      if (size === 1) exchange();
-      else f.if(f.wrap(f.op('and', host, f.i64(size - 1))), () => f.store(GUEST_STORE[size], host, value, 0, 0, RAM), exchange);
-    });
+    f.if(
+      f.compare('lt_u', host, f.i64(HVA_RAM)),
+      () => this.storeHost(host, value),
+      () => {
+        const exchange = (): void => {
+          const seen = f.compareExchange(size === 1 ? 'u8' : size === 2 ? 'u16' : size === 4 ? 'i32' : 'i64', host, old, value, RAM);
+          f.brIf(f.compare('ne', seen, old), again);
+        };
+        if (size === 1) exchange();
+        else f.if(f.wrap(f.op('and', host, f.i64(size - 1))), () => f.store(GUEST_STORE[size], host, value, 0, 0, RAM), exchange);
+      },
+    );
   }
 
   /** Linear address of an implied access (stack, strings): `offset` is an i64 already within the address size. */
   linearOf(segment: SegmentName, offset: Value, sizeBytes: number, access: 'read' | 'write'): Value {
     const number = SEG[segment];
-    if (!this.long) return this.call('legacyAddress', this.f.i32(number), offset, this.f.i32(sizeBytes), this.f.i32(access === 'write' ? 1 : 0));
+    if (!this.long)
+      return this.call('legacyAddress', this.f.i32(number), offset, this.f.i32(sizeBytes), this.f.i32(access === 'write' ? 1 : 0));
     if (number < SEG.FS) return offset;
     return this.f.op('add', offset, this.field('segBase', 'i64', number));
   }
@@ -308,7 +459,8 @@ export abstract class Emit {
   }
   /** @param value an i64; outside 64-bit mode only the bits of the stack's width are replaced. */
   setStackPointer(value: Value): void {
-    const f = this.f, rsp = this.register(RSP, 8);
+    const f = this.f,
+      rsp = this.register(RSP, 8);
     if (this.long) {
       rsp.write(value);
       return;
@@ -318,22 +470,31 @@ export abstract class Emit {
   }
   /** Linear address `delta` bytes from the stack pointer. */
   stackAddress(delta: number, sizeBytes: number, access: 'read' | 'write'): Value {
-    const f = this.f, at = f.op('add', this.stackPointer(), f.i64(delta));
+    const f = this.f,
+      at = f.op('add', this.stackPointer(), f.i64(delta));
     return this.linearOf('SS', this.long ? at : f.op('and', at, this.field('stackMask', 'i64')), sizeBytes, access);
   }
   push(value: Value): void {
-    const size = value.size, ss = this.f.i32(SEG.SS), data = this.pin(value);
-    this.store(this.stackAddress(-size, size, 'write'), data, ss);   // on a fault rSP is still the old one
+    const size = value.size,
+      ss = this.f.i32(SEG.SS),
+      data = this.pin(value);
+    this.store(this.stackAddress(-size, size, 'write'), data, ss); // on a fault rSP is still the old one
     this.setStackPointer(this.f.op('add', this.stackPointer(), this.f.i64(-size)));
   }
   /** The value at the top; the pointer is moved by `dropStack`, after whatever may still fault. */
-  top(size: Size): Value { return this.load(this.stackAddress(0, size, 'read'), size, this.f.i32(SEG.SS)); }
-  dropStack(bytes: number): void { this.setStackPointer(this.f.op('add', this.stackPointer(), this.f.i64(bytes))); }
+  top(size: Size): Value {
+    return this.load(this.stackAddress(0, size, 'read'), size, this.f.i32(SEG.SS));
+  }
+  dropStack(bytes: number): void {
+    this.setStackPointer(this.f.op('add', this.stackPointer(), this.f.i64(bytes)));
+  }
 
   // --- strings ---
 
   /** rSI, rDI or rCX at the address size, as an i64. */
-  counter(index: number): Value { return this.resize(this.register(index, this.addressSize).read(), 8); }
+  counter(index: number): Value {
+    return this.resize(this.register(index, this.addressSize).read(), 8);
+  }
   advance(index: number, step: Value): void {
     const register = this.register(index, this.addressSize);
     register.write(this.add(register.read(), this.resize(step, this.addressSize)));
@@ -354,34 +515,52 @@ export abstract class Emit {
   /** CF is the last bit shifted out: the record keeps the old value and the count. A count of 0 keeps all flags. */
   setShiftFlags(kind: 'shl' | 'shr' | 'sar', result: Value, old: Value, count: Value): void {
     if (!this.flagsWanted) return;
-    const f = this.f, base = f.i32(this.flagOp(kind, result.size)), n = f.wrap(count);
+    const f = this.f,
+      base = f.i32(this.flagOp(kind, result.size)),
+      n = f.wrap(count);
     if (n.isConstant()) {
       if (n.low !== 0) this.setFlags(kind, result, old, n.low);
       return;
     }
-    const [op, p, q] = this.record(), zero = f.pin(f.compare('eqz', n));
+    const [op, p, q] = this.record(),
+      zero = f.pin(f.compare('eqz', n));
     const r = f.select(zero, op, f.op('or', base, f.op('shl', n, f.i32(16))));
     this.setFlags(r, f.select(zero, p, this.signedWide(result)), f.select(zero, q, this.signedWide(old)));
   }
   setRotateFlags(left: boolean, result: Value, count: Value): void {
     if (!this.flagsWanted) return;
-    const f = this.f, bits = (left ? FLAG_ROTATED_LEFT : FLAG_ROTATED_RIGHT) | (log2(result.size) << 10), n = f.wrap(count);
+    const f = this.f,
+      bits = (left ? FLAG_ROTATED_LEFT : FLAG_ROTATED_RIGHT) | (log2(result.size) << 10),
+      n = f.wrap(count);
     if (n.isConstant()) {
       if (n.low !== 0) this.overlayFlags(bits, this.signedWide(result));
       return;
     }
-    const [op, p, q, r] = this.record(), zero = f.pin(f.compare('eqz', n));
-    this.setFlags(f.select(zero, op, f.op('or', f.op('and', op, f.i32(~0xf00)), f.i32(bits))), p, q, 0, f.select(zero, r, this.signedWide(result)));
+    const [op, p, q, r] = this.record(),
+      zero = f.pin(f.compare('eqz', n));
+    this.setFlags(
+      f.select(zero, op, f.op('or', f.op('and', op, f.i32(~0xf00)), f.i32(bits))),
+      p,
+      q,
+      0,
+      f.select(zero, r, this.signedWide(result)),
+    );
   }
-  flagOp(kind: FlagKind, size: number): number { return FLAG_KINDS[kind] * 4 + log2(size); }
-  carry(): Value { return this.condition(2); }
+  flagOp(kind: FlagKind, size: number): number {
+    return FLAG_KINDS[kind] * 4 + log2(size);
+  }
+  carry(): Value {
+    return this.condition(2);
+  }
   /** CF PF AF ZF SF OF at their places, an i32. */
   eflags(): Value {
     const [op, p, q, r] = this.record();
     return this.f.callNow(this.helperIndex('computeFlags'), 'i32', [op, p, q, r], 0);
   }
   /** Set CF PF AF ZF SF OF from an i32; other bits must be 0. */
-  setEflags(bits: Value): void { this.setFlags(this.f.i32(this.flagOp('raw', 4)), this.f.i64(0), this.f.widen(bits)); }
+  setEflags(bits: Value): void {
+    this.setFlags(this.f.i32(this.flagOp('raw', 4)), this.f.i64(0), this.f.widen(bits));
+  }
 
   /** A condition on the flags of cmp x, y, when it needs no flags at all. */
   protected subCondition(cc: number, x: Value, y: Value): Value | undefined {
@@ -391,15 +570,27 @@ export abstract class Emit {
     return undefined;
   }
   protected eflagsCondition(cc: number, eflags: Value): Value {
-    const f = this.f, bit = (mask: number): Value => f.compare('ne', f.op('and', eflags, f.i32(mask)), f.i32(0));
+    const f = this.f,
+      bit = (mask: number): Value => f.compare('ne', f.op('and', eflags, f.i32(mask)), f.i32(0));
     const less = (): Value => f.op('and', f.op('xor', f.op('shr_u', eflags, f.i32(7)), f.op('shr_u', eflags, f.i32(11))), f.i32(1));
-    const value = [() => bit(OF), () => bit(CF), () => bit(ZF), () => bit(CF | ZF), () => bit(SF), () => bit(PF), less, () => f.op('or', less(), bit(ZF))][cc >> 1]!();
+    const value = [
+      () => bit(OF),
+      () => bit(CF),
+      () => bit(ZF),
+      () => bit(CF | ZF),
+      () => bit(SF),
+      () => bit(PF),
+      less,
+      () => f.op('or', less(), bit(ZF)),
+    ][cc >> 1]!();
     return cc & 1 ? f.compare('eqz', value) : value;
   }
 
   // --- inside ---
 
-  #pure(node: Value, size: number): Value { return this.f.resized(node, size); }
+  #pure(node: Value, size: number): Value {
+    return this.f.resized(node, size);
+  }
   #sized(node: Value, size: number): Value {
     return this.f.resized(size < 4 ? this.f.op('and', node, this.f.i32(size === 1 ? 0xff : 0xffff)) : node, size);
   }

@@ -211,10 +211,9 @@ export function slowStore16(vcpu: usize, gva: u64, value: u32, segment: u32): vo
 export function slowStore32(vcpu: usize, gva: u64, value: u32, segment: u32): void { slowStore(vcpu, gva, value, 4, segment); }
 export function slowStore64(vcpu: usize, gva: u64, value: u64, segment: u32): void { slowStore(vcpu, gva, value, 8, segment); }
 
-/** 16 bytes to scratch[0..1]. A misaligned one is refused by its instruction (#GP) or allowed; #AC asks for 8-byte alignment at most. */
+/** 16 bytes to scratch[0..1]. A misaligned one is refused by its instruction (#GP) or allowed: processors raise no #AC for MOVUPS and MOVDQU. */
 export function slowLoad128(vcpu: usize, gva: u64, segment: u32): void {
   if (!probeRange(vcpu, gva, 16, segment, ACCESS_READ)) return;
-  if ((gva & 15) != 0 && misaligned(vcpu, gva, 16)) return;
   const who = presentWho(vcpu), low = loadAs(vcpu, gva, 8, segment, who);
   const high = loadAs(vcpu, after(vcpu, gva, 8), 8, segment, who);
   store<u64>(vcpu, low, VCPU_SCRATCH);
@@ -225,7 +224,6 @@ export function slowLoad128(vcpu: usize, gva: u64, segment: u32): void {
 /** 16 bytes from scratch[0..1]. */
 export function slowStore128(vcpu: usize, gva: u64, segment: u32): void {
   if (!probeRange(vcpu, gva, 16, segment, ACCESS_WRITE)) return;
-  if ((gva & 15) != 0 && misaligned(vcpu, gva, 16)) return;
   const who = presentWho(vcpu), low = load<u64>(vcpu, VCPU_SCRATCH), high = load<u64>(vcpu + 8, VCPU_SCRATCH);
   storeAs(vcpu, gva, low, 8, segment, who);
   storeAs(vcpu, after(vcpu, gva, 8), high, 8, segment, who);

@@ -13,6 +13,8 @@ import { io } from './io.ts';
 import { mov } from './mov.ts';
 import { multiply } from './multiply.ts';
 import { shiftLines } from './shift.ts';
+import { sseLogic } from './sse-logic.ts';
+import { sseMove } from './sse-move.ts';
 import { stack } from './stack.ts';
 import { string } from './string.ts';
 import { system } from './system.ts';
@@ -23,4 +25,5 @@ import { x87Move } from './x87-move.ts';
 export const LINES: readonly Line[] = [
   ...mov, ...arith, ...shiftLines, ...multiply, ...bits, ...stack, ...flow, ...string, ...flags, ...atomic, ...decimal, ...io, ...system,
   ...x87Arith, ...x87Move, ...x87Control,
+  ...sseMove, ...sseLogic,
 ];
