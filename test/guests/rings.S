@@ -1,6 +1,8 @@
 # Segments and privilege: segment loads, far transfers, call gates, IRET, SYSCALL, SYSENTER, compatibility mode, UMIP, I/O permission.
 # SDM vol. 3A 5 Protection, 5.8 Privilege Level Checking When Transferring Program Control.
 .include "runtime64.inc"
+.set USER_SMALL, 0xb3           # SCRATCH_SEL, by the user
+.set USER_READONLY, 0xbb
 
 .macro LOAD_SEGMENT name, register, selector, vector, error=NONE
   TRY 1f
@@ -579,8 +581,6 @@ compat_null:
   int 0x80
 .code64
 
-.set USER_SMALL, 0xb3
-.set USER_READONLY, 0xbb
 
 .data
 .align 16
