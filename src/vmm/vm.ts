@@ -4,7 +4,7 @@
  */
 import { PORT_MODES, PORT_SHADOWS, TLB_BYTES, VCPUS, VCPU_STRIDE, VCPU_TLB, VM_BASE, WASM_PAGE_BYTES } from '../base/memory-map.ts';
 import { VmError } from '../base/errors.ts';
-import { REQUEST_KICK, REQUEST_TLB } from '../cpu/index.ts';
+import { cpuidRows, REQUEST_KICK, REQUEST_TLB, writeCpuidTable, writeMsrTable, type CpuidConfig } from '../cpu/index.ts';
 import { VCPU_TLB_GLOBAL_LOG_COUNT, VCPU_TLB_LARGE, VCPU_TLB_LOG_COUNT } from '../generated/vcpu-layout.ts';
 import { VM_OPTIONS } from '../generated/vmm-layout.ts';
 import { GuestMemory } from './guest-memory.ts';
@@ -12,7 +12,18 @@ import { Holder } from './hold.ts';
 import { CONTROL, EXIT_STATE, RUN_STATE, SharedWords, SUSPEND, suspendName, vcpuBase, type CpuSet, type SuspendHow } from './host-state.ts';
 import type { VmmHost } from './host.ts';
 import { createInCoreDevices, type InCoreDevices } from './in-core.ts';
-import { HIGHMEM_GPA, MAX_VCPUS, PORT_MODE_EXIT, PORT_MODE_IN_CORE, PORT_MODE_NOTIFIED, PORT_MODE_OPEN_BUS, PORT_MODE_POSTED, PORT_MODE_SHADOW, VM_OPTION_LENIENT_MSR, VM_OPTION_X2APIC } from './layout.ts';
+import {
+  HIGHMEM_GPA,
+  MAX_VCPUS,
+  PORT_MODE_EXIT,
+  PORT_MODE_IN_CORE,
+  PORT_MODE_NOTIFIED,
+  PORT_MODE_OPEN_BUS,
+  PORT_MODE_POSTED,
+  PORT_MODE_SHADOW,
+  VM_OPTION_LENIENT_MSR,
+  VM_OPTION_X2APIC,
+} from './layout.ts';
 import { MemoryMap, PROT_ALL, SEGMENT, type Mapping, type Segment } from './memory-map.ts';
 import { Vcpu, type VcpuHome } from './vcpu.ts';
 import { EXIT, exitName, type ExitHandler, type ExitName } from './vm-exit.ts';
@@ -26,6 +37,8 @@ export interface VmOptions {
   readonly x2apic?: boolean;
   /** Unknown MSRs read 0 and ignore writes, instead of #GP. */
   readonly lenientMsr?: boolean;
+  /** Who the processor says it is. */
+  readonly cpu?: Pick<CpuidConfig, 'vendor' | 'brand' | 'family' | 'model' | 'stepping'>;
 }
 
 export interface Topology {
@@ -46,17 +59,28 @@ export type PortReadMode = 'exit' | 'in-core' | 'shadow' | 'open-bus';
 export type PortWriteMode = 'exit' | 'in-core' | 'posted' | 'notified' | 'dropped';
 
 const DEVMEM_BYTES = 384 * 2 ** 20;
-const TSC_HZ = 1_000_000_000;
+/** Eight times the LAPIC timer: Linux multiplies CPUID 15h's crystal (in kHz) and numerator in 32 bits, so the ratio has to be small. */
+const TSC_HZ = 8 * 134_217_728;
 const PORT_COUNT = 0x10000;
-const IPI_INIT = 5, IPI_STARTUP = 6;
+const IPI_INIT = 5,
+  IPI_STARTUP = 6;
 /** Exits answered before the event loop gets a turn: else a guest that does nothing but I/O would starve timers and sockets. */
 const EXITS_PER_TURN = 64;
 const CLASSES = 3;
 const OPTIONS_INDEX = (VM_BASE + VM_OPTIONS) >>> 2;
 
-const READ_MODES: Readonly<Record<PortReadMode, number>> = { exit: PORT_MODE_EXIT, 'in-core': PORT_MODE_IN_CORE, shadow: PORT_MODE_SHADOW, 'open-bus': PORT_MODE_OPEN_BUS };
+const READ_MODES: Readonly<Record<PortReadMode, number>> = {
+  exit: PORT_MODE_EXIT,
+  'in-core': PORT_MODE_IN_CORE,
+  shadow: PORT_MODE_SHADOW,
+  'open-bus': PORT_MODE_OPEN_BUS,
+};
 const WRITE_MODES: Readonly<Record<PortWriteMode, number>> = {
-  exit: PORT_MODE_EXIT, 'in-core': PORT_MODE_IN_CORE, posted: PORT_MODE_POSTED, notified: PORT_MODE_NOTIFIED, dropped: PORT_MODE_OPEN_BUS,
+  exit: PORT_MODE_EXIT,
+  'in-core': PORT_MODE_IN_CORE,
+  posted: PORT_MODE_POSTED,
+  notified: PORT_MODE_NOTIFIED,
+  dropped: PORT_MODE_OPEN_BUS,
 };
 
 export class Vm {
@@ -83,11 +107,14 @@ export class Vm {
   /** @throws VmError EINVAL, ENOMEM. Names are checked by the registry. */
   constructor(name: string, host: VmmHost, options: VmOptions = {}) {
     const maxCpus = options.maxCpus ?? 1;
-    if (!Number.isInteger(maxCpus) || maxCpus < 1 || maxCpus > MAX_VCPUS) throw new VmError('EINVAL', `${maxCpus} vCPUs: expected 1 to ${MAX_VCPUS}`);
+    if (!Number.isInteger(maxCpus) || maxCpus < 1 || maxCpus > MAX_VCPUS)
+      throw new VmError('EINVAL', `${maxCpus} vCPUs: expected 1 to ${MAX_VCPUS}`);
     this.name = name;
     this.maxCpus = maxCpus;
     this.#host = host;
     this.#options = options;
+    // Refuses a vendor or brand that does not fit.
+    cpuidRows(options.cpu);
     const pages = (VCPUS + maxCpus * VCPU_STRIDE) / WASM_PAGE_BYTES;
     try {
       this.memory0 = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
@@ -104,11 +131,17 @@ export class Vm {
       memory: () => this.memory,
       map: () => this.#map,
       spawn: (vcpu, failed) => host.spawnVcpu({ vcpu, memory0: this.memory0, memory1: this.memory.memory1, modules: host.modules }, failed),
-      startClock: () => { this.#startClock(); },
-      failed: (vcpu, error) => { this.#threadFailed(vcpu, error); },
+      startClock: () => {
+        this.#startClock();
+      },
+      failed: (vcpu, error) => {
+        this.#threadFailed(vcpu, error);
+      },
     };
     for (let id = 0; id < maxCpus; id++) this.vcpu(id);
-    this.setExitHandler('ipi', (exit) => { this.#ipi(exit.code >>> 8, exit.code & 0xff, exit.value64); });
+    this.setExitHandler('ipi', (exit) => {
+      this.#ipi(exit.code >>> 8, exit.code & 0xff, exit.value64);
+    });
     // Nobody has to wait for it.
     this.#suspended.promise.catch(() => {});
   }
@@ -155,15 +188,20 @@ export class Vm {
   /** @throws VmError EALREADY: the first caller wins. */
   suspend(how: SuspendHow): void {
     if (!Object.hasOwn(SUSPEND, how)) throw new VmError('EINVAL', `suspend ${String(how)}: expected ${Object.keys(SUSPEND).join(', ')}`);
-    if (!this.#words.suspend(how)) throw new VmError('EALREADY', `vm ${this.name}: suspended already (${suspendName(this.#words.suspendHow) ?? ''})`);
+    if (!this.#words.suspend(how))
+      throw new VmError('EALREADY', `vm ${this.name}: suspended already (${suspendName(this.#words.suspendHow) ?? ''})`);
     this.#checkSuspended();
   }
 
   /** Why the VM is being suspended, once someone has asked. */
-  get suspendHow(): SuspendHow | undefined { return suspendName(this.#words.suspendHow); }
+  get suspendHow(): SuspendHow | undefined {
+    return suspendName(this.#words.suspendHow);
+  }
 
   /** Settled when every active vCPU has stopped after suspend(). @throws VmError EIO when a vCPU's thread died. */
-  waitSuspended(): Promise<SuspendHow> { return this.#suspended.promise; }
+  waitSuspended(): Promise<SuspendHow> {
+    return this.#suspended.promise;
+  }
 
   // --- memory ---
 
@@ -175,11 +213,13 @@ export class Vm {
     const { lowmemBytes, highmemBytes } = memory;
     map.allocate(SEGMENT.sysmem, highmemBytes > 0 ? HIGHMEM_GPA + highmemBytes : lowmemBytes, '');
     map.map({ gpa: 0, sizeBytes: lowmemBytes, segment: SEGMENT.sysmem, offset: 0, protection: PROT_ALL, flags: 0 });
-    if (highmemBytes > 0) map.map({ gpa: HIGHMEM_GPA, sizeBytes: highmemBytes, segment: SEGMENT.sysmem, offset: HIGHMEM_GPA, protection: PROT_ALL, flags: 0 });
+    if (highmemBytes > 0)
+      map.map({ gpa: HIGHMEM_GPA, sizeBytes: highmemBytes, segment: SEGMENT.sysmem, offset: HIGHMEM_GPA, protection: PROT_ALL, flags: 0 });
     this.#memory = memory;
     this.#map = map;
     map.publish(this.#words.view);
-    const devices = this.#host.createDevices?.(this.memory0) ?? createInCoreDevices(this.#host.modules.vmm, this.memory0, () => this.#host.nowNs());
+    const devices =
+      this.#host.createDevices?.(this.memory0) ?? createInCoreDevices(this.#host.modules.vmm, this.memory0, () => this.#host.nowNs());
     const { x2apic = false, lenientMsr = false, tscHz = TSC_HZ } = this.#options;
     devices.init({ vcpus: this.maxCpus, tscHz, options: (x2apic ? VM_OPTION_X2APIC : 0) | (lenientMsr ? VM_OPTION_LENIENT_MSR : 0) });
     this.#devices = devices;
@@ -191,8 +231,12 @@ export class Vm {
     return this.#memory;
   }
 
-  get lowmemBytes(): number { return this.#memory?.lowmemBytes ?? 0; }
-  get highmemBytes(): number { return this.#memory?.highmemBytes ?? 0; }
+  get lowmemBytes(): number {
+    return this.#memory?.lowmemBytes ?? 0;
+  }
+  get highmemBytes(): number {
+    return this.#memory?.highmemBytes ?? 0;
+  }
   readonly highmemBase = HIGHMEM_GPA;
 
   /**
@@ -206,7 +250,10 @@ export class Vm {
       return this.#map.allocate(id, sizeBytes, name);
     }
     if (present.sizeBytes !== sizeBytes || present.name !== name) {
-      throw new VmError('EINVAL', `memory segment ${id}: '${name}' of ${sizeBytes} bytes: expected '${present.name}' of ${present.sizeBytes} bytes, which is there`);
+      throw new VmError(
+        'EINVAL',
+        `memory segment ${id}: '${name}' of ${sizeBytes} bytes: expected '${present.name}' of ${present.sizeBytes} bytes, which is there`,
+      );
     }
     return present;
   }
@@ -216,7 +263,9 @@ export class Vm {
     return this.#map.segment(id) ?? { sizeBytes: 0, name: '' };
   }
 
-  segments(): readonly Segment[] { return this.#map.segments(); }
+  segments(): readonly Segment[] {
+    return this.#map.segments();
+  }
 
   /** A segment as the host sees it, wherever and whether it is mapped. */
   createDevmem(id: number, name: string, sizeBytes: number): Uint8Array {
@@ -308,12 +357,18 @@ export class Vm {
   /** @throws VmError EINVAL beyond maxCpus. */
   vcpu(id: number): Vcpu {
     if (!Number.isInteger(id) || id < 0 || id >= this.maxCpus) throw new VmError('EINVAL', `vcpu ${id}: expected 0 to ${this.maxCpus - 1}`);
-    return this.#vcpus[id] ??= new Vcpu(this.#home, id);
+    return (this.#vcpus[id] ??= new Vcpu(this.#home, id));
   }
 
-  activeCpus(): number[] { return this.#members('active'); }
-  suspendedCpus(): number[] { return this.#members('suspended'); }
-  debugCpus(): number[] { return this.#members('debug'); }
+  activeCpus(): number[] {
+    return this.#members('active');
+  }
+  suspendedCpus(): number[] {
+    return this.#members('suspended');
+  }
+  debugCpus(): number[] {
+    return this.#members('debug');
+  }
 
   suspendAllCpus(): void {
     for (const id of this.activeCpus()) this.vcpu(id).suspendCpu();
@@ -323,13 +378,18 @@ export class Vm {
     for (const id of this.debugCpus()) this.vcpu(id).resumeCpu();
   }
 
-  get topology(): Topology { return this.#topology; }
+  get topology(): Topology {
+    return this.#topology;
+  }
 
   /** @throws VmError EINVAL when it has more CPUs than the VM can have. */
   setTopology(sockets: number, cores: number, threads: number): void {
     const cpus = sockets * cores * threads;
     if (![sockets, cores, threads].every((count) => Number.isInteger(count) && count >= 1 && count <= 0xffff) || cpus > this.maxCpus) {
-      throw new VmError('EINVAL', `topology ${sockets} x ${cores} x ${threads}: expected whole numbers whose product is at most ${this.maxCpus}`);
+      throw new VmError(
+        'EINVAL',
+        `topology ${sockets} x ${cores} x ${threads}: expected whole numbers whose product is at most ${this.maxCpus}`,
+      );
     }
     this.#topology = { sockets, cores, threads, maxCpus: this.maxCpus };
   }
@@ -354,26 +414,58 @@ export class Vm {
     return this.#devices;
   }
 
-  lapicMsi(address: number, data: number): void { this.devices.lapicMsi(address, data); }
+  lapicMsi(address: number, data: number): void {
+    this.devices.lapicMsi(address, data);
+  }
   /** @param vcpu -1: all. */
-  lapicLocalIrq(vcpu: number, pin: number): void { this.devices.lapicLocalIrq(vcpu, pin); }
-  ioapicAssertIrq(pin: number): void { this.devices.ioapicAssert(pin); }
-  ioapicDeassertIrq(pin: number): void { this.devices.ioapicDeassert(pin); }
-  ioapicPulseIrq(pin: number): void { this.devices.ioapicPulse(pin); }
-  get ioapicPincount(): number { return this.devices.ioapicPincount; }
-  isaAssertIrq(atpicIrq: number, ioapicIrq: number): void { this.devices.isaAssert(atpicIrq, ioapicIrq); }
-  isaDeassertIrq(atpicIrq: number, ioapicIrq: number): void { this.devices.isaDeassert(atpicIrq, ioapicIrq); }
-  isaPulseIrq(atpicIrq: number, ioapicIrq: number): void { this.devices.isaPulse(atpicIrq, ioapicIrq); }
-  isaSetIrqTrigger(atpicIrq: number, trigger: 'edge' | 'level'): void { this.devices.isaSetTrigger(atpicIrq, trigger); }
-  rtcRead(offset: number): number { return this.devices.rtcRead(offset); }
-  rtcWrite(offset: number, value: number): void { this.devices.rtcWrite(offset, value); }
+  lapicLocalIrq(vcpu: number, pin: number): void {
+    this.devices.lapicLocalIrq(vcpu, pin);
+  }
+  ioapicAssertIrq(pin: number): void {
+    this.devices.ioapicAssert(pin);
+  }
+  ioapicDeassertIrq(pin: number): void {
+    this.devices.ioapicDeassert(pin);
+  }
+  ioapicPulseIrq(pin: number): void {
+    this.devices.ioapicPulse(pin);
+  }
+  get ioapicPincount(): number {
+    return this.devices.ioapicPincount;
+  }
+  isaAssertIrq(atpicIrq: number, ioapicIrq: number): void {
+    this.devices.isaAssert(atpicIrq, ioapicIrq);
+  }
+  isaDeassertIrq(atpicIrq: number, ioapicIrq: number): void {
+    this.devices.isaDeassert(atpicIrq, ioapicIrq);
+  }
+  isaPulseIrq(atpicIrq: number, ioapicIrq: number): void {
+    this.devices.isaPulse(atpicIrq, ioapicIrq);
+  }
+  isaSetIrqTrigger(atpicIrq: number, trigger: 'edge' | 'level'): void {
+    this.devices.isaSetTrigger(atpicIrq, trigger);
+  }
+  rtcRead(offset: number): number {
+    return this.devices.rtcRead(offset);
+  }
+  rtcWrite(offset: number, value: number): void {
+    this.devices.rtcWrite(offset, value);
+  }
   /** Seconds since 1970. */
-  rtcGettime(): number { return this.devices.rtcTime(); }
-  rtcSettime(seconds: number): void { this.devices.setRtcTime(seconds); }
-  get hpetCapabilities(): number { return this.devices.hpetCapabilities; }
+  rtcGettime(): number {
+    return this.devices.rtcTime();
+  }
+  rtcSettime(seconds: number): void {
+    this.devices.setRtcTime(seconds);
+  }
+  get hpetCapabilities(): number {
+    return this.devices.hpetCapabilities;
+  }
 
   /** May guests switch their LAPICs to x2APIC mode? Before the first instruction. */
-  get x2apicState(): boolean { return (Atomics.load(this.#words.i32, OPTIONS_INDEX) & VM_OPTION_X2APIC) !== 0; }
+  get x2apicState(): boolean {
+    return (Atomics.load(this.#words.i32, OPTIONS_INDEX) & VM_OPTION_X2APIC) !== 0;
+  }
   set x2apicState(enabled: boolean) {
     if (enabled) Atomics.or(this.#words.i32, OPTIONS_INDEX, VM_OPTION_X2APIC);
     else Atomics.and(this.#words.i32, OPTIONS_INDEX, ~VM_OPTION_X2APIC);
@@ -382,8 +474,8 @@ export class Vm {
   /** How vCPU threads answer a port without asking. @throws VmError EINVAL. */
   setPortMode(port: number, read: PortReadMode, write: PortWriteMode): void {
     checkPort(port);
-    void this.devices;   // whose set-up clears the table
-    this.#words.view.setUint8(PORT_MODES + port, READ_MODES[read] | WRITE_MODES[write] << 4);
+    void this.devices; // whose set-up clears the table
+    this.#words.view.setUint8(PORT_MODES + port, READ_MODES[read] | (WRITE_MODES[write] << 4));
   }
 
   /** What a read of a `shadow` port gives. */
@@ -394,24 +486,28 @@ export class Vm {
 
   // --- the inside ---
 
+  /** Before the first instruction: what CPUID says is settled now. */
   #startClock(): void {
     this.devices.startClock();
-    this.#listen();
+    if (this.#isListening) return;
+    this.#isListening = true;
+    const { sockets, cores, threads } = this.#topology;
+    const { tscHz = TSC_HZ, cpu } = this.#options;
+    writeCpuidTable(this.#words.view, cpuidRows({ ...cpu, sockets, cores, threads, tscHz, x2apic: this.x2apicState }));
+    writeMsrTable(this.#words.view);
+    void this.#answerExits().catch((error: unknown) => {
+      this.#suspended.reject(error);
+    });
   }
 
   /** Sleep until a vCPU rings, answer, sleep. */
-  #listen(): void {
-    if (this.#isListening) return;
-    this.#isListening = true;
-    void this.#answerExits().catch((error: unknown) => { this.#suspended.reject(error); });
-  }
-
   async #answerExits(): Promise<void> {
     const { i32, doorbellIndex } = this.#words;
     let answered = 0;
     while (!this.#isDestroyed) {
       const seen = Atomics.load(i32, doorbellIndex);
-      for (const vcpu of this.#vcpus) if (vcpu !== undefined && this.#words.load(vcpu.id, 'exitState') === EXIT_STATE.PENDING && this.#answer(vcpu)) answered++;
+      for (const vcpu of this.#vcpus)
+        if (vcpu !== undefined && this.#words.load(vcpu.id, 'exitState') === EXIT_STATE.PENDING && this.#answer(vcpu)) answered++;
       this.#checkSuspended();
       if (answered >= EXITS_PER_TURN) {
         answered = 0;
@@ -445,8 +541,12 @@ export class Vm {
     this.#answering.set(vcpu.id, pending);
     pending.then(
       // Unless a suspend has let the vCPU go meanwhile.
-      () => { if (this.#answering.get(vcpu.id) === pending) this.#answered(vcpu.id); },
-      (error: unknown) => { this.#suspended.reject(error); },
+      () => {
+        if (this.#answering.get(vcpu.id) === pending) this.#answered(vcpu.id);
+      },
+      (error: unknown) => {
+        this.#suspended.reject(error);
+      },
     );
     return true;
   }
@@ -460,7 +560,7 @@ export class Vm {
 
   #ipi(mode: number, vector: number, targets: bigint): void {
     for (let id = 0; id < this.maxCpus; id++) {
-      if ((targets >> BigInt(id) & 1n) === 0n) continue;
+      if (((targets >> BigInt(id)) & 1n) === 0n) continue;
       if (mode === IPI_INIT) this.vcpu(id).initIpi();
       else if (mode === IPI_STARTUP) this.vcpu(id).startupIpi(vector);
     }
@@ -478,7 +578,8 @@ export class Vm {
     const active = this.#words.set('active');
     if (this.#words.suspendHow !== 0) {
       // Who has no thread cannot enter the set by itself.
-      for (const id of this.activeCpus()) if (this.vcpu(id).thread === undefined || this.#words.load(id, 'state') === RUN_STATE.ENDED) this.#words.include('suspended', id);
+      for (const id of this.activeCpus())
+        if (this.vcpu(id).thread === undefined || this.#words.load(id, 'state') === RUN_STATE.ENDED) this.#words.include('suspended', id);
     }
     return (this.#words.set('suspended') & active) === active;
   }
@@ -492,12 +593,12 @@ export class Vm {
 
   #members(name: CpuSet): number[] {
     const set = this.#words.set(name);
-    return Array.from({ length: this.maxCpus }, (_, id) => id).filter((id) => (set >> BigInt(id) & 1n) !== 0n);
+    return Array.from({ length: this.maxCpus }, (_, id) => id).filter((id) => ((set >> BigInt(id)) & 1n) !== 0n);
   }
 
   /** vCPUs that have a thread, and with it caches. */
   #threads(): number[] {
-    return this.#vcpus.flatMap((vcpu) => vcpu?.thread === undefined ? [] : [vcpu.id]);
+    return this.#vcpus.flatMap((vcpu) => (vcpu?.thread === undefined ? [] : [vcpu.id]));
   }
 
   #allHeld<T>(action: () => T): T {
