@@ -164,8 +164,8 @@ export async function runInForeground(options: ForegroundOptions, statusOf: (end
     let end: ForegroundEnd;
     let stats = '';
     try {
-      if (state.quit) run.stop();
-      end = await run.run();
+      // Whoever quits before the start gets no start.
+      end = state.quit ? { reason: 'quit' } : await run.run();
       if (options.stats) stats = `${await run.engine.inspect('stats')}wall time: ${((performance.now() - startMs) / 1000).toFixed(3)} s\n`;
     } finally {
       await run.close();

@@ -5,7 +5,7 @@
 export { ConfigTree, escapeValue } from './config/tree.ts';
 export { getoptLong } from './config/getopt.ts';
 export type { LongOption } from './config/getopt.ts';
-export { parseLpcDevice, parsePciSlot } from './config/devices.ts';
+export { addDefaultBridges, parseLpcDevice, parsePciSlot } from './config/devices.ts';
 export { parseTopology } from './config/topology.ts';
 export { setDefaults } from './config/command-line.ts';
 export { formatSize, parseMemorySize, quote } from './config/numbers.ts';

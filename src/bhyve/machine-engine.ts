@@ -6,7 +6,7 @@
 import { VmError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { DESCRIPTOR_NAMES, PostedRing, PROT_EXEC, PROT_READ, PROT_WRITE, REGISTER_NAMES, SEGMENT, Vmmapi } from '../vmmapi/index.ts';
-import type { RegisterName, SuspendHow, Vcpu, Vm, VmExit } from '../vmmapi/index.ts';
+import type { RegisterName, SuspendHow, Vcpu, Vm, VmExit, VmmHost } from '../vmmapi/index.ts';
 import { formatSize } from './config/numbers.ts';
 import type { CreateEngine, Engine, EngineEnd, EngineRequest, Inspection } from './engine.ts';
 import { createNodeHost } from './host-node.ts';
@@ -63,7 +63,7 @@ class MachineEngine implements Engine {
   #lives = 0;
   #running = false;
 
-  constructor(request: EngineRequest) {
+  constructor(request: EngineRequest, makeHost: MakeHost) {
     const { settings, boot, bootrom, log } = request;
     this.#request = request;
     this.#log = log;
@@ -73,7 +73,7 @@ class MachineEngine implements Engine {
       this.#boot = { kernel: { kernel, ...(initrd && { initrd }), modules, commandLine } };
     } else throw new VmError('ENOEXEC', `${settings.name}: nothing to boot`);
     const { cpus, sockets, cores, threads } = settings.topology;
-    this.#api = new Vmmapi(createNodeHost({ log: log.named('vmm') }));
+    this.#api = new Vmmapi(makeHost(log.named('vmm')));
     this.#vm = this.#api.create(settings.name, { maxCpus: cpus, x2apic: settings.x2apic, lenientMsr: !settings.strictMsr });
     this.#vm.setTopology(sockets, cores, threads);
     this.#vm.setupMemory(settings.memoryBytes);
@@ -393,4 +393,11 @@ function setState(vm: Vm, state: InitialState): void {
   });
 }
 
-export const createEngine: CreateEngine = (request) => Promise.resolve().then(() => new MachineEngine(request));
+type MakeHost = (log: Log) => VmmHost;
+
+/** An engine whose threads, clock and modules are `makeHost`'s. */
+export function createEngineOn(makeHost: MakeHost): CreateEngine {
+  return (request) => Promise.resolve().then(() => new MachineEngine(request, makeHost));
+}
+
+export const createEngine: CreateEngine = createEngineOn((log) => createNodeHost({ log }));

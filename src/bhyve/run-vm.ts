@@ -35,9 +35,9 @@ export type VmEnd = EngineEnd;
 export const EXIT_STATUS = { reset: 0, poweroff: 1, halt: 2, triplefault: 3 } as const;
 export const EXIT_STATUS_ERROR = 4;
 
-/** bhyve's exit status of an end. */
+/** bhyve's exit status of an end; of a debug exit, what exit(3) leaves of it. */
 export function exitStatus(end: VmEnd): number {
-  return end.reason === 'debug-exit' ? end.status : EXIT_STATUS[end.reason];
+  return end.reason === 'debug-exit' ? end.status & 0xff : EXIT_STATUS[end.reason];
 }
 
 export class VmRun implements AsyncDisposable {

@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { testOnTerminal } from '../bhyve/testing/on-terminal.ts';
 import { VM } from './vm.ts';
-import { echoKernel, floodKernel, rebootKernel } from './testing/echo-kernel.ts';
+import { echoKernel, floodKernel, portReadKernel, rebootKernel } from './testing/echo-kernel.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tshyve-end-to-end-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -142,3 +142,51 @@ testOnTerminal(
 testOnTerminal('on a terminal: a guest that halts for ever', ON_TERMINAL, [{ expect: 'ready' }, { send: 'q' }], ({ status }) =>
   assert.equal(status, 2),
 );
+
+testOnTerminal(
+  'on a terminal: a vCPU thread that dies',
+  [
+    fileURLToPath(new URL('../bhyve/testing/crashing-bhyve.ts', import.meta.url)),
+    ...['-m', '16M', '-s', '31,lpc', '-l', 'com1,stdio', '-o', `kernel=${kernel}`, 'vm'],
+  ],
+  [],
+  ({ status, output }) => {
+    assert.equal(status, 4);
+    assert.match(output, /bhyve: vcpu 0: its thread died: the processor fell off/);
+  },
+);
+
+test('an access to nothing ends the run where -e says so', () => {
+  const path = join(folder, 'port80');
+  writeFileSync(path, portReadKernel());
+  const args = ['-s', '31,lpc', '-o', `kernel=${path}`, 'vm'];
+  assert.deepEqual(program('bhyve', args, ''), { status: 2, out: '', error: '' });
+  const strict = program('bhyve', ['-e', ...args], '');
+  assert.deepEqual([strict.status, strict.out], [4, '']);
+  assert.match(strict.error, /^bhyve: Unhandled inb 0x0080[^\n]*\n$/);
+});
+
+test('standard input that cannot be read, standard output that cannot be written', () => {
+  const main = fileURLToPath(new URL('main.ts', import.meta.url));
+  const shell = (redirection: string): { status: number | null; stdout: string; stderr: string } =>
+    spawnSync(
+      'sh',
+      [
+        '-c',
+        `exec "$0" --disable-warning=ExperimentalWarning "$1" run --kernel "$2" -m 16M ${redirection}`,
+        process.execPath,
+        main,
+        kernel,
+      ],
+      {
+        encoding: 'utf8',
+        timeout: 30_000,
+        input: 'q',
+      },
+    );
+  const full = shell('> /dev/full');
+  assert.equal(full.status, 4);
+  assert.match(full.stderr, /^tshyve: standard output: .*ENOSPC/);
+  const closed = shell('>&- ');
+  assert.equal(closed.status, 2);
+});

@@ -61,6 +61,8 @@ test('options, in any place', () => {
     ['rtc.use_localtime', 'false'],
   ] as const)
     assert.equal(parsed.tree.get(variable), value, variable);
+  assert.equal(request('-s', '3,lpc', '-s', '0,amd_hostbridge').tree.get('pci.0.31.0.device'), undefined);
+  assert.equal(request('-s', '0,lpc').tree.get('pci.0.31.0.device'), undefined);
   assert.equal(request('-l', 'com1,none').tree.get('lpc.com1.path'), 'none');
   assert.equal(request('--mem', '2G').tree.get('memory.size'), '2G');
   assert.equal(request().guest, 'debian');

@@ -4,6 +4,7 @@
  */
 import { openSync, closeSync, readSync } from 'node:fs';
 import {
+  addDefaultBridges,
   CPU_TIERS,
   ConfigTree,
   createEngine,
@@ -93,8 +94,6 @@ export function parseRun(args: readonly string[], warn: (message: string) => voi
   setDefaults(tree);
   for (const [variable, value] of [
     ['memory.size', DEFAULT_MEMORY],
-    ['pci.0.0.0.device', 'hostbridge'],
-    ['pci.0.31.0.device', 'lpc'],
     ['lpc.com1.path', 'stdio'],
     // What a Linux guest is used to: unknown MSRs do not kill it, the RTC is in UTC, an idle vCPU sleeps.
     ['x86.strictmsr', 'false'],
@@ -134,6 +133,7 @@ export function parseRun(args: readonly string[], warn: (message: string) => voi
         seen.set(name, argument);
     }
   }
+  addDefaultBridges(tree);
   if (operands.length > 1) throw new VmError('EUSAGE', `tshyve run ${operands.map(quote).join(' ')}: expected one guest`);
   for (const name of ['kernel', 'initrd'] as const) {
     if (seen.get(name) === '') throw new VmError('EINVAL', `--${name} '': expected the path of a file`);

@@ -3,7 +3,7 @@
  * Runs on: main event loop. Any number of VMs live side by side in a process; each has its own memory and threads.
  */
 import { EventEmitter } from 'node:events';
-import { ConfigTree, VmRun, createEngine, escapeValue, hostLimits, setDefaults } from '../bhyve/index.ts';
+import { ConfigTree, VmRun, addDefaultBridges, createEngine, escapeValue, hostLimits, setDefaults } from '../bhyve/index.ts';
 import type { CpuTier, CreateEngine, ImageFile, Inspection, VmEnd } from '../bhyve/index.ts';
 import { VmError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
@@ -217,8 +217,6 @@ async function configure(config: VmConfig, log: Log): Promise<{ tree: ConfigTree
     if (path !== undefined) tree.set(variable, escapeValue(path));
   };
   const variables: Readonly<Record<string, string | undefined>> = {
-    'pci.0.0.0.device': 'hostbridge',
-    'pci.0.31.0.device': 'lpc',
     'x86.strictmsr': 'false',
     'rtc.use_localtime': 'false',
     'x86.vmexit_on_hlt': 'true',
@@ -235,6 +233,7 @@ async function configure(config: VmConfig, log: Log): Promise<{ tree: ConfigTree
   const cmdline = [guest?.commandLine, config.cmdline].filter((part) => part !== undefined && part !== '').join(' ');
   if (cmdline !== '') tree.set('cmdline', escapeValue(cmdline));
   for (const [variable, value] of Object.entries(config.options ?? {})) tree.set(variable, value);
+  addDefaultBridges(tree);
   return { tree, images };
 }
 

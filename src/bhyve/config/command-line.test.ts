@@ -133,6 +133,8 @@ test('usage errors print the usage and end with 1; -h ends with 0', () => {
     const result = parse(...args);
     assert.ok(result.kind === 'exit' && result.status === 1 && result.error.startsWith(`${first}\nUsage: bhyve `), JSON.stringify(result));
   }
+  const long = parse('--help');
+  assert.ok(long.kind === 'exit' && long.status === 0 && long.out.startsWith('Usage: bhyve '));
   const help = parse('-Hh', 'vm');
   assert.ok(help.kind === 'exit' && help.status === 0 && help.error.startsWith('Usage: bhyve '));
 });

@@ -70,6 +70,8 @@ const NOT_HERE: Readonly<Record<string, string>> = {
 /** Parse `args` (without the program's own name). Never throws for anything a user can write. */
 export function parseCommandLine(args: readonly string[], host: CommandLineHost): CommandLine {
   const tree = new ConfigTree(host.warn);
+  // No option of bhyve's, but a line that nobody can mean otherwise.
+  if (args.length === 1 && args[0] === '--help') return exit(0, usage(host.program), '');
   const usageError = (message: string): CommandLine => exit(EXIT_USAGE, '', `${message}${usage(host.program)}`);
   try {
     setDefaults(tree);

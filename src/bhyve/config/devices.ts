@@ -109,6 +109,20 @@ export function parsePciSlot(tree: ConfigTree, argument: string): void {
   if (conf !== undefined) setPlainOptions(tree, node, conf, `-s ${quote(argument)}`);
 }
 
+/** A host bridge and an LPC bridge in their usual places, unless the tree has such devices or something else there. */
+export function addDefaultBridges(tree: ConfigTree): void {
+  const devices = new Set(
+    [...tree.entries()].filter(([path]) => /^pci\.[^.]+\.[^.]+\.[^.]+\.device$/.test(path)).map(([, device]) => device),
+  );
+  for (const [device, slots] of [
+    ['hostbridge', [0]],
+    ['lpc', [31, 1, 2, 3]],
+  ] as const) {
+    const slot = slots.find((candidate) => !tree.isNode(`pci.0.${candidate}`));
+    if (!devices.has(device) && slot !== undefined) tree.set(`pci.0.${slot}.0.device`, device);
+  }
+}
+
 /**
  * Put a `-l` argument into the tree. Names are taken in any case; `pctestdev` is pc-testdev, too.
  * @returns false when there is no such device.

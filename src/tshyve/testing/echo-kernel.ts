@@ -84,6 +84,15 @@ export function rebootKernel(): Uint8Array {
   );
 }
 
+/** Reads port 80h, where nothing is, and halts for ever. */
+export function portReadKernel(): Uint8Array {
+  return flatKernel([
+    ['fa', '      cli'],
+    ['e4 80', '      in   al, 80h'],
+    ['f4', '      hlt'],
+  ]);
+}
+
 /** A flat multiboot kernel, loaded at 1 MiB: header, code, text. */
 function flatKernel(lines: readonly Line[], text = ''): Uint8Array {
   const words = lines.flatMap(([bytes]) => bytes.split(' ').flatMap((word) => (word === 'TEXT' ? ['TEXT', '', '', ''] : [word])));
