@@ -1,22 +1,32 @@
 /**
  * FLDENV, FNSTENV, FRSTOR and FNSAVE whole, with their memory accesses.
  * Implements: Intel SDM vol 2A FLDENV FNSTENV FRSTOR FNSAVE. Runs on: the vCPU's own thread.
- * A fault in the middle of a store leaves part of the image in memory and all registers as they were, as on a processor.
  */
 import { VCPU_FAULT, VCPU_FSW, VCPU_IMAGE } from '../../generated/vcpu-layout.ts';
-import { ACCESS_WRITE, probeRange, slowLoad16, slowLoad32, slowStore16, slowStore32 } from './memory';
+import { probeRange, slowLoad16, slowLoad32, slowStore16, slowStore32 } from './memory';
+import { ACCESS_WRITE } from './paging';
 import { raise } from './raise.ts';
 import { is64 } from './segments';
 import { FSW_ES } from './x87.ts';
 import { fpuApplyEnvironment, fpuApplySave, fpuBuildEnvironment, fpuBuildSave, fpuInitialize, fpuMaskExceptions } from './x87-state.ts';
 
+/** The 16-bit forms' environment consists of words, which alignment checking notices. */
+const NARROW_ENVIRONMENT_BYTES: u32 = 14, NARROW_IMAGE_BYTES: u32 = 94;
+function isNarrow(sizeBytes: u32): bool { return sizeBytes == NARROW_ENVIRONMENT_BYTES || sizeBytes == NARROW_IMAGE_BYTES; }
+
 /** Outside 64-bit mode linear addresses have 32 bits. */
 function place(vcpu: usize, gva: u64, at: u32): u64 { return is64(vcpu) ? gva + at : gva + at & 0xffffffff; }
 
-/** @returns false when a store faulted. The last byte is tried first: it is the one that CR2 names when it lies in a page of its own. */
+/** @returns false when a store faulted. Both ends are tried first, so that nothing is stored when one is refused; CR2 names that end. */
 function storeImage(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32): bool {
-  if (!probeRange(vcpu, place(vcpu, gva, sizeBytes - 1), 1, segment, ACCESS_WRITE)) return false;
+  if (!probeRange(vcpu, gva, 1, segment, ACCESS_WRITE) || !probeRange(vcpu, place(vcpu, gva, sizeBytes - 1), 1, segment, ACCESS_WRITE)) return false;
   let at: u32 = 0;
+  if (isNarrow(sizeBytes)) {
+    for (; at < NARROW_ENVIRONMENT_BYTES; at += 2) {
+      slowStore16(vcpu, place(vcpu, gva, at), load<u16>(vcpu + VCPU_IMAGE + at), segment);
+      if (load<u32>(vcpu, VCPU_FAULT)) return false;
+    }
+  }
   for (; at + 4 <= sizeBytes; at += 4) {
     slowStore32(vcpu, place(vcpu, gva, at), load<u32>(vcpu + VCPU_IMAGE + at), segment);
     if (load<u32>(vcpu, VCPU_FAULT)) return false;
@@ -27,6 +37,12 @@ function storeImage(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32): bool {
 
 function loadImage(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32): bool {
   let at: u32 = 0;
+  if (isNarrow(sizeBytes)) {
+    for (; at < NARROW_ENVIRONMENT_BYTES; at += 2) {
+      store<u16>(vcpu + VCPU_IMAGE + at, <u16>slowLoad16(vcpu, place(vcpu, gva, at), segment));
+      if (load<u32>(vcpu, VCPU_FAULT)) return false;
+    }
+  }
   for (; at + 4 <= sizeBytes; at += 4) {
     store<u32>(vcpu + VCPU_IMAGE + at, slowLoad32(vcpu, place(vcpu, gva, at), segment));
     if (load<u32>(vcpu, VCPU_FAULT)) return false;

@@ -12,6 +12,11 @@ import type { Line } from './inst.ts';
 import { io } from './io.ts';
 import { mov } from './mov.ts';
 import { multiply } from './multiply.ts';
+import { packedArith } from './packed-arith.ts';
+import { packedMove } from './packed-move.ts';
+import { packedShift } from './packed-shift.ts';
+import { packedShuffle } from './packed-shuffle.ts';
+import { packedString } from './packed-string.ts';
 import { shiftLines } from './shift.ts';
 import { sseLogic } from './sse-logic.ts';
 import { sseMove } from './sse-move.ts';
@@ -24,6 +29,6 @@ import { x87Move } from './x87-move.ts';
 
 export const LINES: readonly Line[] = [
   ...mov, ...arith, ...shiftLines, ...multiply, ...bits, ...stack, ...flow, ...string, ...flags, ...atomic, ...decimal, ...io, ...system,
-  ...x87Arith, ...x87Move, ...x87Control,
   ...sseMove, ...sseLogic,
+  ...x87Arith, ...x87Move, ...x87Control, ...packedArith, ...packedShift, ...packedShuffle, ...packedMove, ...packedString,
 ];

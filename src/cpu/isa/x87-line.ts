@@ -7,7 +7,6 @@ import type { Emit, Operand, Value } from '../emit.ts';
 import { inst } from './inst.ts';
 import type { Attributes, Body, Line } from './inst.ts';
 
-const PAGE_BYTES = 4096;
 const F80_BYTES = 10;
 
 export const number = (b: Emit, value: number): Value => b.constant(value, 4);
@@ -50,14 +49,10 @@ export function loadTen(b: Emit, src: Operand): void {
   b.setField('scratch', 'i64', b.resize(high, 8), 1);
 }
 
-/** scratch[0..1] to m80: all of it, or nothing and a fault. */
+/** scratch[0..1] to m80. Processors store it in two pieces: when the second faults, the first is in memory. */
 export function storeTen(b: Emit, dst: Operand): void {
   const at = b.pin(dst.linear(F80_BYTES, 'write')), segment = dst.segment();
   const low = b.pin(b.field('scratch', 'i64', 0)), high = b.pin(b.resize(b.field('scratch', 'i32', 1), 2)), rest = b.pin(tail(b, at));
-  const crosses = b.compare('gt_u', b.and(at, b.constant(PAGE_BYTES - 1, 8)), b.constant(PAGE_BYTES - F80_BYTES, 8));
-  b.if(crosses, () => {
-    b.pin(b.probe(b.and(b.integer('add', rest, b.constant(1, 8)), b.constant(-PAGE_BYTES, 8)), 1, segment));
-  });
   b.store(at, low, segment);
   b.store(rest, high, segment);
 }
