@@ -61,7 +61,7 @@ export const UART_STATE = schema('uart16550', 1, {
   rx: bytes({ maxBytes: FIFO_BYTES, doc: 'receive FIFO, or the one receiver buffer' }),
   overrun: bool({ doc: 'a byte came while the FIFO was full (loopback only); cleared by reading LSR' }),
   thrEmptyPending: bool({ doc: 'THRE interrupt not yet taken by a read of IIR' }),
-  parked: bytes({ maxBytes: 1, doc: 'a byte that came before the guest listened' }),
+  parked: bytes({ maxBytes: 2 * FIFO_BYTES, doc: 'input that the guest was not ready for, oldest first' }),
   polling: bool({ doc: 'the guest reads LSR again and again, waiting for a byte without interrupts' }),
 });
 
@@ -178,6 +178,7 @@ export class Uart16550 implements StatefulDevice {
     const value = state.rx[0] ?? 0;
     if (state.rx.length > 0) {
       state.rx = state.rx.slice(1);
+      this.#unpark();
       this.changed();
     }
     return value;
@@ -218,17 +219,21 @@ export class Uart16550 implements StatefulDevice {
     const { state } = this;
     const toggled = ((value ^ state.fcr) & FCR_ENABLE) !== 0;
     if (toggled || (value & (FCR_ENABLE | FCR_RESET_RX)) === (FCR_ENABLE | FCR_RESET_RX)) {
+      // Drivers empty the FIFO when they start; what came from outside is given again, as if it came only now.
+      if ((state.mcr & MCR_LOOP) === 0) state.parked = Uint8Array.from([...state.rx, ...state.parked]);
       state.rx = new Uint8Array();
       state.polling = false;
     }
     // Without the enable bit the others are not programmed (8.4).
     state.fcr = (value & FCR_ENABLE) !== 0 ? value & 0xc9 : 0;
+    this.#unpark();
     this.changed();
   }
 
   writeMcr(value: number): void {
     this.state.mcr = value & 0x1f;
     this.#updateMsr();
+    this.#unpark();
     this.changed();
   }
 
@@ -277,18 +282,26 @@ export class Uart16550 implements StatefulDevice {
    */
   #arrive(value: number): void {
     const { state } = this;
-    if ((state.ier & IER_ERBFI) !== 0 || state.polling) return this.#push(value);
-    state.parked = Uint8Array.of(value);
+    if (this.#isListening() && state.parked.length === 0) {
+      this.#push(value);
+      return;
+    }
+    state.parked = Uint8Array.from([...state.parked, value]);
     this.#lsrReads = 0;
     this.changed();
   }
 
+  #isListening(): boolean {
+    return (this.state.ier & IER_ERBFI) !== 0 || this.state.polling;
+  }
+
   #unpark(): void {
     const { state } = this;
-    const value = state.parked[0];
-    if (value === undefined || !((state.ier & IER_ERBFI) !== 0 || state.polling)) return;
-    state.parked = new Uint8Array();
-    this.#push(value);
+    const count =
+      this.#isListening() && (state.mcr & MCR_LOOP) === 0 ? Math.min(this.#capacity() - state.rx.length, state.parked.length) : 0;
+    if (count <= 0) return;
+    state.rx = Uint8Array.from([...state.rx, ...state.parked.subarray(0, count)]);
+    state.parked = state.parked.slice(count);
   }
 
   #push(value: number): void {
