@@ -6,7 +6,8 @@ import { Vmmapi, type Vm, type VmOptions } from '../vmmapi/index.ts';
 import { createNodeHost } from './host-node.ts';
 
 const MIB = 2 ** 20;
-const ENTRY = 0x7c00, HANDLER = 0x7d00;
+const ENTRY = 0x7c00,
+  HANDLER = 0x7d00;
 
 /** A VM that begins with `code` at 0:7C00h in real mode. */
 async function run(code: readonly number[], action: (vm: Vm) => Promise<void>, options: VmOptions = {}): Promise<void> {
@@ -41,18 +42,78 @@ test('port I/O of a guest reaches its handler, HLT with interrupts off ends it',
 });
 
 test('a halted guest is woken by the timer of the PIT, through the PIC', async () => {
-  await run([
-    0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xd0,                                   // cli; ax, ds, ss = 0
-    0xc7, 0x06, 0x20, 0x00, HANDLER & 0xff, HANDLER >> 8, 0xc7, 0x06, 0x22, 0x00, 0, 0,   // vector 8 = 0:HANDLER
-    0xb0, 0x11, 0xe6, 0x20, 0xb0, 8, 0xe6, 0x21, 0xb0, 4, 0xe6, 0x21, 0xb0, 1, 0xe6, 0x21, 0xb0, 0xfe, 0xe6, 0x21,   // PIC: base 8, IRQ 0 only
-    0xb0, 0x34, 0xe6, 0x43, 0xb0, 0xa9, 0xe6, 0x40, 0xb0, 0x04, 0xe6, 0x40,       // PIT: 1193 ticks, 1 ms, again and again
-    0x31, 0xc9, 0xfb, 0xf4, 0x83, 0xf9, 3, 0x75, 0xfa, 0xfa, 0xf4,               // cx = 0; sti; until cx == 3: hlt; cli; hlt
-  ], async (vm) => {
-    vm.writeGuest(HANDLER, new Uint8Array([0x41, 0xb0, 0x20, 0xe6, 0x20, 0xcf]));   // inc cx; EOI; iret
-    vm.vcpu(0).start();
-    equal(await vm.waitSuspended(), 'halt');
-    equal(vm.vcpu(0).getRegister('rcx'), 3n);
-  });
+  await run(
+    [
+      0xfa,
+      0x31,
+      0xc0,
+      0x8e,
+      0xd8,
+      0x8e,
+      0xd0, // cli; ax, ds, ss = 0
+      0xc7,
+      0x06,
+      0x20,
+      0x00,
+      HANDLER & 0xff,
+      HANDLER >> 8,
+      0xc7,
+      0x06,
+      0x22,
+      0x00,
+      0,
+      0, // vector 8 = 0:HANDLER
+      0xb0,
+      0x11,
+      0xe6,
+      0x20,
+      0xb0,
+      8,
+      0xe6,
+      0x21,
+      0xb0,
+      4,
+      0xe6,
+      0x21,
+      0xb0,
+      1,
+      0xe6,
+      0x21,
+      0xb0,
+      0xfe,
+      0xe6,
+      0x21, // PIC: base 8, IRQ 0 only
+      0xb0,
+      0x34,
+      0xe6,
+      0x43,
+      0xb0,
+      0xa9,
+      0xe6,
+      0x40,
+      0xb0,
+      0x04,
+      0xe6,
+      0x40, // PIT: 1193 ticks, 1 ms, again and again
+      0x31,
+      0xc9,
+      0xfb,
+      0xf4,
+      0x83,
+      0xf9,
+      3,
+      0x75,
+      0xfa,
+      0xfa,
+      0xf4, // cx = 0; sti; until cx == 3: hlt; cli; hlt
+    ],
+    async (vm) => {
+      vm.writeGuest(HANDLER, new Uint8Array([0x41, 0xb0, 0x20, 0xe6, 0x20, 0xcf])); // inc cx; EOI; iret
+      vm.vcpu(0).start();
+      equal(await vm.waitSuspended(), 'halt');
+      equal(vm.vcpu(0).getRegister('rcx'), 3n);
+    },
+  );
 });
 
 test('registers of a running guest are read, written and refreshed; it can be stopped and resumed', async () => {
@@ -60,7 +121,10 @@ test('registers of a running guest are read, written and refreshed; it can be st
   await run([0x43, 0x89, 0x1e, 0x00, 0x70, 0xeb, 0xf9], async (vm) => {
     const vcpu = vm.vcpu(0);
     vcpu.start();
-    const turn = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve); });
+    const turn = (): Promise<void> =>
+      new Promise((resolve) => {
+        setImmediate(resolve);
+      });
     while (vcpu.getRegister('rbx') < 1000n) await turn();
     vcpu.suspendCpu();
     const before = vcpu.getRegisterSet(['rip', 'rbx', 'rflags']);
@@ -78,7 +142,10 @@ test('code that a device overwrites while it runs is executed anew', async () =>
   // l: jmp l
   await run([0xeb, 0xfe], async (vm) => {
     vm.vcpu(0).start();
-    while (vm.vcpu(0).stats().at(-1)!.value < 100_000n) await new Promise((resolve) => { setImmediate(resolve); });
+    while (vm.vcpu(0).stats().at(-1)!.value < 100_000n)
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
     vm.writeGuest(ENTRY, new Uint8Array([0xfa, 0xf4]));
     equal(await vm.waitSuspended(), 'halt');
   });
@@ -96,7 +163,9 @@ test('after a reset the same VM runs again as from power-on', async () => {
         vcpu.setRegisterSet(['cs', 'rip'], [0n, BigInt(ENTRY)]);
         vcpu.activate();
       }
-      vm.setExitHandler('inout', () => { vm.suspend('reset'); });
+      vm.setExitHandler('inout', () => {
+        vm.suspend('reset');
+      });
       vm.vcpu(0).start();
       equal(await vm.waitSuspended(), 'reset');
     }
@@ -114,7 +183,10 @@ test('a triple fault ends the VM, an NMI wakes it from HLT', async () => {
     vm.writeGuest(8, new Uint8Array([HANDLER & 0xff, HANDLER >> 8, 0, 0]));
     vm.writeGuest(HANDLER, new Uint8Array([0xcf]));
     vm.vcpu(0).start();
-    while (vm.vcpu(0).state !== 'sleeping') await new Promise((resolve) => { setImmediate(resolve); });
+    while (vm.vcpu(0).state !== 'sleeping')
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
     vm.vcpu(0).injectNmi();
     equal(await vm.waitSuspended(), 'halt');
   });

@@ -22,7 +22,10 @@ export function loadModules(folder: URL = new URL('../generated/', import.meta.u
   };
   const compile = (name: string): WebAssembly.Module => new WebAssembly.Module(read(name));
   return {
-    ram: compile('ram.wasm'), vmm: compile('vmm.wasm'), cpu: compile('cpu.wasm'), handlers: compile('handlers.wasm'),
+    ram: compile('ram.wasm'),
+    vmm: compile('vmm.wasm'),
+    cpu: compile('cpu.wasm'),
+    handlers: compile('handlers.wasm'),
     manifest: new Uint16Array(read('handlers.manifest').buffer),
   };
 }
@@ -34,12 +37,19 @@ export interface NodeHostOptions {
   readonly worker?: URL;
 }
 
-export function createNodeHost({ log, modules = loadModules(), worker = new URL('./vcpu-worker.ts', import.meta.url) }: NodeHostOptions): VmmHost {
+export function createNodeHost({
+  log,
+  modules = loadModules(),
+  worker = new URL('./vcpu-worker.ts', import.meta.url),
+}: NodeHostOptions): VmmHost {
   return {
     modules,
     log,
     nowNs: monotonicNs,
-    yield: () => new Promise((resolve) => { setImmediate(resolve); }),
+    yield: () =>
+      new Promise((resolve) => {
+        setImmediate(resolve);
+      }),
     spawnVcpu: (init, failed) => spawn(worker, init, failed),
   };
 }
@@ -47,7 +57,9 @@ export function createNodeHost({ log, modules = loadModules(), worker = new URL(
 function spawn(program: URL, init: VcpuInit, failed: (error: Error) => void): VcpuThread {
   // Console input and output belong to the main thread; a vCPU's thread has none.
   const thread = new Worker(program, { workerData: init, name: `vcpu ${init.vcpu}` });
-  thread.on('error', (error) => { failed(error instanceof Error ? error : new Error(String(error))); });
+  thread.on('error', (error) => {
+    failed(error instanceof Error ? error : new Error(String(error)));
+  });
   return {
     async terminate() {
       await thread.terminate();

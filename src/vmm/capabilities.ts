@@ -7,7 +7,17 @@ import { CAPABILITY_EXIT_ON_EXCEPTION, CAPABILITY_HLT_EXIT, CAPABILITY_STEP } fr
 
 /** Index is the capability's number. */
 export const CAPABILITY_NAMES = [
-  'hlt_exit', 'mtrap_exit', 'pause_exit', 'unrestricted_guest', 'enable_invpcid', 'bpt_exit', 'rdpid', 'rdtscp', 'ipi_exit', 'mask_hwintr', 'rflags_tf',
+  'hlt_exit',
+  'mtrap_exit',
+  'pause_exit',
+  'unrestricted_guest',
+  'enable_invpcid',
+  'bpt_exit',
+  'rdpid',
+  'rdtscp',
+  'ipi_exit',
+  'mask_hwintr',
+  'rflags_tf',
 ] as const;
 export type CapabilityName = (typeof CAPABILITY_NAMES)[number];
 
@@ -41,7 +51,8 @@ export function capabilityName2type(name: string): number {
 /** @throws VmError EINVAL for what is no capability, ENOENT for one that this engine lacks. */
 export function capability(id: string | number): { readonly name: CapabilityName; readonly capability: Capability } {
   const name = typeof id === 'number' ? CAPABILITY_NAMES[id] : CAPABILITY_NAMES.find((known) => known === id);
-  if (name === undefined) throw new VmError('EINVAL', `capability ${id}: expected 0 to ${CAPABILITY_NAMES.length - 1} or one of ${CAPABILITY_NAMES.join(' ')}`);
+  if (name === undefined)
+    throw new VmError('EINVAL', `capability ${id}: expected 0 to ${CAPABILITY_NAMES.length - 1} or one of ${CAPABILITY_NAMES.join(' ')}`);
   const found = CAPABILITIES[name];
   if (found === undefined) throw new VmError('ENOENT', `capability ${name}: not available`);
   return { name, capability: found };

@@ -5,13 +5,18 @@
 import { Processor } from '../cpu/index.ts';
 import type { ProcessorFactory } from './host.ts';
 
-export const createProcessor: ProcessorFactory = (init, host) => new Processor({
-  index: init.vcpu,
-  memory0: init.memory0,
-  memory1: init.memory1,
-  modules: init.modules,
-  nowNs: () => host.nowNs(),
-  exit: (reason) => { host.exit(reason); },
-  takeWrittenPages: () => host.takeWrittenPages(),
-  random: (bytes) => { crypto.getRandomValues(bytes as Uint8Array<ArrayBuffer>); },
-});
+export const createProcessor: ProcessorFactory = (init, host) =>
+  new Processor({
+    index: init.vcpu,
+    memory0: init.memory0,
+    memory1: init.memory1,
+    modules: init.modules,
+    nowNs: () => host.nowNs(),
+    exit: (reason) => {
+      host.exit(reason);
+    },
+    takeWrittenPages: () => host.takeWrittenPages(),
+    random: (bytes) => {
+      crypto.getRandomValues(bytes as Uint8Array<ArrayBuffer>);
+    },
+  });

@@ -3,14 +3,32 @@ import { equal, throws } from 'node:assert/strict';
 import { test } from 'node:test';
 import { checkIntinfo, entryIntinfo, exceptionIntinfo, INTINFO_TYPE, INTINFO_VALID } from './events.ts';
 
-const DE = 0, DB = 1, UD = 6, DF = 8, TS = 10, GP = 13, PF = 14;
-const exception = (vector: number): bigint => exceptionIntinfo(vector === DF || (vector >= TS && vector <= PF) ? { vector, error: vector } : { vector });
+const DE = 0,
+  DB = 1,
+  UD = 6,
+  DF = 8,
+  TS = 10,
+  GP = 13,
+  PF = 14;
+const exception = (vector: number): bigint =>
+  exceptionIntinfo(vector === DF || (vector >= TS && vector <= PF) ? { vector, error: vector } : { vector });
 const DOUBLE_FAULT = exceptionIntinfo({ vector: DF, error: 0 });
 
 test('two exceptions that meet follow Table 6-5', () => {
   for (const [first, second, result] of [
-    [DB, UD, 'second'], [DB, GP, 'second'], [DB, PF, 'second'], [GP, DB, 'second'], [GP, GP, 'double'], [DE, TS, 'double'], [GP, PF, 'second'],
-    [PF, UD, 'second'], [PF, GP, 'double'], [PF, PF, 'double'], [PF, DE, 'double'], [DF, GP, 'triple'], [DF, UD, 'triple'],
+    [DB, UD, 'second'],
+    [DB, GP, 'second'],
+    [DB, PF, 'second'],
+    [GP, DB, 'second'],
+    [GP, GP, 'double'],
+    [DE, TS, 'double'],
+    [GP, PF, 'second'],
+    [PF, UD, 'second'],
+    [PF, GP, 'double'],
+    [PF, PF, 'double'],
+    [PF, DE, 'double'],
+    [DF, GP, 'triple'],
+    [DF, UD, 'triple'],
   ] as const) {
     const expected = result === 'double' ? DOUBLE_FAULT : result === 'triple' ? 'triple-fault' : exception(second);
     equal(entryIntinfo(exception(first), exception(second)), expected, `${first} then ${second}`);
@@ -33,7 +51,8 @@ test('the format: vector, type, error valid, valid, error above', () => {
 });
 
 test('reserved bits, other types and NMIs of another vector are refused; without the valid bit it is nothing', () => {
-  for (const bad of [0x8000_1000n, 0x8000_0100n, 0x8000_0700n, 0x8000_0203n, 0x8000_0320n]) throws(() => checkIntinfo(bad), { code: 'EINVAL' });
+  for (const bad of [0x8000_1000n, 0x8000_0100n, 0x8000_0700n, 0x8000_0203n, 0x8000_0320n])
+    throws(() => checkIntinfo(bad), { code: 'EINVAL' });
   for (const good of [0x8000_0020n, 0x8000_0202n, 0x8000_031fn, 0x8000_04ffn]) equal(checkIntinfo(good), good);
   equal(checkIntinfo(0x7fff_ffffn), 0n);
 });

@@ -40,7 +40,8 @@ export class GuestMemory {
     }
     const start = Math.ceil(sysmemEndHva(sizeBytes) / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
     const end = Math.ceil((start + devmemBytes) / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
-    if (end > MEMORY1_MAX_BYTES) throw new VmError('ENOMEM', `memory size ${sizeBytes}: expected at most ${maxMemoryBytes(devmemBytes)} bytes`);
+    if (end > MEMORY1_MAX_BYTES)
+      throw new VmError('ENOMEM', `memory size ${sizeBytes}: expected at most ${maxMemoryBytes(devmemBytes)} bytes`);
     const pages = BigInt(end / WASM_PAGE_BYTES);
     const descriptor: Memory64Descriptor = { address: 'i64', initial: pages, maximum: pages, shared: true };
     try {
@@ -81,7 +82,8 @@ export class GuestMemory {
     for (let page = Math.floor(hva / PAGE_BYTES); page * PAGE_BYTES < end; page++) {
       if (page * 8 >= CODE_LINES_BYTES) return;
       const at = (CODE_LINES >>> 2) + page * 2;
-      const low = Atomics.load(this.#words.i32, at), high = Atomics.load(this.#words.i32, at + 1);
+      const low = Atomics.load(this.#words.i32, at),
+        high = Atomics.load(this.#words.i32, at + 1);
       if ((low | high) === 0) continue;
       const first = Math.max(0, Math.floor((hva - page * PAGE_BYTES) / CODE_LINE_BYTES));
       const last = Math.min(PAGE_BYTES / CODE_LINE_BYTES - 1, Math.floor((end - 1 - page * PAGE_BYTES) / CODE_LINE_BYTES));
@@ -117,7 +119,8 @@ export class GuestMemory {
 
 /** Bits of lines first..last that fall into the 32 lines from `base`. */
 function lineMask(first: number, last: number, base: number): number {
-  const low = Math.max(first - base, 0), high = Math.min(last - base, 31);
+  const low = Math.max(first - base, 0),
+    high = Math.min(last - base, 31);
   if (low > high) return 0;
   return (high === 31 ? -1 : (1 << (high + 1)) - 1) & -(2 ** low);
 }

@@ -9,18 +9,32 @@ function words(wait: Waits['wait']): { shared: SharedWords; notified: number[] }
   const pages = (VCPUS + 2 * VCPU_STRIDE) / WASM_PAGE_BYTES;
   const notified: number[] = [];
   const memory0 = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-  return { shared: new SharedWords(memory0, { wait, notify: (_words, index) => { notified.push(index); } }), notified };
+  return {
+    shared: new SharedWords(memory0, {
+      wait,
+      notify: (_words, index) => {
+        notified.push(index);
+      },
+    }),
+    notified,
+  };
 }
 
 test('a hold may be nested; the thread is woken when the last one ends, also by an error', () => {
   const { shared, notified } = words(() => 'ok');
   const holder = new Holder(shared);
   const hold = shared.vcpuIndex(1, 'hold');
-  throws(() => holder.withHeld([1], () => {
-    holder.withHeld([0, 1], () => { equal(shared.load(1, 'hold'), 2); });
-    deepEqual(notified, [shared.vcpuIndex(0, 'hold')]);
-    throw new Error('inside');
-  }), /inside/);
+  throws(
+    () =>
+      holder.withHeld([1], () => {
+        holder.withHeld([0, 1], () => {
+          equal(shared.load(1, 'hold'), 2);
+        });
+        deepEqual(notified, [shared.vcpuIndex(0, 'hold')]);
+        throw new Error('inside');
+      }),
+    /inside/,
+  );
   equal(shared.load(1, 'hold'), 0);
   deepEqual(notified, [shared.vcpuIndex(0, 'hold'), hold]);
 });
@@ -34,7 +48,10 @@ test('a running vCPU is asked to stop, and a sleeping one is left alone', () => 
   });
   shared.store(0, 'state', RUN_STATE.RUNNING);
   shared.store(1, 'state', RUN_STATE.SLEEPING);
-  equal(new Holder(shared).withHeld([0, 1], () => 5), 5);
+  equal(
+    new Holder(shared).withHeld([0, 1], () => 5),
+    5,
+  );
   deepEqual(asked, [1]);
   equal(Atomics.load(shared.i32, shared.requestsIndex(1)), 0);
 });
@@ -43,10 +60,17 @@ test('a vCPU that cannot stop by itself is relieved; one that never stops is an 
   const { shared } = words(() => 'timed-out');
   const holder = new Holder(shared);
   shared.store(0, 'state', RUN_STATE.RUNNING);
-  holder.relieve = () => { shared.store(0, 'state', RUN_STATE.EXITED); };
+  holder.relieve = () => {
+    shared.store(0, 'state', RUN_STATE.EXITED);
+  };
   holder.withHeld([0], () => {});
   shared.store(0, 'state', RUN_STATE.RUNNING);
   holder.relieve = () => {};
-  throws(() => { holder.withHeld([0], () => {}); }, { code: 'ETIMEDOUT' });
+  throws(
+    () => {
+      holder.withHeld([0], () => {});
+    },
+    { code: 'ETIMEDOUT' },
+  );
   equal(shared.load(0, 'hold'), 0);
 });

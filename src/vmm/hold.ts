@@ -7,7 +7,8 @@ import { REQUEST_KICK } from '../cpu/index.ts';
 import { RUN_STATE, type SharedWords } from './host-state.ts';
 
 /** A slice takes some 100 us; a thread that has not stopped after so many looks is lost. */
-const LOOK_MS = 2, LOOKS = 5000;
+const LOOK_MS = 2,
+  LOOKS = 5000;
 
 export class Holder {
   readonly #words: SharedWords;

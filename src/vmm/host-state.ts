@@ -36,7 +36,13 @@ export const RUN_STATE = { IDLE: 0, RUNNING: 1, SLEEPING: 2, PAUSED: 3, EXITED: 
 export const CONTROL = { STOP: 0, RUN: 1, END: 2 } as const;
 export const EXIT_STATE = { NONE: 0, PENDING: 1 } as const;
 
-export const SUSPEND = { reset: SUSPEND_RESET, poweroff: SUSPEND_POWEROFF, halt: SUSPEND_HALT, triplefault: SUSPEND_TRIPLEFAULT, destroy: SUSPEND_DESTROY } as const;
+export const SUSPEND = {
+  reset: SUSPEND_RESET,
+  poweroff: SUSPEND_POWEROFF,
+  halt: SUSPEND_HALT,
+  triplefault: SUSPEND_TRIPLEFAULT,
+  destroy: SUSPEND_DESTROY,
+} as const;
 export type SuspendHow = keyof typeof SUSPEND;
 
 export function suspendName(how: number): SuspendHow | undefined {
@@ -50,7 +56,10 @@ export function vcpuBase(index: number): number {
 
 /** Byte addresses. The sets hold a bit per vCPU; who enters and leaves: the owner (active, debug), each vCPU itself (suspended, halted). */
 const SETS = {
-  active: VM_BASE + VM_ACTIVE_VCPUS, suspended: VM_BASE + VM_SUSPENDED_VCPUS, debug: VM_BASE + VM_DEBUG_VCPUS, halted: VM_BASE + VM_HALTED_VCPUS,
+  active: VM_BASE + VM_ACTIVE_VCPUS,
+  suspended: VM_BASE + VM_SUSPENDED_VCPUS,
+  debug: VM_BASE + VM_DEBUG_VCPUS,
+  halted: VM_BASE + VM_HALTED_VCPUS,
 } as const;
 export type CpuSet = keyof typeof SETS;
 const SUSPEND_HOW_INDEX = (VM_BASE + VM_SUSPEND_HOW) >>> 2;
@@ -67,7 +76,9 @@ export interface Waits {
 
 export const ATOMICS: Waits = {
   wait: (words, index, value, timeoutMs) => Atomics.wait(words, index, value, timeoutMs),
-  notify: (words, index) => { Atomics.notify(words, index); },
+  notify: (words, index) => {
+    Atomics.notify(words, index);
+  },
 };
 
 /** Views of memory 0 with the operations on its words. Every operation is sequentially consistent. */
@@ -84,24 +95,48 @@ export class SharedWords {
     this.waits = waits;
   }
 
-  get doorbellIndex(): number { return DOORBELL_INDEX; }
+  get doorbellIndex(): number {
+    return DOORBELL_INDEX;
+  }
   /** SUSPEND number, 0 while the VM lives. */
-  get suspendHow(): number { return Atomics.load(this.i32, SUSPEND_HOW_INDEX); }
-  clearSuspend(): void { Atomics.store(this.i32, SUSPEND_HOW_INDEX, 0); }
+  get suspendHow(): number {
+    return Atomics.load(this.i32, SUSPEND_HOW_INDEX);
+  }
+  clearSuspend(): void {
+    Atomics.store(this.i32, SUSPEND_HOW_INDEX, 0);
+  }
 
-  set(name: CpuSet): bigint { return Atomics.load(this.u64, SETS[name] >>> 3); }
+  set(name: CpuSet): bigint {
+    return Atomics.load(this.u64, SETS[name] >>> 3);
+  }
   /** @returns the set before. */
-  include(name: CpuSet, vcpu: number): bigint { return Atomics.or(this.u64, SETS[name] >>> 3, 1n << BigInt(vcpu)); }
-  exclude(name: CpuSet, vcpu: number): bigint { return Atomics.and(this.u64, SETS[name] >>> 3, ~(1n << BigInt(vcpu)) & 0xffff_ffff_ffff_ffffn); }
-  clear(name: CpuSet): void { Atomics.store(this.u64, SETS[name] >>> 3, 0n); }
+  include(name: CpuSet, vcpu: number): bigint {
+    return Atomics.or(this.u64, SETS[name] >>> 3, 1n << BigInt(vcpu));
+  }
+  exclude(name: CpuSet, vcpu: number): bigint {
+    return Atomics.and(this.u64, SETS[name] >>> 3, ~(1n << BigInt(vcpu)) & 0xffff_ffff_ffff_ffffn);
+  }
+  clear(name: CpuSet): void {
+    Atomics.store(this.u64, SETS[name] >>> 3, 0n);
+  }
   /** Needs no 64-bit value: once a slice. */
-  has(name: CpuSet, vcpu: number): boolean { return (Atomics.load(this.i32, (SETS[name] >>> 2) + (vcpu >>> 5)) >>> (vcpu & 31) & 1) !== 0; }
+  has(name: CpuSet, vcpu: number): boolean {
+    return ((Atomics.load(this.i32, (SETS[name] >>> 2) + (vcpu >>> 5)) >>> (vcpu & 31)) & 1) !== 0;
+  }
 
-  vcpuIndex(vcpu: number, word: VcpuWord): number { return (vcpuBase(vcpu) + VCPU_HOST + VCPU_WORDS.offset[word]) >>> 2; }
-  load(vcpu: number, word: VcpuWord): number { return Atomics.load(this.i32, this.vcpuIndex(vcpu, word)); }
-  store(vcpu: number, word: VcpuWord, value: number): void { Atomics.store(this.i32, this.vcpuIndex(vcpu, word), value); }
+  vcpuIndex(vcpu: number, word: VcpuWord): number {
+    return (vcpuBase(vcpu) + VCPU_HOST + VCPU_WORDS.offset[word]) >>> 2;
+  }
+  load(vcpu: number, word: VcpuWord): number {
+    return Atomics.load(this.i32, this.vcpuIndex(vcpu, word));
+  }
+  store(vcpu: number, word: VcpuWord, value: number): void {
+    Atomics.store(this.i32, this.vcpuIndex(vcpu, word), value);
+  }
 
-  requestsIndex(vcpu: number): number { return (vcpuBase(vcpu) + VCPU_REQUESTS) >>> 2; }
+  requestsIndex(vcpu: number): number {
+    return (vcpuBase(vcpu) + VCPU_REQUESTS) >>> 2;
+  }
 
   /** Call the owner. */
   ring(): void {
@@ -119,7 +154,8 @@ export class SharedWords {
   suspend(how: SuspendHow): boolean {
     if (Atomics.compareExchange(this.i32, SUSPEND_HOW_INDEX, 0, SUSPEND[how]) !== 0) return false;
     const active = this.set('active');
-    for (let vcpu = 0; vcpu < MAX_VCPUS; vcpu++) if ((active >> BigInt(vcpu) & 1n) !== 0n) this.request(vcpu, REQUEST_SUSPEND | REQUEST_KICK);
+    for (let vcpu = 0; vcpu < MAX_VCPUS; vcpu++)
+      if (((active >> BigInt(vcpu)) & 1n) !== 0n) this.request(vcpu, REQUEST_SUSPEND | REQUEST_KICK);
     this.ring();
     return true;
   }
@@ -128,7 +164,7 @@ export class SharedWords {
   mailWrittenPage(vcpu: number, page: number): void {
     const lock = this.#lockMail(vcpu);
     const count = (vcpuBase(vcpu) + VCPU_HOST + VCPU_WORDS.offset.mailCount) >>> 2;
-    const used = this.i32[count]!;   // inside memory 0
+    const used = this.i32[count]!; // inside memory 0
     if (page < 0 || used >= MAIL_PAGES) this.i32[count] = MAIL_PAGES + 1;
     else {
       this.i32[((vcpuBase(vcpu) + VCPU_HOST + VCPU_WORDS.offset.mailPages) >>> 2) + used] = page;
@@ -145,7 +181,7 @@ export class SharedWords {
   takeWrittenPages(vcpu: number): number[] | undefined {
     const lock = this.#lockMail(vcpu);
     const count = (vcpuBase(vcpu) + VCPU_HOST + VCPU_WORDS.offset.mailCount) >>> 2;
-    const used = this.i32[count]!;   // inside memory 0
+    const used = this.i32[count]!; // inside memory 0
     const first = (vcpuBase(vcpu) + VCPU_HOST + VCPU_WORDS.offset.mailPages) >>> 2;
     const pages = used > MAIL_PAGES ? undefined : [...this.i32.subarray(first, first + used)].map((page) => page >>> 0);
     this.i32[count] = 0;

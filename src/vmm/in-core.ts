@@ -54,7 +54,9 @@ export interface InCoreDevices {
 }
 
 export function createInCoreDevices(module: WebAssembly.Module, memory0: WebAssembly.Memory, nowNs: () => number): InCoreDevices {
-  const exit = (): void => { throw new VmError('EDOOFUS', 'an exit of a device on the main thread'); };
+  const exit = (): void => {
+    throw new VmError('EDOOFUS', 'an exit of a device on the main thread');
+  };
   const wasm = instantiateVmm(module, memory0, { nowNs, exit });
   const check = (what: string, error: number): void => {
     if (error !== 0) throw new VmError('EINVAL', `${what}: refused by the device`);
@@ -64,31 +66,69 @@ export function createInCoreDevices(module: WebAssembly.Module, memory0: WebAsse
       check(`${vcpus} vCPUs, TSC of ${tscHz} Hz`, wasm.vmmInit(vcpus, tscHz, options));
       wasm.clockStop();
     },
-    reset: () => { wasm.vmmReset(); },
-    initLapic: (vcpu) => { check(`vcpu ${vcpu}`, wasm.lapicInit(vcpu)); },
-    lapicIrq: (vcpu, vector) => { check(`vcpu ${vcpu}: interrupt vector ${vector}: expected 16 to 255`, wasm.lapicIrq(vcpu, vector)); },
-    lapicLocalIrq: (vcpu, pin) => { check(`vcpu ${vcpu}: LVT pin ${pin}: expected 0 to 6`, wasm.lapicLocalIrq(vcpu, pin)); },
-    lapicMsi: (address, data) => { check(`MSI address 0x${address.toString(16)}: expected 0xfee00000 to 0xfeefffff`, wasm.lapicMsi(BigInt(address), BigInt(data))); },
-    ioapicAssert: (pin) => { check(`IOAPIC pin ${pin}`, wasm.ioapicAssert(pin)); },
-    ioapicDeassert: (pin) => { check(`IOAPIC pin ${pin}`, wasm.ioapicDeassert(pin)); },
-    ioapicPulse: (pin) => { check(`IOAPIC pin ${pin}`, wasm.ioapicPulse(pin)); },
-    get ioapicPincount() { return wasm.ioapicPinCount(); },
-    isaAssert: (atpicIrq, ioapicIrq) => { check(`IRQ ${atpicIrq}, IOAPIC pin ${ioapicIrq}`, wasm.isaAssert(atpicIrq, ioapicIrq)); },
-    isaDeassert: (atpicIrq, ioapicIrq) => { check(`IRQ ${atpicIrq}, IOAPIC pin ${ioapicIrq}`, wasm.isaDeassert(atpicIrq, ioapicIrq)); },
-    isaPulse: (atpicIrq, ioapicIrq) => { check(`IRQ ${atpicIrq}, IOAPIC pin ${ioapicIrq}`, wasm.isaPulse(atpicIrq, ioapicIrq)); },
-    isaSetTrigger: (atpicIrq, trigger) => { check(`trigger of IRQ ${atpicIrq}: ${trigger}`, wasm.isaSetTrigger(atpicIrq, trigger === 'level' ? 1 : 0)); },
+    reset: () => {
+      wasm.vmmReset();
+    },
+    initLapic: (vcpu) => {
+      check(`vcpu ${vcpu}`, wasm.lapicInit(vcpu));
+    },
+    lapicIrq: (vcpu, vector) => {
+      check(`vcpu ${vcpu}: interrupt vector ${vector}: expected 16 to 255`, wasm.lapicIrq(vcpu, vector));
+    },
+    lapicLocalIrq: (vcpu, pin) => {
+      check(`vcpu ${vcpu}: LVT pin ${pin}: expected 0 to 6`, wasm.lapicLocalIrq(vcpu, pin));
+    },
+    lapicMsi: (address, data) => {
+      check(`MSI address 0x${address.toString(16)}: expected 0xfee00000 to 0xfeefffff`, wasm.lapicMsi(BigInt(address), BigInt(data)));
+    },
+    ioapicAssert: (pin) => {
+      check(`IOAPIC pin ${pin}`, wasm.ioapicAssert(pin));
+    },
+    ioapicDeassert: (pin) => {
+      check(`IOAPIC pin ${pin}`, wasm.ioapicDeassert(pin));
+    },
+    ioapicPulse: (pin) => {
+      check(`IOAPIC pin ${pin}`, wasm.ioapicPulse(pin));
+    },
+    get ioapicPincount() {
+      return wasm.ioapicPinCount();
+    },
+    isaAssert: (atpicIrq, ioapicIrq) => {
+      check(`IRQ ${atpicIrq}, IOAPIC pin ${ioapicIrq}`, wasm.isaAssert(atpicIrq, ioapicIrq));
+    },
+    isaDeassert: (atpicIrq, ioapicIrq) => {
+      check(`IRQ ${atpicIrq}, IOAPIC pin ${ioapicIrq}`, wasm.isaDeassert(atpicIrq, ioapicIrq));
+    },
+    isaPulse: (atpicIrq, ioapicIrq) => {
+      check(`IRQ ${atpicIrq}, IOAPIC pin ${ioapicIrq}`, wasm.isaPulse(atpicIrq, ioapicIrq));
+    },
+    isaSetTrigger: (atpicIrq, trigger) => {
+      check(`trigger of IRQ ${atpicIrq}: ${trigger}`, wasm.isaSetTrigger(atpicIrq, trigger === 'level' ? 1 : 0));
+    },
     rtcRead(offset) {
       const value = wasm.rtcRead(offset);
       check(`RTC offset ${offset}`, value < 0 ? -value : 0);
       return value;
     },
-    rtcWrite: (offset, value) => { check(`RTC offset ${offset}`, wasm.rtcWrite(offset, value)); },
+    rtcWrite: (offset, value) => {
+      check(`RTC offset ${offset}`, wasm.rtcWrite(offset, value));
+    },
     rtcTime: () => wasm.rtcGetTime(),
-    setRtcTime: (seconds) => { check(`RTC time ${seconds}`, wasm.rtcSetTime(seconds)); },
-    get hpetCapabilities() { return wasm.hpetCapabilities() >>> 0; },
+    setRtcTime: (seconds) => {
+      check(`RTC time ${seconds}`, wasm.rtcSetTime(seconds));
+    },
+    get hpetCapabilities() {
+      return wasm.hpetCapabilities() >>> 0;
+    },
     readTpr: (vcpu) => wasm.readTpr(vcpuBase(vcpu)),
-    writeTpr: (vcpu, value) => { wasm.writeTpr(vcpuBase(vcpu), value); },
-    stopClock: () => { wasm.clockStop(); },
-    startClock: () => { wasm.clockStart(); },
+    writeTpr: (vcpu, value) => {
+      wasm.writeTpr(vcpuBase(vcpu), value);
+    },
+    stopClock: () => {
+      wasm.clockStop();
+    },
+    startClock: () => {
+      wasm.clockStart();
+    },
   };
 }

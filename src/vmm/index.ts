@@ -11,7 +11,14 @@ export type { InCoreDevices } from './in-core.ts';
 export { MAX_VCPUS, PROT_EXEC, PROT_READ, PROT_WRITE } from './layout.ts';
 export { MAP_WIRED, MAX_SEGMENTS, SEGMENT, type Mapping, type Segment } from './memory-map.ts';
 export type { GuestAccess, Paging, PagingMode, Translation } from './paging.ts';
-export { DESCRIPTOR_NAMES, REGISTER_NAMES, type DescriptorName, type RegisterId, type RegisterName, type SegmentDescriptor } from './registers.ts';
+export {
+  DESCRIPTOR_NAMES,
+  REGISTER_NAMES,
+  type DescriptorName,
+  type RegisterId,
+  type RegisterName,
+  type SegmentDescriptor,
+} from './registers.ts';
 export type { Stat } from './stats.ts';
 export { PostedRing, type PostedSink } from './posted-ring.ts';
 export { createProcessor } from './create-processor.ts';

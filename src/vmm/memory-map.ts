@@ -71,13 +71,19 @@ export class MemoryMap {
    */
   allocate(id: number, sizeBytes: number, name: string): Segment {
     this.#checkId(id);
-    if (!isPages(sizeBytes) || sizeBytes === 0) throw new VmError('EINVAL', `memory segment ${id}: length ${sizeBytes}: expected a multiple of ${PAGE_BYTES}, not 0`);
-    if (name.length > MAX_SEGMENT_NAME) throw new VmError('ENAMETOOLONG', `memory segment '${name}': expected at most ${MAX_SEGMENT_NAME} characters`);
+    if (!isPages(sizeBytes) || sizeBytes === 0)
+      throw new VmError('EINVAL', `memory segment ${id}: length ${sizeBytes}: expected a multiple of ${PAGE_BYTES}, not 0`);
+    if (name.length > MAX_SEGMENT_NAME)
+      throw new VmError('ENAMETOOLONG', `memory segment '${name}': expected at most ${MAX_SEGMENT_NAME} characters`);
     if (this.#segments.has(id)) throw new VmError('EEXIST', `memory segment ${id}: there already`);
     let hva = HVA_RAM;
     if (id !== SEGMENT.sysmem) {
       hva = this.#arenaNext;
-      if (sizeBytes > this.#arenaEnd - hva) throw new VmError('ENOMEM', `memory segment '${name}': ${sizeBytes} bytes: expected at most the ${this.#arenaEnd - hva} bytes left for devices`);
+      if (sizeBytes > this.#arenaEnd - hva)
+        throw new VmError(
+          'ENOMEM',
+          `memory segment '${name}': ${sizeBytes} bytes: expected at most the ${this.#arenaEnd - hva} bytes left for devices`,
+        );
       this.#arenaNext += sizeBytes;
     }
     const segment = { id, sizeBytes, name, hva };
@@ -99,21 +105,31 @@ export class MemoryMap {
   map(mapping: Mapping): void {
     const { gpa, sizeBytes, segment: id, offset, protection, flags } = mapping;
     const where = `mapping ${hex(gpa)} + ${hex(sizeBytes)}`;
-    if (protection === 0 || (protection & ~PROT_ALL) !== 0) throw new VmError('EINVAL', `${where}: protection ${protection}: expected 1 to ${PROT_ALL}`);
+    if (protection === 0 || (protection & ~PROT_ALL) !== 0)
+      throw new VmError('EINVAL', `${where}: protection ${protection}: expected 1 to ${PROT_ALL}`);
     if ((flags & ~MAP_WIRED) !== 0) throw new VmError('EINVAL', `${where}: flags ${flags}: expected 0 or ${MAP_WIRED} (wired)`);
     const segment = this.segment(id);
     if (segment === undefined) throw new VmError('EINVAL', `${where}: memory segment ${id}: expected one that was allocated`);
-    if (!isPages(gpa) || !isPages(offset) || !isPages(sizeBytes) || sizeBytes === 0) throw new VmError('EINVAL', `${where} at offset ${hex(offset)}: expected multiples of ${PAGE_BYTES}, length not 0`);
+    if (!isPages(gpa) || !isPages(offset) || !isPages(sizeBytes) || sizeBytes === 0)
+      throw new VmError('EINVAL', `${where} at offset ${hex(offset)}: expected multiples of ${PAGE_BYTES}, length not 0`);
     if (gpa > GPA_END || sizeBytes > GPA_END - gpa) throw new VmError('EINVAL', `${where}: expected an end of at most 2^52`);
     if (offset > segment.sizeBytes || sizeBytes > segment.sizeBytes - offset) {
       throw new VmError('EINVAL', `${where} at offset ${hex(offset)}: expected inside segment ${id} of ${hex(segment.sizeBytes)} bytes`);
     }
-    if (this.#mappings.length >= Math.min(MAX_MAPPINGS, GUEST_MAP_MAXIMUM)) throw new VmError('ENOSPC', `${where}: expected at most ${MAX_MAPPINGS} mappings`);
+    if (this.#mappings.length >= Math.min(MAX_MAPPINGS, GUEST_MAP_MAXIMUM))
+      throw new VmError('ENOSPC', `${where}: expected at most ${MAX_MAPPINGS} mappings`);
     const index = this.#mappings.findIndex((other) => other.gpa >= gpa);
     const at = index < 0 ? this.#mappings.length : index;
-    const before = this.#mappings[at - 1], after = this.#mappings[at];
-    const other = before !== undefined && gpa - before.gpa < before.sizeBytes ? before : after !== undefined && after.gpa - gpa < sizeBytes ? after : undefined;
-    if (other !== undefined) throw new VmError('EFAULT', `${where}: overlaps the mapping ${hex(other.gpa)} + ${hex(other.sizeBytes)} of segment ${other.segment}`);
+    const before = this.#mappings[at - 1],
+      after = this.#mappings[at];
+    const other =
+      before !== undefined && gpa - before.gpa < before.sizeBytes
+        ? before
+        : after !== undefined && after.gpa - gpa < sizeBytes
+          ? after
+          : undefined;
+    if (other !== undefined)
+      throw new VmError('EFAULT', `${where}: overlaps the mapping ${hex(other.gpa)} + ${hex(other.sizeBytes)} of segment ${other.segment}`);
     this.#mappings.splice(at, 0, { gpa, sizeBytes, segment: id, offset, protection, flags });
   }
 
@@ -124,9 +140,10 @@ export class MemoryMap {
 
   /** Change the protection of exactly one whole mapping. @throws VmError EINVAL. */
   protect(gpa: number, sizeBytes: number, protection: number): void {
-    if (protection === 0 || (protection & ~PROT_ALL) !== 0) throw new VmError('EINVAL', `mapping ${hex(gpa)}: protection ${protection}: expected 1 to ${PROT_ALL}`);
+    if (protection === 0 || (protection & ~PROT_ALL) !== 0)
+      throw new VmError('EINVAL', `mapping ${hex(gpa)}: protection ${protection}: expected 1 to ${PROT_ALL}`);
     const index = this.#exact(gpa, sizeBytes);
-    this.#mappings[index] = { ...this.#mappings[index]!, protection };   // #exact found it
+    this.#mappings[index] = { ...this.#mappings[index]!, protection }; // #exact found it
   }
 
   /** @returns the lowest mapping that starts at or above `gpa`. */
@@ -136,7 +153,9 @@ export class MemoryMap {
 
   /** @returns the mapping that holds all of [gpa, gpa + sizeBytes). */
   find(gpa: number, sizeBytes: number): Mapping | undefined {
-    return this.#mappings.find((mapping) => gpa >= mapping.gpa && gpa - mapping.gpa < mapping.sizeBytes && sizeBytes <= mapping.sizeBytes - (gpa - mapping.gpa));
+    return this.#mappings.find(
+      (mapping) => gpa >= mapping.gpa && gpa - mapping.gpa < mapping.sizeBytes && sizeBytes <= mapping.sizeBytes - (gpa - mapping.gpa),
+    );
   }
 
   mappings(): readonly Mapping[] {
@@ -144,7 +163,7 @@ export class MemoryMap {
   }
 
   hvaOf(mapping: Mapping): number {
-    return this.#segments.get(mapping.segment)!.hva + mapping.offset;   // a mapped segment is never freed
+    return this.#segments.get(mapping.segment)!.hva + mapping.offset; // a mapped segment is never freed
   }
 
   /** Drop every mapping but those of system memory; segments stay. */
@@ -169,11 +188,13 @@ export class MemoryMap {
 
   #exact(gpa: number, sizeBytes: number): number {
     const index = this.#mappings.findIndex((mapping) => mapping.gpa === gpa && mapping.sizeBytes === sizeBytes);
-    if (index < 0) throw new VmError('EINVAL', `mapping ${hex(gpa)} + ${hex(sizeBytes)}: expected the address and length of a present mapping`);
+    if (index < 0)
+      throw new VmError('EINVAL', `mapping ${hex(gpa)} + ${hex(sizeBytes)}: expected the address and length of a present mapping`);
     return index;
   }
 
   #checkId(id: number): void {
-    if (!Number.isInteger(id) || id < 0 || id >= MAX_SEGMENTS) throw new VmError('EINVAL', `memory segment ${id}: expected 0 to ${MAX_SEGMENTS - 1}`);
+    if (!Number.isInteger(id) || id < 0 || id >= MAX_SEGMENTS)
+      throw new VmError('EINVAL', `memory segment ${id}: expected 0 to ${MAX_SEGMENTS - 1}`);
   }
 }

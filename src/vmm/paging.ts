@@ -36,9 +36,19 @@ export type Translation =
   /** A page fault of this error code (`#PF`), or a non-canonical address (`#GP`). */
   | { readonly fault: 'pf' | 'gp'; readonly error: number };
 
-const P = 1n, W = 2n, U = 4n, A = 0x20n, D = 0x40n, PS = 0x80n, NX = 1n << 63n;
+const P = 1n,
+  W = 2n,
+  U = 4n,
+  A = 0x20n,
+  D = 0x40n,
+  PS = 0x80n,
+  NX = 1n << 63n;
 const ADDRESS = 0x000f_ffff_ffff_f000n;
-const PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_I = 16;
+const PF_P = 1,
+  PF_W = 2,
+  PF_U = 4,
+  PF_RSVD = 8,
+  PF_I = 16;
 /** MAXPHYADDR of CPUID 80000008h. */
 const PHYSICAL_BITS = 46n;
 
@@ -49,16 +59,28 @@ interface Level {
 }
 
 const LEVELS: Readonly<Record<Exclude<PagingMode, 'flat'>, { readonly entryBytes: 4 | 8; readonly levels: readonly Level[] }>> = {
-  '32': { entryBytes: 4, levels: [{ shift: 22n, indexBits: 10n, largeAllowed: true }, { shift: 12n, indexBits: 10n, largeAllowed: false }] },
+  '32': {
+    entryBytes: 4,
+    levels: [
+      { shift: 22n, indexBits: 10n, largeAllowed: true },
+      { shift: 12n, indexBits: 10n, largeAllowed: false },
+    ],
+  },
   pae: {
     entryBytes: 8,
-    levels: [{ shift: 30n, indexBits: 2n, largeAllowed: false }, { shift: 21n, indexBits: 9n, largeAllowed: true }, { shift: 12n, indexBits: 9n, largeAllowed: false }],
+    levels: [
+      { shift: 30n, indexBits: 2n, largeAllowed: false },
+      { shift: 21n, indexBits: 9n, largeAllowed: true },
+      { shift: 12n, indexBits: 9n, largeAllowed: false },
+    ],
   },
   '64': {
     entryBytes: 8,
     levels: [
-      { shift: 39n, indexBits: 9n, largeAllowed: false }, { shift: 30n, indexBits: 9n, largeAllowed: true },
-      { shift: 21n, indexBits: 9n, largeAllowed: true }, { shift: 12n, indexBits: 9n, largeAllowed: false },
+      { shift: 39n, indexBits: 9n, largeAllowed: false },
+      { shift: 30n, indexBits: 9n, largeAllowed: true },
+      { shift: 21n, indexBits: 9n, largeAllowed: true },
+      { shift: 12n, indexBits: 9n, largeAllowed: false },
     ],
   },
 };
@@ -84,10 +106,12 @@ function walkOnce(paging: Paging, gla: bigint, access: GuestAccess, memory: Entr
 
   const { entryBytes, levels } = LEVELS[paging.mode];
   let table = paging.mode === 'pae' ? paging.cr3 & 0xffff_ffe0n : paging.cr3 & ADDRESS;
-  let writable = true, userPage = true, executable = true;
+  let writable = true,
+    userPage = true,
+    executable = true;
   const visited: { gpa: number; entry: bigint }[] = [];
   for (const [depth, level] of levels.entries()) {
-    const index = linear >> level.shift & ((1n << level.indexBits) - 1n);
+    const index = (linear >> level.shift) & ((1n << level.indexBits) - 1n);
     const entryGpa = Number(table + index * BigInt(entryBytes));
     const entry = memory.load(entryGpa, entryBytes);
     if (entry === undefined || (entry & P) === 0n) return { fault: 'pf', error };
@@ -107,10 +131,19 @@ function walkOnce(paging: Paging, gla: bigint, access: GuestAccess, memory: Entr
     }
     const offsetMask = (1n << level.shift) - 1n;
     // 4 MiB pages: bits 13-20 of the entry are address bits 32-39 (PSE-36).
-    const frame = entryBytes === 8 ? entry & ADDRESS & ~offsetMask : isLarge ? (entry & 0xffc0_0000n) | (entry >> 13n & 0xffn) << 32n : entry & 0xffff_f000n;
+    const frame =
+      entryBytes === 8
+        ? entry & ADDRESS & ~offsetMask
+        : isLarge
+          ? (entry & 0xffc0_0000n) | (((entry >> 13n) & 0xffn) << 32n)
+          : entry & 0xffff_f000n;
     if (effects) {
       const supervisorMayNot = !user && userPage && ((access.exec === true && paging.smep) || (access.exec !== true && paging.smap));
-      const denied = (user && !userPage) || supervisorMayNot || (access.exec === true && !executable) || (access.write === true && !writable && (user || paging.wp));
+      const denied =
+        (user && !userPage) ||
+        supervisorMayNot ||
+        (access.exec === true && !executable) ||
+        (access.write === true && !writable && (user || paging.wp));
       if (denied) return { fault: 'pf', error: error | PF_P };
       for (const [position, { gpa, entry: old }] of visited.entries()) {
         const dirty = access.write === true && position === visited.length - 1 ? D : 0n;
@@ -118,7 +151,7 @@ function walkOnce(paging: Paging, gla: bigint, access: GuestAccess, memory: Entr
         if (wanted !== old && !memory.exchange(gpa, entryBytes, old, wanted)) return 'retry';
       }
     }
-    return { gpa: Number(frame | linear & offsetMask), pageBytes: Number(offsetMask) + 1 };
+    return { gpa: Number(frame | (linear & offsetMask)), pageBytes: Number(offsetMask) + 1 };
   }
   return { fault: 'pf', error };
 }
@@ -132,11 +165,11 @@ interface EntryKind {
 
 /** SDM vol. 3A Tables 4-5, 4-8 to 4-11, 4-15 to 4-19: bits that must be 0. */
 function isReserved(entry: bigint, level: Level, paging: Paging, { entryBytes, isLarge, isLast, isPdpte }: EntryKind): boolean {
-  if (entryBytes === 4) return isLarge && (entry & 1n << 21n) !== 0n;
+  if (entryBytes === 4) return isLarge && (entry & (1n << 21n)) !== 0n;
   if ((entry & ADDRESS) >> PHYSICAL_BITS !== 0n) return true;
-  if (isPdpte) return (entry & (0x1e6n | 0x7ffn << 52n | NX)) !== 0n;
+  if (isPdpte) return (entry & (0x1e6n | (0x7ffn << 52n) | NX)) !== 0n;
   if ((entry & NX) !== 0n && !paging.nxe) return true;
-  if (paging.mode === 'pae' && (entry & 0x7ffn << 52n) !== 0n) return true;
+  if (paging.mode === 'pae' && (entry & (0x7ffn << 52n)) !== 0n) return true;
   if (isLarge) return (entry & ((1n << level.shift) - 1n) & ~0x1fffn) !== 0n;
   return !isLast && !level.largeAllowed && (entry & PS) !== 0n;
 }

@@ -9,9 +9,55 @@ import * as AT from '../generated/vcpu-layout.ts';
 
 /** Index is the register's number. */
 export const REGISTER_NAMES = [
-  'rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15', 'cr0', 'cr3', 'cr4', 'dr7', 'rsp', 'rip', 'rflags',
-  'es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr', 'idtr', 'gdtr', 'efer', 'cr2', 'pdpte0', 'pdpte1', 'pdpte2', 'pdpte3', 'intr_shadow', 'dr0', 'dr1', 'dr2',
-  'dr3', 'dr6', 'entry_inst_length', 'fs_base', 'gs_base', 'kgs_base', 'tpr',
+  'rax',
+  'rbx',
+  'rcx',
+  'rdx',
+  'rsi',
+  'rdi',
+  'rbp',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+  'cr0',
+  'cr3',
+  'cr4',
+  'dr7',
+  'rsp',
+  'rip',
+  'rflags',
+  'es',
+  'cs',
+  'ss',
+  'ds',
+  'fs',
+  'gs',
+  'ldtr',
+  'tr',
+  'idtr',
+  'gdtr',
+  'efer',
+  'cr2',
+  'pdpte0',
+  'pdpte1',
+  'pdpte2',
+  'pdpte3',
+  'intr_shadow',
+  'dr0',
+  'dr1',
+  'dr2',
+  'dr3',
+  'dr6',
+  'entry_inst_length',
+  'fs_base',
+  'gs_base',
+  'kgs_base',
+  'tpr',
 ] as const;
 export type RegisterName = (typeof REGISTER_NAMES)[number];
 /** By name or by number. */
@@ -28,24 +74,45 @@ export interface SegmentDescriptor {
 }
 
 const GPR_ORDER = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const;
-const SEGMENT_INDEX: Readonly<Record<string, number>> = { es: SEG.ES, cs: SEG.CS, ss: SEG.SS, ds: SEG.DS, fs: SEG.FS, gs: SEG.GS, ldtr: SEG.LDTR, tr: SEG.TR };
+const SEGMENT_INDEX: Readonly<Record<string, number>> = {
+  es: SEG.ES,
+  cs: SEG.CS,
+  ss: SEG.SS,
+  ds: SEG.DS,
+  fs: SEG.FS,
+  gs: SEG.GS,
+  ldtr: SEG.LDTR,
+  tr: SEG.TR,
+};
 
 type Place = { readonly at: number; readonly width: 4 | 8 };
 const PLACES = new Map<RegisterName, Place>([
   ...GPR_ORDER.map((name, index) => [name, { at: AT.VCPU_GPR + index * 8, width: 8 }] as const),
-  ...(Object.entries(SEGMENT_INDEX) as [RegisterName, number][]).map(([name, index]) => [name, { at: AT.VCPU_SEG_SELECTOR + index * 4, width: 4 }] as const),
-  ...([
-    ['rip', AT.VCPU_RIP], ['cr0', AT.VCPU_CR0], ['cr2', AT.VCPU_CR2], ['cr3', AT.VCPU_CR3], ['cr4', AT.VCPU_CR4], ['efer', AT.VCPU_EFER],
-    ['fs_base', AT.VCPU_SEG_BASE + SEG.FS * 8], ['gs_base', AT.VCPU_SEG_BASE + SEG.GS * 8], ['kgs_base', AT.VCPU_KERNEL_GS_BASE],
-    ...[0, 1, 2, 3, 6, 7].map((number) => [`dr${number}`, AT.VCPU_DR + number * 8]),
-    ...[0, 1, 2, 3].map((number) => [`pdpte${number}`, AT.VCPU_PDPTE + number * 8]),
-  ] as [RegisterName, number][]).map(([name, at]) => [name, { at, width: 8 }] as const),
+  ...(Object.entries(SEGMENT_INDEX) as [RegisterName, number][]).map(
+    ([name, index]) => [name, { at: AT.VCPU_SEG_SELECTOR + index * 4, width: 4 }] as const,
+  ),
+  ...(
+    [
+      ['rip', AT.VCPU_RIP],
+      ['cr0', AT.VCPU_CR0],
+      ['cr2', AT.VCPU_CR2],
+      ['cr3', AT.VCPU_CR3],
+      ['cr4', AT.VCPU_CR4],
+      ['efer', AT.VCPU_EFER],
+      ['fs_base', AT.VCPU_SEG_BASE + SEG.FS * 8],
+      ['gs_base', AT.VCPU_SEG_BASE + SEG.GS * 8],
+      ['kgs_base', AT.VCPU_KERNEL_GS_BASE],
+      ...[0, 1, 2, 3, 6, 7].map((number) => [`dr${number}`, AT.VCPU_DR + number * 8]),
+      ...[0, 1, 2, 3].map((number) => [`pdpte${number}`, AT.VCPU_PDPTE + number * 8]),
+    ] as [RegisterName, number][]
+  ).map(([name, at]) => [name, { at, width: 8 }] as const),
 ]);
 
 /** @throws VmError EINVAL for an unknown name or number. */
 export function registerName(id: RegisterId): RegisterName {
   const name = typeof id === 'number' ? REGISTER_NAMES[id] : REGISTER_NAMES.includes(id) ? id : undefined;
-  if (name === undefined) throw new VmError('EINVAL', `register ${id}: expected 0 to ${REGISTER_NAMES.length - 1} or one of ${REGISTER_NAMES.join(' ')}`);
+  if (name === undefined)
+    throw new VmError('EINVAL', `register ${id}: expected 0 to ${REGISTER_NAMES.length - 1} or one of ${REGISTER_NAMES.join(' ')}`);
   return name;
 }
 
@@ -59,14 +126,22 @@ export class RegisterFile {
     this.#base = base;
   }
 
-  u32(offset: number): number { return this.#view.getUint32(this.#base + offset, true); }
-  setU32(offset: number, value: number): void { this.#view.setUint32(this.#base + offset, value, true); }
-  u64(offset: number): bigint { return this.#view.getBigUint64(this.#base + offset, true); }
-  setU64(offset: number, value: bigint): void { this.#view.setBigUint64(this.#base + offset, value, true); }
+  u32(offset: number): number {
+    return this.#view.getUint32(this.#base + offset, true);
+  }
+  setU32(offset: number, value: number): void {
+    this.#view.setUint32(this.#base + offset, value, true);
+  }
+  u64(offset: number): bigint {
+    return this.#view.getBigUint64(this.#base + offset, true);
+  }
+  setU64(offset: number, value: bigint): void {
+    this.#view.setBigUint64(this.#base + offset, value, true);
+  }
 
   /** @throws VmError EINVAL for registers that have no value of their own (idtr, gdtr: descriptors; entry_inst_length). */
   get(name: RegisterName): bigint {
-    if (name === 'rflags') return this.u64(AT.VCPU_RFLAGS) | this.u64(AT.VCPU_FLAG_Q) & BigInt(FLAG_STATUS) | 2n;   // settled: FLAG_RAW
+    if (name === 'rflags') return this.u64(AT.VCPU_RFLAGS) | (this.u64(AT.VCPU_FLAG_Q) & BigInt(FLAG_STATUS)) | 2n; // settled: FLAG_RAW
     if (name === 'intr_shadow') return this.u32(AT.VCPU_SHADOW) === 0 ? 0n : 1n;
     const { at, width } = place(name);
     return width === 8 ? this.u64(at) : BigInt(this.u32(at));
@@ -75,7 +150,7 @@ export class RegisterFile {
   set(name: RegisterName, value: bigint): void {
     const bits = BigInt.asUintN(64, value);
     if (name === 'rflags') {
-      this.setU64(AT.VCPU_RFLAGS, bits & ~BigInt(FLAG_STATUS) | 2n);
+      this.setU64(AT.VCPU_RFLAGS, (bits & ~BigInt(FLAG_STATUS)) | 2n);
       this.setRawFlags(bits);
       return;
     }
@@ -99,13 +174,21 @@ export class RegisterFile {
     if (name === 'gdtr') return { base: this.u64(AT.VCPU_GDTR_BASE), limit: this.u32(AT.VCPU_GDTR_LIMIT), access: 0 };
     if (name === 'idtr') return { base: this.u64(AT.VCPU_IDTR_BASE), limit: this.u32(AT.VCPU_IDTR_LIMIT), access: 0 };
     const index = segmentIndex(name);
-    return { base: this.u64(AT.VCPU_SEG_BASE + index * 8), limit: this.u32(AT.VCPU_SEG_LIMIT + index * 4), access: this.u32(AT.VCPU_SEG_ACCESS + index * 4) };
+    return {
+      base: this.u64(AT.VCPU_SEG_BASE + index * 8),
+      limit: this.u32(AT.VCPU_SEG_LIMIT + index * 4),
+      access: this.u32(AT.VCPU_SEG_ACCESS + index * 4),
+    };
   }
 
   /** @throws VmError EINVAL for a limit or access word above 32 bits. */
   setDescriptor(name: DescriptorName, { base, limit, access }: SegmentDescriptor): void {
-    for (const [what, value] of [['limit', limit], ['access', access]] as const) {
-      if (!Number.isInteger(value) || value < 0 || value > 0xffff_ffff) throw new VmError('EINVAL', `descriptor ${name}: ${what} ${value}: expected 0 to 0xffffffff`);
+    for (const [what, value] of [
+      ['limit', limit],
+      ['access', access],
+    ] as const) {
+      if (!Number.isInteger(value) || value < 0 || value > 0xffff_ffff)
+        throw new VmError('EINVAL', `descriptor ${name}: ${what} ${value}: expected 0 to 0xffffffff`);
     }
     const bits = BigInt.asUintN(64, base);
     if (name === 'gdtr' || name === 'idtr') {
@@ -118,7 +201,7 @@ export class RegisterFile {
     this.setU32(AT.VCPU_SEG_LIMIT + index * 4, limit);
     this.setU32(AT.VCPU_SEG_ACCESS + index * 4, access);
     // What a privilege change would have left: CPL is SS.DPL (bhyve reads it there too).
-    if (name === 'ss') this.setU32(AT.VCPU_CPL, access >>> 5 & 3);
+    if (name === 'ss') this.setU32(AT.VCPU_CPL, (access >>> 5) & 3);
   }
 
   /** libvmmapi's vcpu_reset: what INIT and a SIPI leave. FPU, SSE and most MSRs keep their values. */
@@ -128,7 +211,22 @@ export class RegisterFile {
     this.set('rip', 0xfff0n);
     // Only NE: the documented ET, NW and CD crash some guests on the original.
     this.set('cr0', 0x20n);
-    for (const name of ['cr2', 'cr3', 'cr4', 'efer', 'dr0', 'dr1', 'dr2', 'dr3', 'intr_shadow', 'pdpte0', 'pdpte1', 'pdpte2', 'pdpte3'] as const) this.set(name, 0n);
+    for (const name of [
+      'cr2',
+      'cr3',
+      'cr4',
+      'efer',
+      'dr0',
+      'dr1',
+      'dr2',
+      'dr3',
+      'intr_shadow',
+      'pdpte0',
+      'pdpte1',
+      'pdpte2',
+      'pdpte3',
+    ] as const)
+      this.set(name, 0n);
     this.set('dr6', 0xffff_0ff0n);
     this.set('dr7', 0x400n);
     for (const name of ['es', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr'] as const) this.set(name, 0n);
@@ -139,7 +237,15 @@ export class RegisterFile {
     this.setDescriptor('ldtr', { base: 0n, limit: 0xffff, access: 0x82 });
     this.setDescriptor('gdtr', { base: 0n, limit: 0xffff, access: 0 });
     this.setDescriptor('idtr', { base: 0n, limit: 0xffff, access: 0 });
-    for (const offset of [AT.VCPU_FAULT, AT.VCPU_HALTED, AT.VCPU_NMI_BLOCKED, AT.VCPU_NMI_PENDING, AT.VCPU_BOUNCE_KIND, AT.VCPU_PENDING_DEBUG]) this.setU32(offset, 0);
+    for (const offset of [
+      AT.VCPU_FAULT,
+      AT.VCPU_HALTED,
+      AT.VCPU_NMI_BLOCKED,
+      AT.VCPU_NMI_PENDING,
+      AT.VCPU_BOUNCE_KIND,
+      AT.VCPU_PENDING_DEBUG,
+    ])
+      this.setU32(offset, 0);
     for (const offset of [AT.VCPU_INTINFO, AT.VCPU_INJECTED]) this.setU64(offset, 0n);
   }
 

@@ -2,8 +2,29 @@
 import { deepEqual, equal, ok, throws } from 'node:assert/strict';
 import { test } from 'node:test';
 import { VCPUS, VCPU_HOST, VCPU_STRIDE, WASM_PAGE_BYTES } from '../base/memory-map.ts';
-import { REQUEST_INTERRUPT, REQUEST_KICK, REQUEST_NMI, RUN_BUDGET, RUN_EXCEPTION, RUN_HALTED, RUN_STEPPED, RUN_SUSPENDED, RUN_TRIPLE_FAULT } from '../cpu/index.ts';
-import { VCPU_EXIT_REASON, VCPU_EXIT_VALUE, VCPU_FAULT, VCPU_FAULT_ERROR, VCPU_FAULT_HAS_ERROR, VCPU_INJECTED, VCPU_INTINFO, VCPU_NMI_BLOCKED, VCPU_NMI_PENDING, VCPU_RFLAGS } from '../generated/vcpu-layout.ts';
+import {
+  REQUEST_INTERRUPT,
+  REQUEST_KICK,
+  REQUEST_NMI,
+  RUN_BUDGET,
+  RUN_EXCEPTION,
+  RUN_HALTED,
+  RUN_STEPPED,
+  RUN_SUSPENDED,
+  RUN_TRIPLE_FAULT,
+} from '../cpu/index.ts';
+import {
+  VCPU_EXIT_REASON,
+  VCPU_EXIT_VALUE,
+  VCPU_FAULT,
+  VCPU_FAULT_ERROR,
+  VCPU_FAULT_HAS_ERROR,
+  VCPU_INJECTED,
+  VCPU_INTINFO,
+  VCPU_NMI_BLOCKED,
+  VCPU_NMI_PENDING,
+  VCPU_RFLAGS,
+} from '../generated/vcpu-layout.ts';
 import { exceptionIntinfo } from './events.ts';
 import { EXIT_BPT, EXIT_INOUT, EXIT_MTRAP } from './exits.ts';
 import { CONTROL, EXIT_STATE, RUN_STATE, SharedWords, SUSPEND, VCPU_WORDS, vcpuBase, type Waits } from './host-state.ts';
@@ -54,13 +75,17 @@ function harness(vcpus = 1) {
       if (runs.length > 1000) throw new Error('a loop that runs for ever');
       return state.onRun();
     },
-    poll: () => { polls.push(state.nowNs); },
+    poll: () => {
+      polls.push(state.nowNs);
+    },
     nextDeadlineNs: () => state.nowNs + state.sleepNs,
-    refreshState: () => { state.refreshes++; },
+    refreshState: () => {
+      state.refreshes++;
+    },
     settleFlags() {},
   };
   // Spinning takes time too.
-  const nowNs = (): number => state.nowNs += 1000;
+  const nowNs = (): number => (state.nowNs += 1000);
   const loop = new VcpuLoop({ vcpu: 0, memory0, memory1, modules: noModules }, { nowNs, waits }, (_init, given) => {
     host = given;
     return processor;
@@ -68,13 +93,15 @@ function harness(vcpus = 1) {
   shared.include('active', 0);
   shared.store(0, 'control', CONTROL.RUN);
   const view = new DataView(memory0.buffer);
-  return { loop, shared, sleeps, runs, polls, state, view, memory0, memory1, exit: (reason: number) => host!.exit(reason) };   // the factory has run
+  return { loop, shared, sleeps, runs, polls, state, view, memory0, memory1, exit: (reason: number) => host!.exit(reason) }; // the factory has run
 }
 
 test('a stopped vCPU sleeps on its request word and nowhere else', () => {
   const { loop, shared, sleeps, runs, state } = harness();
   shared.store(0, 'control', CONTROL.STOP);
-  state.onWait = () => { shared.request(0, REQUEST_KICK); };
+  state.onWait = () => {
+    shared.request(0, REQUEST_KICK);
+  };
   loop.turn();
   deepEqual(sleeps, [{ what: 'requests', timeoutMs: undefined, state: RUN_STATE.IDLE }]);
   equal(runs.length, 0);
@@ -102,13 +129,15 @@ test('HLT without a timer sleeps until a request, once', () => {
   const { loop, shared, sleeps, runs, polls, state, view } = harness();
   view.setUint32(vcpuBase(0) + VCPU_RFLAGS, IF, true);
   state.onRun = () => RUN_HALTED;
-  state.onWait = () => { shared.request(0, REQUEST_INTERRUPT); };
+  state.onWait = () => {
+    shared.request(0, REQUEST_INTERRUPT);
+  };
   loop.turn();
   equal(sleeps.length, 1);
   equal(sleeps[0]!.state, RUN_STATE.SLEEPING);
   equal(sleeps[0]!.what, 'requests');
   equal(runs.length, 1);
-  equal(polls.length, 2);   // before the sleep, so that posted writes are seen, and after it
+  equal(polls.length, 2); // before the sleep, so that posted writes are seen, and after it
 });
 
 test('HLT with a timer in 10 ms sleeps once, 60 us short, and spins the rest', () => {
@@ -136,7 +165,7 @@ test('a timer less than 60 us away is spun for, and a request ends the spin', ()
     return RUN_HALTED;
   };
   const startNs = state.nowNs;
-  loop.turn();   // a request that came while run() looked: no sleep at all
+  loop.turn(); // a request that came while run() looked: no sleep at all
   ok(state.nowNs - startNs < 5000);
 });
 
@@ -147,16 +176,18 @@ test('an NMI that is blocked does not keep a halted vCPU awake', () => {
   view.setUint32(vcpuBase(0) + VCPU_NMI_PENDING, 1, true);
   shared.request(0, REQUEST_NMI);
   state.onRun = () => RUN_HALTED;
-  state.onWait = () => { shared.request(0, REQUEST_INTERRUPT); };
+  state.onWait = () => {
+    shared.request(0, REQUEST_INTERRUPT);
+  };
   loop.turn();
   equal(sleeps.length, 1);
   view.setUint32(vcpuBase(0) + VCPU_NMI_BLOCKED, 0, true);
   loop.turn();
-  equal(sleeps.length, 1);   // it can be delivered: no sleep
+  equal(sleeps.length, 1); // it can be delivered: no sleep
   view.setUint32(vcpuBase(0) + VCPU_NMI_PENDING, 0, true);
   shared.request(0, REQUEST_NMI);
   loop.turn();
-  equal(sleeps.length, 2);   // the bit alone means nothing
+  equal(sleeps.length, 2); // the bit alone means nothing
 });
 
 test('with bpt_exit, #BP is an exit and other exceptions are delivered', () => {
@@ -172,7 +203,9 @@ test('with bpt_exit, #BP is an exit and other exceptions are delivered', () => {
   };
   raise(13, 8);
   equal(view.getBigUint64(vcpuBase(0) + VCPU_INJECTED, true), exceptionIntinfo({ vector: 13, error: 8 }));
-  state.onWait = () => { shared.store(0, 'exitState', EXIT_STATE.NONE); };
+  state.onWait = () => {
+    shared.store(0, 'exitState', EXIT_STATE.NONE);
+  };
   raise(3);
   equal(view.getUint32(vcpuBase(0) + VCPU_EXIT_REASON, true), EXIT_BPT);
 });
@@ -181,11 +214,13 @@ test('when all active vCPUs are halted with interrupts off, the VM is suspended 
   const { loop, shared, sleeps, state } = harness(2);
   shared.include('active', 1);
   state.onRun = () => RUN_HALTED;
-  state.onWait = () => { shared.request(0, REQUEST_KICK); };
+  state.onWait = () => {
+    shared.request(0, REQUEST_KICK);
+  };
   loop.turn();
-  equal(sleeps.length, 1);   // the other one is not halted: sleep
+  equal(sleeps.length, 1); // the other one is not halted: sleep
   equal(shared.suspendHow, 0);
-  equal(shared.set('halted'), 0n);   // left on waking
+  equal(shared.set('halted'), 0n); // left on waking
   shared.include('halted', 1);
   loop.turn();
   equal(shared.suspendHow, SUSPEND.halt);
@@ -193,7 +228,9 @@ test('when all active vCPUs are halted with interrupts off, the VM is suspended 
 
 test('a suspended VM: the vCPU enters the suspended set once, rings, and sleeps', () => {
   const { loop, shared, sleeps, runs, state } = harness();
-  state.onWait = () => { shared.request(0, REQUEST_KICK); };
+  state.onWait = () => {
+    shared.request(0, REQUEST_KICK);
+  };
   equal(shared.suspend('reset'), true);
   equal(shared.suspend('poweroff'), false);
   const rung = Atomics.load(shared.i32, shared.doorbellIndex);
@@ -243,14 +280,19 @@ test('a synchronous exit waits for its answer in EXITED, and the answer is taken
     shared.store(0, 'exitState', EXIT_STATE.NONE);
   };
   loop.turn();
-  deepEqual(sleeps.map(({ what, state: seen }) => [what, seen]), [['exitState', RUN_STATE.EXITED]]);
+  deepEqual(
+    sleeps.map(({ what, state: seen }) => [what, seen]),
+    [['exitState', RUN_STATE.EXITED]],
+  );
   equal(answer, 0x5a);
 });
 
 test('a single step is reported as an exit', () => {
   const { loop, shared, state, view } = harness();
   state.onRun = () => RUN_STEPPED;
-  state.onWait = () => { shared.store(0, 'exitState', EXIT_STATE.NONE); };
+  state.onWait = () => {
+    shared.store(0, 'exitState', EXIT_STATE.NONE);
+  };
   loop.turn();
   equal(view.getUint32(vcpuBase(0) + VCPU_EXIT_REASON, true), EXIT_MTRAP);
 });
@@ -258,9 +300,14 @@ test('a single step is reported as an exit', () => {
 test('a held vCPU executes nothing until it is released', () => {
   const { loop, shared, sleeps, runs, state } = harness();
   shared.store(0, 'hold', 1);
-  state.onWait = () => { shared.store(0, 'hold', 0); };
+  state.onWait = () => {
+    shared.store(0, 'hold', 0);
+  };
   loop.turn();
-  deepEqual(sleeps.map(({ what, state: seen }) => [what, seen]), [['hold', RUN_STATE.PAUSED]]);
+  deepEqual(
+    sleeps.map(({ what, state: seen }) => [what, seen]),
+    [['hold', RUN_STATE.PAUSED]],
+  );
   equal(runs.length, 0);
 });
 
@@ -279,7 +326,8 @@ test('registers written from outside are refreshed before the next instruction, 
 
 test('an event in delivery and an injected exception become one event, or the end', () => {
   const { loop, shared, state, view } = harness();
-  const pendingAt = vcpuBase(0) + VCPU_HOST + VCPU_WORDS.offset.pendingException, infoAt = vcpuBase(0) + VCPU_INTINFO;
+  const pendingAt = vcpuBase(0) + VCPU_HOST + VCPU_WORDS.offset.pendingException,
+    infoAt = vcpuBase(0) + VCPU_INTINFO;
   state.onRun = () => {
     shared.request(0, REQUEST_KICK);
     return RUN_BUDGET;
@@ -301,7 +349,17 @@ test('told to end, the loop ends; a processor that throws ends it visibly', () =
   equal(loop.turn(), false);
   equal(shared.load(0, 'state'), RUN_STATE.ENDED);
   shared.store(0, 'control', CONTROL.RUN);
-  const broken: VcpuProcessor = { run: () => { throw new Error('broken'); }, poll() {}, nextDeadlineNs: () => 0, refreshState() {}, settleFlags() {} };
-  throws(() => { runVcpu({ vcpu: 0, memory0, memory1, modules: noModules }, { nowNs: () => 0 }, () => broken); }, /broken/);
+  const broken: VcpuProcessor = {
+    run: () => {
+      throw new Error('broken');
+    },
+    poll() {},
+    nextDeadlineNs: () => 0,
+    refreshState() {},
+    settleFlags() {},
+  };
+  throws(() => {
+    runVcpu({ vcpu: 0, memory0, memory1, modules: noModules }, { nowNs: () => 0 }, () => broken);
+  }, /broken/);
   equal(shared.load(0, 'state'), RUN_STATE.ENDED);
 });

@@ -4,8 +4,32 @@
  * The thread sleeps in one place only, the vCPU's `requests` word, so that any request wakes it; nothing is polled.
  */
 import { VCPU_HOST } from '../base/memory-map.ts';
-import { RFLAGS_IF, RUN_BUDGET, RUN_EXCEPTION, RUN_HALTED, RUN_STEPPED, RUN_TRIPLE_FAULT, REQUEST_DEBUG, REQUEST_INTERRUPT, REQUEST_KICK, REQUEST_NMI, REQUEST_SUSPEND } from '../cpu/index.ts';
-import { VCPU_COUNTERS, VCPU_EXIT_CODE, VCPU_EXIT_REASON, VCPU_FAULT, VCPU_FAULT_ERROR, VCPU_FAULT_HAS_ERROR, VCPU_INJECTED, VCPU_INTINFO, VCPU_NMI_BLOCKED, VCPU_NMI_PENDING, VCPU_RFLAGS } from '../generated/vcpu-layout.ts';
+import {
+  RFLAGS_IF,
+  RUN_BUDGET,
+  RUN_EXCEPTION,
+  RUN_HALTED,
+  RUN_STEPPED,
+  RUN_TRIPLE_FAULT,
+  REQUEST_DEBUG,
+  REQUEST_INTERRUPT,
+  REQUEST_KICK,
+  REQUEST_NMI,
+  REQUEST_SUSPEND,
+} from '../cpu/index.ts';
+import {
+  VCPU_COUNTERS,
+  VCPU_EXIT_CODE,
+  VCPU_EXIT_REASON,
+  VCPU_FAULT,
+  VCPU_FAULT_ERROR,
+  VCPU_FAULT_HAS_ERROR,
+  VCPU_INJECTED,
+  VCPU_INTINFO,
+  VCPU_NMI_BLOCKED,
+  VCPU_NMI_PENDING,
+  VCPU_RFLAGS,
+} from '../generated/vcpu-layout.ts';
 import { entryIntinfo, exceptionIntinfo } from './events.ts';
 import { EXIT_BPT, EXIT_DB, EXIT_INOUT, EXIT_INST_EMUL, EXIT_MTRAP, EXIT_RDMSR, EXIT_WRMSR } from './exits.ts';
 import { ATOMICS, CONTROL, EXIT_STATE, RUN_STATE, SharedWords, VCPU_WORDS, vcpuBase, type Waits } from './host-state.ts';
@@ -22,16 +46,24 @@ const VECTOR_BP = 3;
 /** A sleeper looks again after so long, whatever it was told. */
 const LONGEST_SLEEP_MS = 2 ** 31 - 1;
 
-const TOTAL = counterIndex('total number of vm exits'), IN_USERSPACE = counterIndex('number of vm exits handled in userspace'), UNKNOWN = counterIndex('number of vm exits for unknown reason'),
-  HLT = counterIndex('number of times hlt was intercepted'), IDLE = counterIndex('number of ticks vcpu was idle');
+const TOTAL = counterIndex('total number of vm exits'),
+  IN_USERSPACE = counterIndex('number of vm exits handled in userspace'),
+  UNKNOWN = counterIndex('number of vm exits for unknown reason'),
+  HLT = counterIndex('number of times hlt was intercepted'),
+  IDLE = counterIndex('number of ticks vcpu was idle');
 /** Index is the exit's number. */
 const EXIT_COUNTERS: readonly (number | undefined)[] = (() => {
   const counters: number[] = [];
   for (const [reason, name] of [
-    [EXIT_INOUT, 'number of times in/out was intercepted'], [EXIT_INST_EMUL, 'vm exits for instruction emulation'], [EXIT_RDMSR, 'number of times rdmsr was intercepted'],
-    [EXIT_WRMSR, 'number of times wrmsr was intercepted'], [EXIT_MTRAP, 'number of monitor trap exits'], [EXIT_BPT, 'number of vm exits due to exceptions'],
+    [EXIT_INOUT, 'number of times in/out was intercepted'],
+    [EXIT_INST_EMUL, 'vm exits for instruction emulation'],
+    [EXIT_RDMSR, 'number of times rdmsr was intercepted'],
+    [EXIT_WRMSR, 'number of times wrmsr was intercepted'],
+    [EXIT_MTRAP, 'number of monitor trap exits'],
+    [EXIT_BPT, 'number of vm exits due to exceptions'],
     [EXIT_DB, 'number of vm exits due to exceptions'],
-  ] as const) counters[reason] = counterIndex(name);
+  ] as const)
+    counters[reason] = counterIndex(name);
   return counters;
 })();
 
@@ -71,7 +103,9 @@ export class VcpuLoop {
     this.#hold = this.#words.vcpuIndex(init.vcpu, 'hold');
     this.#processor = createProcessor(init, {
       nowNs: () => clock.nowNs(),
-      exit: (reason) => { this.exit(reason); },
+      exit: (reason) => {
+        this.exit(reason);
+      },
       takeWrittenPages: () => this.#words.takeWrittenPages(init.vcpu),
     });
   }
@@ -124,7 +158,12 @@ export class VcpuLoop {
     const processor = this.#processor;
     let reason: number;
     do reason = processor.run(BUDGET);
-    while (reason === RUN_BUDGET && this.#mayRun() && Atomics.load(this.#words.i32, this.#hold) === 0 && (Atomics.load(this.#words.i32, this.#requests) & ATTENTION) === 0);
+    while (
+      reason === RUN_BUDGET &&
+      this.#mayRun() &&
+      Atomics.load(this.#words.i32, this.#hold) === 0 &&
+      (Atomics.load(this.#words.i32, this.#requests) & ATTENTION) === 0
+    );
     processor.settleFlags();
     if (reason === RUN_HALTED) this.#halted();
     else if (reason === RUN_TRIPLE_FAULT) this.#words.suspend('triplefault');
@@ -140,11 +179,12 @@ export class VcpuLoop {
     // A request that came after run() had looked is looked at by another run(). NMIs are counted by nmiPending, set before its bit.
     const looked = REQUEST_INTERRUPT | REQUEST_NMI;
     const before = Atomics.and(i32, this.#requests, ~looked);
-    const nmiWaits = Atomics.load(i32, (this.#base + VCPU_NMI_PENDING) >>> 2) !== 0 && view.getUint32(this.#base + VCPU_NMI_BLOCKED, true) === 0;
+    const nmiWaits =
+      Atomics.load(i32, (this.#base + VCPU_NMI_PENDING) >>> 2) !== 0 && view.getUint32(this.#base + VCPU_NMI_BLOCKED, true) === 0;
     if ((before & ~REQUEST_NMI) !== 0 || nmiWaits) return;
     const interruptsOff = (view.getUint32(this.#base + VCPU_RFLAGS, true) & RFLAGS_IF) === 0;
     if (interruptsOff) {
-      const halted = this.#words.include('halted', this.#vcpu) | 1n << BigInt(this.#vcpu);
+      const halted = this.#words.include('halted', this.#vcpu) | (1n << BigInt(this.#vcpu));
       if (halted === this.#words.set('active') && this.#words.suspend('halt')) return;
     }
     this.#processor.poll();
@@ -164,7 +204,8 @@ export class VcpuLoop {
     while (Atomics.load(i32, this.#requests) === 0) {
       const remainingNs = deadlineNs - this.#clock.nowNs();
       if (remainingNs <= 0) return;
-      if (remainingNs > WAKE_LATENCY_NS) waits.wait(i32, this.#requests, 0, Math.min((remainingNs - WAKE_LATENCY_NS) / 1e6, LONGEST_SLEEP_MS));
+      if (remainingNs > WAKE_LATENCY_NS)
+        waits.wait(i32, this.#requests, 0, Math.min((remainingNs - WAKE_LATENCY_NS) / 1e6, LONGEST_SLEEP_MS));
     }
   }
 
@@ -186,7 +227,8 @@ export class VcpuLoop {
   /** What was in delivery and what was injected from outside become one event. @returns false when that shuts the VM down. */
   #foldEvents(): boolean {
     const { view } = this.#words;
-    const pendingAt = this.#base + VCPU_HOST + VCPU_WORDS.offset.pendingException, infoAt = this.#base + VCPU_INTINFO;
+    const pendingAt = this.#base + VCPU_HOST + VCPU_WORDS.offset.pendingException,
+      infoAt = this.#base + VCPU_INTINFO;
     // Bit 31 of the low word says valid; both are rare, so nothing is made a bigint before it is needed.
     if ((view.getUint32(pendingAt, true) | view.getUint32(infoAt, true)) >>> 31 === 0) return true;
     const event = entryIntinfo(view.getBigUint64(infoAt, true), view.getBigUint64(pendingAt, true));
@@ -254,7 +296,8 @@ export class VcpuLoop {
 
   /** Hot. Plain stores: only this thread writes its counters. */
   #count(counter: number, by = 1): void {
-    const at = this.#base + VCPU_COUNTERS + counter * 8, { view } = this.#words;
+    const at = this.#base + VCPU_COUNTERS + counter * 8,
+      { view } = this.#words;
     const low = view.getUint32(at, true) + by;
     view.setUint32(at, low, true);
     if (low >= 2 ** 32) view.setUint32(at + 4, view.getUint32(at + 4, true) + Math.floor(low / 2 ** 32), true);

@@ -35,9 +35,19 @@ export interface VcpuHome {
 
 export type RunStateName = 'idle' | 'running' | 'sleeping' | 'frozen';
 
-const CR0_PE = 1n, CR0_WP = 1n << 16n, CR0_PG = 1n << 31n, CR4_PSE = 1n << 4n, CR4_PAE = 1n << 5n, CR4_SMEP = 1n << 20n, CR4_SMAP = 1n << 21n;
-const EFER_LMA = 1n << 10n, EFER_NXE = 1n << 11n, RFLAGS_AC = 1n << 18n;
-const VECTOR_DF = 8, VECTOR_GP = 13, VECTOR_PF = 14;
+const CR0_PE = 1n,
+  CR0_WP = 1n << 16n,
+  CR0_PG = 1n << 31n,
+  CR4_PSE = 1n << 4n,
+  CR4_PAE = 1n << 5n,
+  CR4_SMEP = 1n << 20n,
+  CR4_SMAP = 1n << 21n;
+const EFER_LMA = 1n << 10n,
+  EFER_NXE = 1n << 11n,
+  RFLAGS_AC = 1n << 18n;
+const VECTOR_DF = 8,
+  VECTOR_GP = 13,
+  VECTOR_PF = 14;
 const PAGE_BYTES = 4096;
 
 export class Vcpu {
@@ -73,14 +83,19 @@ export class Vcpu {
 
   /** Begin to make its thread, which takes a while: before whatever else has to be done until it starts. Needs the VM's memory. */
   prepare(): void {
-    this.#thread ??= this.#home.spawn(this.id, (error) => { this.#home.failed(this.id, error); });
+    this.#thread ??= this.#home.spawn(this.id, (error) => {
+      this.#home.failed(this.id, error);
+    });
   }
 
-  get isActive(): boolean { return this.#words.has('active', this.id); }
+  get isActive(): boolean {
+    return this.#words.has('active', this.id);
+  }
 
   /** Let it execute until the VM is suspended. @throws VmError EINVAL when not active, or the VM is suspended. */
   start(): void {
-    if (!this.isActive || this.#words.suspendHow !== 0) throw new VmError('EINVAL', `vcpu ${this.id}: expected active, and the VM not suspended`);
+    if (!this.isActive || this.#words.suspendHow !== 0)
+      throw new VmError('EINVAL', `vcpu ${this.id}: expected active, and the VM not suspended`);
     this.#home.startClock();
     this.#words.store(this.id, 'control', CONTROL.RUN);
     this.#words.request(this.id, REQUEST_KICK);
@@ -95,7 +110,13 @@ export class Vcpu {
 
   get state(): RunStateName {
     const state = this.#words.load(this.id, 'state');
-    return state === RUN_STATE.RUNNING ? 'running' : state === RUN_STATE.SLEEPING ? 'sleeping' : state === RUN_STATE.EXITED || state === RUN_STATE.PAUSED ? 'frozen' : 'idle';
+    return state === RUN_STATE.RUNNING
+      ? 'running'
+      : state === RUN_STATE.SLEEPING
+        ? 'sleeping'
+        : state === RUN_STATE.EXITED || state === RUN_STATE.PAUSED
+          ? 'frozen'
+          : 'idle';
   }
 
   /** Enter the debug set: it executes nothing until resumeCpu(). @throws VmError EINVAL when not active. */
@@ -120,7 +141,9 @@ export class Vcpu {
 
   /** Registers as INIT leaves them (vcpu_reset). */
   reset(): void {
-    this.#change(() => { this.#registers.reset(); });
+    this.#change(() => {
+      this.#registers.reset();
+    });
   }
 
   /** @internal Everything as at power-on: reinit of the VM, which holds all vCPUs. */
@@ -156,7 +179,9 @@ export class Vcpu {
   }
 
   /** @internal */
-  get thread(): VcpuThread | undefined { return this.#thread; }
+  get thread(): VcpuThread | undefined {
+    return this.#thread;
+  }
 
   // --- registers ---
 
@@ -181,7 +206,8 @@ export class Vcpu {
     if (values.length !== ids.length) throw new VmError('EINVAL', `${values.length} register values: expected ${ids.length}`);
     this.#change(() => {
       for (const [index, id] of ids.entries()) {
-        const name = registerName(id), value = values[index]!;   // as many as ids
+        const name = registerName(id),
+          value = values[index]!; // as many as ids
         if (name === 'tpr') this.#home.devices().writeTpr(this.id, Number(value & 15n));
         else this.#registers.set(name, value);
       }
@@ -193,12 +219,17 @@ export class Vcpu {
   }
 
   setDesc(name: DescriptorName, descriptor: SegmentDescriptor): void {
-    this.#change(() => { this.#registers.setDescriptor(name, descriptor); });
+    this.#change(() => {
+      this.#registers.setDescriptor(name, descriptor);
+    });
   }
 
   /** Base and limit of gdtr or idtr, or of a segment: what vm_get_desc and vm_get_seg_desc share. */
   getSegDesc(name: DescriptorName): SegmentDescriptor & { readonly selector: number } {
-    return this.held(() => ({ ...this.#registers.descriptor(name), selector: name === 'gdtr' || name === 'idtr' ? 0 : Number(this.#registers.get(name)) }));
+    return this.held(() => ({
+      ...this.#registers.descriptor(name),
+      selector: name === 'gdtr' || name === 'idtr' ? 0 : Number(this.#registers.get(name)),
+    }));
   }
 
   // --- events ---
@@ -209,7 +240,8 @@ export class Vcpu {
    */
   injectException(info: ExceptionInfo): void {
     const { vector } = info;
-    if (!Number.isInteger(vector) || vector < 0 || vector > 31 || vector === VECTOR_DF) throw new VmError('EINVAL', `exception vector ${vector}: expected 0 to 31, not ${VECTOR_DF}`);
+    if (!Number.isInteger(vector) || vector < 0 || vector > 31 || vector === VECTOR_DF)
+      throw new VmError('EINVAL', `exception vector ${vector}: expected 0 to 31, not ${VECTOR_DF}`);
     this.held(() => {
       if ((this.#pending() & INTINFO_VALID) !== 0n) throw new VmError('EBUSY', `vcpu ${this.id}: an exception is pending already`);
       // Real mode pushes no error codes.
@@ -227,7 +259,9 @@ export class Vcpu {
   /** Record an event that was being delivered: it is delivered again. @throws VmError EINVAL. */
   setIntinfo(info: bigint): void {
     const checked = checkIntinfo(info);
-    this.held(() => { this.#registers.setU64(VCPU_INTINFO, checked); });
+    this.held(() => {
+      this.#registers.setU64(VCPU_INTINFO, checked);
+    });
     this.#words.request(this.id, REQUEST_KICK);
   }
 
@@ -238,8 +272,12 @@ export class Vcpu {
   }
 
   /** @throws VmError EINVAL for a vector outside 16..255. */
-  lapicIrq(vector: number): void { this.#home.devices().lapicIrq(this.id, vector); }
-  lapicLocalIrq(pin: number): void { this.#home.devices().lapicLocalIrq(this.id, pin); }
+  lapicIrq(vector: number): void {
+    this.#home.devices().lapicIrq(this.id, vector);
+  }
+  lapicLocalIrq(pin: number): void {
+    this.#home.devices().lapicLocalIrq(this.id, pin);
+  }
 
   // --- capabilities and statistics ---
 
@@ -277,11 +315,23 @@ export class Vcpu {
   /** How it translates at present: for gla2gpa. */
   getPaging(): Paging {
     return this.held(() => {
-      const [cr0, cr3, cr4, efer, rflags] = (['cr0', 'cr3', 'cr4', 'efer', 'rflags'] as const).map((name) => this.#registers.get(name)) as [bigint, bigint, bigint, bigint, bigint];
+      const [cr0, cr3, cr4, efer, rflags] = (['cr0', 'cr3', 'cr4', 'efer', 'rflags'] as const).map((name) => this.#registers.get(name)) as [
+        bigint,
+        bigint,
+        bigint,
+        bigint,
+        bigint,
+      ];
       const mode: PagingMode = (cr0 & CR0_PG) === 0n ? 'flat' : (efer & EFER_LMA) !== 0n ? '64' : (cr4 & CR4_PAE) !== 0n ? 'pae' : '32';
       return {
-        mode, cr3, cpl: this.#registers.u32(VCPU_CPL), wp: (cr0 & CR0_WP) !== 0n, pse: (cr4 & CR4_PSE) !== 0n, nxe: (efer & EFER_NXE) !== 0n,
-        smep: (cr4 & CR4_SMEP) !== 0n, smap: (cr4 & CR4_SMAP) !== 0n && (rflags & RFLAGS_AC) === 0n,
+        mode,
+        cr3,
+        cpl: this.#registers.u32(VCPU_CPL),
+        wp: (cr0 & CR0_WP) !== 0n,
+        pse: (cr4 & CR4_PSE) !== 0n,
+        nxe: (efer & EFER_NXE) !== 0n,
+        smep: (cr4 & CR4_SMEP) !== 0n,
+        smap: (cr4 & CR4_SMAP) !== 0n && (rflags & RFLAGS_AC) === 0n,
       };
     });
   }
@@ -310,7 +360,12 @@ export class Vcpu {
    * The pieces of [gla, gla + sizeBytes), page by page; nothing is copied yet, so that the copy cannot fail.
    * @returns the fault, if one was injected. @throws VmError EFAULT when a piece is not RAM.
    */
-  copySetup(gla: bigint, sizeBytes: number, access: GuestAccess = {}, paging: Paging = this.getPaging()): CopyPiece[] | Extract<Translation, { fault: string }> {
+  copySetup(
+    gla: bigint,
+    sizeBytes: number,
+    access: GuestAccess = {},
+    paging: Paging = this.getPaging(),
+  ): CopyPiece[] | Extract<Translation, { fault: string }> {
     const pieces: CopyPiece[] = [];
     for (let done = 0; done < sizeBytes;) {
       const at = gla + BigInt(done);
@@ -318,7 +373,8 @@ export class Vcpu {
       if ('fault' in result) return result;
       const pieceBytes = Math.min(sizeBytes - done, PAGE_BYTES - Number(at & 0xfffn));
       const bytes = this.#home.memory().view(result.gpa, pieceBytes);
-      if (bytes === undefined) throw new VmError('EFAULT', `guest linear address 0x${at.toString(16)}: 0x${result.gpa.toString(16)} is not RAM`);
+      if (bytes === undefined)
+        throw new VmError('EFAULT', `guest linear address 0x${at.toString(16)}: 0x${result.gpa.toString(16)} is not RAM`);
       pieces.push({ gpa: result.gpa, bytes });
       done += pieceBytes;
     }
@@ -337,8 +393,12 @@ export class Vcpu {
     });
   }
 
-  #pending(): bigint { return this.#registers.u64(VCPU_HOST + VCPU_WORDS.offset.pendingException); }
-  #setPending(info: bigint): void { this.#registers.setU64(VCPU_HOST + VCPU_WORDS.offset.pendingException, info); }
+  #pending(): bigint {
+    return this.#registers.u64(VCPU_HOST + VCPU_WORDS.offset.pendingException);
+  }
+  #setPending(info: bigint): void {
+    this.#registers.setU64(VCPU_HOST + VCPU_WORDS.offset.pendingException, info);
+  }
 }
 
 export interface CopyPiece {

@@ -43,7 +43,8 @@ test('openf makes, reopens or reinitialises, as its flags say', () => {
 
 test('two registries do not share names', () => {
   const host = threadlessHost();
-  const one = new Vmmapi(host), two = new Vmmapi(host);
+  const one = new Vmmapi(host),
+    two = new Vmmapi(host);
   one.create('a');
   two.create('a');
 });

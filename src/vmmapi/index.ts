@@ -55,7 +55,9 @@ export class Vmmapi {
     await vm.destroy();
   }
 
-  names(): string[] { return [...this.#vms.keys()]; }
+  names(): string[] {
+    return [...this.#vms.keys()];
+  }
 }
 
 function checkName(name: string): void {
@@ -63,5 +65,6 @@ function checkName(name: string): void {
   if (name === '' || name === '.' || name === '..' || /[/\u0000-\u001f\u007f]/.test(name)) {
     throw new VmError('EINVAL', `vm name '${name}': expected at least one character, no slash and no control character`);
   }
-  if (new TextEncoder().encode(name).length > MAX_NAME_BYTES) throw new VmError('ENAMETOOLONG', `vm name '${name.slice(0, 20)}...': expected at most ${MAX_NAME_BYTES} bytes`);
+  if (new TextEncoder().encode(name).length > MAX_NAME_BYTES)
+    throw new VmError('ENAMETOOLONG', `vm name '${name.slice(0, 20)}...': expected at most ${MAX_NAME_BYTES} bytes`);
 }

@@ -18,14 +18,38 @@ export interface FakeDevices extends InCoreDevices {
 export function fakeDevices(): FakeDevices {
   const calls: string[] = [];
   const tpr: number[] = [];
-  const note = (name: string) => (...args: unknown[]): void => { calls.push([name, ...args].join(' ')); };
+  const note =
+    (name: string) =>
+    (...args: unknown[]): void => {
+      calls.push([name, ...args].join(' '));
+    };
   return {
     calls,
-    init: note('init'), reset: note('reset'), initLapic: note('initLapic'), lapicIrq: note('lapicIrq'), lapicLocalIrq: note('lapicLocalIrq'), lapicMsi: note('lapicMsi'),
-    ioapicAssert: note('ioapicAssert'), ioapicDeassert: note('ioapicDeassert'), ioapicPulse: note('ioapicPulse'), ioapicPincount: 32, isaAssert: note('isaAssert'),
-    isaDeassert: note('isaDeassert'), isaPulse: note('isaPulse'), isaSetTrigger: note('isaSetTrigger'), rtcRead: () => 0, rtcWrite: note('rtcWrite'), rtcTime: () => 0,
-    setRtcTime: note('setRtcTime'), hpetCapabilities: 0, readTpr: (vcpu) => tpr[vcpu] ?? 0,
-    writeTpr: (vcpu, value) => { tpr[vcpu] = value; }, stopClock: note('stopClock'), startClock: note('startClock'),
+    init: note('init'),
+    reset: note('reset'),
+    initLapic: note('initLapic'),
+    lapicIrq: note('lapicIrq'),
+    lapicLocalIrq: note('lapicLocalIrq'),
+    lapicMsi: note('lapicMsi'),
+    ioapicAssert: note('ioapicAssert'),
+    ioapicDeassert: note('ioapicDeassert'),
+    ioapicPulse: note('ioapicPulse'),
+    ioapicPincount: 32,
+    isaAssert: note('isaAssert'),
+    isaDeassert: note('isaDeassert'),
+    isaPulse: note('isaPulse'),
+    isaSetTrigger: note('isaSetTrigger'),
+    rtcRead: () => 0,
+    rtcWrite: note('rtcWrite'),
+    rtcTime: () => 0,
+    setRtcTime: note('setRtcTime'),
+    hpetCapabilities: 0,
+    readTpr: (vcpu) => tpr[vcpu] ?? 0,
+    writeTpr: (vcpu, value) => {
+      tpr[vcpu] = value;
+    },
+    stopClock: note('stopClock'),
+    startClock: note('startClock'),
   };
 }
 
@@ -38,7 +62,12 @@ export interface FakeHost extends VmmHost {
 export function threadlessHost(devices: InCoreDevices = fakeDevices()): FakeHost {
   const spawned: number[] = [];
   return {
-    modules: noModules, log: silentLog, nowNs: () => 0, yield: () => Promise.resolve(), createDevices: () => devices, spawned,
+    modules: noModules,
+    log: silentLog,
+    nowNs: () => 0,
+    yield: () => Promise.resolve(),
+    createDevices: () => devices,
+    spawned,
     spawnVcpu(init) {
       spawned.push(init.vcpu);
       return { terminate: () => Promise.resolve() };
@@ -50,11 +79,21 @@ export function threadlessHost(devices: InCoreDevices = fakeDevices()): FakeHost
 export function threadHost(devices: InCoreDevices = fakeDevices()): FakeHost {
   const spawned: number[] = [];
   return {
-    modules: noModules, log: silentLog, nowNs: () => Number(process.hrtime.bigint()), yield: () => new Promise((resolve) => { setImmediate(resolve); }), createDevices: () => devices, spawned,
+    modules: noModules,
+    log: silentLog,
+    nowNs: () => Number(process.hrtime.bigint()),
+    yield: () =>
+      new Promise((resolve) => {
+        setImmediate(resolve);
+      }),
+    createDevices: () => devices,
+    spawned,
     spawnVcpu(init, failed): VcpuThread {
       spawned.push(init.vcpu);
       const thread = new Worker(new URL('./scripted-vcpu.ts', import.meta.url), { workerData: init });
-      thread.on('error', (error) => { failed(error instanceof Error ? error : new Error(String(error))); });
+      thread.on('error', (error) => {
+        failed(error instanceof Error ? error : new Error(String(error)));
+      });
       return {
         async terminate() {
           await thread.terminate();

@@ -3,7 +3,20 @@
  * Runs on: tests, in a vCPU's thread.
  */
 import { HVA_RAM } from '../../base/memory-map.ts';
-import { REQUEST_CODE, REQUEST_DEBUG, REQUEST_INTERRUPT, REQUEST_KICK, REQUEST_NMI, REQUEST_SUSPEND, REQUEST_TLB, RUN_BUDGET, RUN_DEBUG, RUN_HALTED, RUN_SUSPENDED, RUN_TRIPLE_FAULT } from '../../cpu/index.ts';
+import {
+  REQUEST_CODE,
+  REQUEST_DEBUG,
+  REQUEST_INTERRUPT,
+  REQUEST_KICK,
+  REQUEST_NMI,
+  REQUEST_SUSPEND,
+  REQUEST_TLB,
+  RUN_BUDGET,
+  RUN_DEBUG,
+  RUN_HALTED,
+  RUN_SUSPENDED,
+  RUN_TRIPLE_FAULT,
+} from '../../cpu/index.ts';
 import * as AT from '../../generated/vcpu-layout.ts';
 import { EXIT_INOUT } from '../exits.ts';
 import { vcpuBase } from '../host-state.ts';
@@ -41,7 +54,9 @@ export function createScripted(init: VcpuInit, host: ProcessorHost): VcpuProcess
   const ram = new Uint8Array(init.memory1.buffer);
   const requests = (base + AT.VCPU_REQUESTS) >>> 2;
   const u32 = (offset: number): number => view.getUint32(base + offset, true);
-  const set = (offset: number, value: number): void => { view.setUint32(base + offset, value, true); };
+  const set = (offset: number, value: number): void => {
+    view.setUint32(base + offset, value, true);
+  };
   const [rax, rdx, rbx] = [AT.VCPU_GPR, AT.VCPU_GPR + 16, AT.VCPU_GPR + 24];
 
   const portAccess = (isIn: boolean): void => {
@@ -62,10 +77,10 @@ export function createScripted(init: VcpuInit, host: ProcessorHost): VcpuProcess
         if ((bits & REQUEST_INTERRUPT) !== 0 && (u32(AT.VCPU_RFLAGS) & IF) !== 0) set(AT.VCPU_HALTED, 0);
         if ((bits & REQUEST_NMI) !== 0 && Atomics.exchange(words, (base + AT.VCPU_NMI_PENDING) >>> 2, 0) !== 0) {
           set(AT.VCPU_HALTED, 0);
-          set(AT.VCPU_GPR + 8, u32(AT.VCPU_GPR + 8) + 1);   // RCX counts NMIs
+          set(AT.VCPU_GPR + 8, u32(AT.VCPU_GPR + 8) + 1); // RCX counts NMIs
         }
         if (view.getUint32(base + AT.VCPU_INJECTED, true) >>> 31 !== 0) {
-          set(AT.VCPU_GPR + 64, view.getUint32(base + AT.VCPU_INJECTED, true) & 0xff);   // R8: the last vector
+          set(AT.VCPU_GPR + 64, view.getUint32(base + AT.VCPU_INJECTED, true) & 0xff); // R8: the last vector
           set(AT.VCPU_INJECTED, 0);
           set(AT.VCPU_HALTED, 0);
         }
@@ -75,16 +90,34 @@ export function createScripted(init: VcpuInit, host: ProcessorHost): VcpuProcess
         set(AT.VCPU_RIP, rip + 1);
         set(AT.VCPU_RETIRED, u32(AT.VCPU_RETIRED) + 1);
         switch (ram[HVA_RAM + rip]) {
-          case OP.OUT: portAccess(false); break;
-          case OP.IN: portAccess(true); break;
-          case OP.HLT: set(AT.VCPU_HALTED, 1); break;
-          case OP.SPIN: set(AT.VCPU_RIP, rip); break;
-          case OP.TRIPLE: return RUN_TRIPLE_FAULT;
-          case OP.CLI: set(AT.VCPU_RFLAGS, u32(AT.VCPU_RFLAGS) & ~IF); break;
-          case OP.STI: set(AT.VCPU_RFLAGS, u32(AT.VCPU_RFLAGS) | IF); break;
-          case OP.INC: set(rbx, u32(rbx) + 1); break;
-          case OP.THROW: throw new Error('scripted failure');
-          case OP.LOOP: set(AT.VCPU_RIP, 0); break;
+          case OP.OUT:
+            portAccess(false);
+            break;
+          case OP.IN:
+            portAccess(true);
+            break;
+          case OP.HLT:
+            set(AT.VCPU_HALTED, 1);
+            break;
+          case OP.SPIN:
+            set(AT.VCPU_RIP, rip);
+            break;
+          case OP.TRIPLE:
+            return RUN_TRIPLE_FAULT;
+          case OP.CLI:
+            set(AT.VCPU_RFLAGS, u32(AT.VCPU_RFLAGS) & ~IF);
+            break;
+          case OP.STI:
+            set(AT.VCPU_RFLAGS, u32(AT.VCPU_RFLAGS) | IF);
+            break;
+          case OP.INC:
+            set(rbx, u32(rbx) + 1);
+            break;
+          case OP.THROW:
+            throw new Error('scripted failure');
+          case OP.LOOP:
+            set(AT.VCPU_RIP, 0);
+            break;
         }
       }
       return RUN_BUDGET;
