@@ -18,6 +18,7 @@ import { packedShift } from './packed-shift.ts';
 import { packedShuffle } from './packed-shuffle.ts';
 import { packedString } from './packed-string.ts';
 import { shiftLines } from './shift.ts';
+import { sseArith } from './sse-arith.ts';
 import { sseLogic } from './sse-logic.ts';
 import { sseMove } from './sse-move.ts';
 import { stack } from './stack.ts';
@@ -29,6 +30,6 @@ import { x87Move } from './x87-move.ts';
 
 export const LINES: readonly Line[] = [
   ...mov, ...arith, ...shiftLines, ...multiply, ...bits, ...stack, ...flow, ...string, ...flags, ...atomic, ...decimal, ...io, ...system,
-  ...sseMove, ...sseLogic,
   ...x87Arith, ...x87Move, ...x87Control, ...packedArith, ...packedShift, ...packedShuffle, ...packedMove, ...packedString,
+  ...sseMove, ...sseLogic, ...sseArith,
 ];

@@ -3,7 +3,8 @@
  * Implements: SDM vol. 2A/2B/2C ANDPS, ANDNPS, ORPS, XORPS. Runs on: see cpu/emit.ts.
  */
 import { inst, rw } from './inst.ts';
-import type { Attributes, Body, Line } from './inst.ts';
+import type { Body, Line } from './inst.ts';
+import { SSE, SSE2 } from './sse-float.ts';
 
 const logic = (op: 'v128.and' | 'v128.or' | 'v128.xor'): Body => (b, dst, src) => {
   const value = b.pin(src.read());
@@ -15,8 +16,6 @@ const andNot: Body = (b, dst, src) => {
   const value = b.pin(src.read());
   dst.write(b.plain('v128.andnot', value, dst.read()));
 };
-
-const SSE: Attributes = { fpu: 'sse', cpuid: 'sse' }, SSE2: Attributes = { fpu: 'sse', cpuid: 'sse2' };
 
 export const sseLogic: readonly Line[] = [
   inst('andps', [rw('Vps'), 'Wps'], 'np 0f 54 /r', and, SSE),

@@ -5,14 +5,14 @@
 import { move } from './mov.ts';
 import { inst, rw, w } from './inst.ts';
 import type { Attributes, Body, Line } from './inst.ts';
+import { SSE, SSE2, SSE3, ZERO } from './sse-float.ts';
 
 const GP = 13;
 /** Bits of MXCSR that exist: MXCSR_MASK as FXSAVE shows it. */
 const MXCSR_MASK = 0xffff;
-const ZERO = new Array<number>(16).fill(0);
 
 /** All 16 bytes. */
-const whole: Body = (b, dst, src) => dst.write(src.read());
+const whole: Body = (_b, dst, src) => dst.write(src.read());
 /** A load of an element clears the rest of the register. */
 const loadElement: Body = (b, dst, src) => {
   dst.write(b.lane(src.size === 4 ? 'i32x4.replace_lane' : 'i64x2.replace_lane', 0, b.v128(ZERO), src.read()));
@@ -30,7 +30,6 @@ const shuffled = (lanes: readonly number[]): Body => (b, dst, src) => {
 const duplicateEven = shuffled([0, 1, 2, 3, 0, 1, 2, 3, 8, 9, 10, 11, 8, 9, 10, 11]);
 const duplicateOdd = shuffled([4, 5, 6, 7, 4, 5, 6, 7, 12, 13, 14, 15, 12, 13, 14, 15]);
 
-const SSE: Attributes = { fpu: 'sse', cpuid: 'sse' }, SSE2: Attributes = { fpu: 'sse', cpuid: 'sse2' }, SSE3: Attributes = { fpu: 'sse', cpuid: 'sse3' };
 const anywhere = (attributes: Attributes): Attributes => ({ ...attributes, unaligned: true });
 
 export const sseMove: readonly Line[] = [

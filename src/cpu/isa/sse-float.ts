@@ -1,0 +1,94 @@
+/**
+ * What lines of SSE arithmetic share: the two formats and the tests that tell ordinary numbers from those whose flags, payloads or flushing
+ * are left to the exact helpers of cpu/assembly/sse.ts.
+ *
+ * An ordinary operation raises PE at most: its operands are normal or zero, its result is larger than the smallest normal number. A result
+ * that equals it may have been rounded up from below, which is an underflow (SDM vol. 1 4.9.1.5: tininess is detected after rounding).
+ * Implements: SDM vol. 1 4.8.3 Real Number and Non-number Encodings, 11.5.2 SIMD Floating-Point Exception Conditions. Runs on: see cpu/emit.ts.
+ */
+import type { Emit, Operand, Value } from '../emit.ts';
+import type { PlainOp } from '../wasm/opcodes.ts';
+import type { Attributes } from './inst.ts';
+
+export const SSE: Attributes = { fpu: 'sse', cpuid: 'sse' };
+export const SSE2: Attributes = { fpu: 'sse', cpuid: 'sse2' };
+export const SSE3: Attributes = { fpu: 'sse', cpuid: 'sse3' };
+export const SSE41: Attributes = { fpu: 'sse', cpuid: 'sse4.1' };
+
+/** One of the two element types, by wasm's names. */
+export interface Format {
+  readonly scalar: 'f32' | 'f64';
+  readonly packed: 'f32x4' | 'f64x2';
+  readonly sizeBytes: 4 | 8;
+  readonly lanes: 4 | 2;
+  readonly toFloat: PlainOp;
+  readonly toBits: PlainOp;
+  /** Bits of the smallest normal number and of infinity. */
+  readonly smallest: bigint;
+  readonly infinity: bigint;
+}
+export const F32: Format = {
+  scalar: 'f32', packed: 'f32x4', sizeBytes: 4, lanes: 4, toFloat: 'f32.reinterpret_i32', toBits: 'i32.reinterpret_f32', smallest: 0x0080_0000n, infinity: 0x7f80_0000n,
+};
+export const F64: Format = {
+  scalar: 'f64', packed: 'f64x2', sizeBytes: 8, lanes: 2, toFloat: 'f64.reinterpret_i64', toBits: 'i64.reinterpret_f64',
+  smallest: 0x0010_0000_0000_0000n, infinity: 0x7ff0_0000_0000_0000n,
+};
+
+export const ZERO: readonly number[] = new Array<number>(16).fill(0);
+export const int = (b: Emit, value: number): Value => b.constant(value, 4);
+
+// --- one element, as bits ---
+
+const constant = (b: Emit, format: Format, value: bigint): Value => b.constant(format.sizeBytes === 4 ? Number(value) : value, format.sizeBytes);
+export const floatOf = (b: Emit, format: Format, bits: Value): Value => b.plain(format.toFloat, bits);
+export const bitsOf = (b: Emit, format: Format, value: Value): Value => b.plain(format.toBits, value);
+/** The magnitude, twice. */
+const doubled = (b: Emit, format: Format, bits: Value): Value => b.shl(bits, constant(b, format, 1n));
+
+export const isZero = (b: Emit, format: Format, bits: Value): Value => b.isZero(doubled(b, format, bits));
+/** Neither zero nor normal, and no infinity or NaN. */
+export const isDenormal = (b: Emit, format: Format, bits: Value): Value =>
+  b.compare('lt_u', b.sub(doubled(b, format, bits), constant(b, format, 1n)), constant(b, format, 2n * format.smallest - 1n));
+export const isNan = (b: Emit, format: Format, bits: Value): Value => b.compare('gt_u', doubled(b, format, bits), constant(b, format, 2n * format.infinity));
+/** Beyond the smallest normal number, below infinity. */
+export const isOrdinary = (b: Emit, format: Format, bits: Value): Value => {
+  const from = 2n * format.smallest + 2n;
+  return b.compare('lt_u', b.sub(doubled(b, format, bits), constant(b, format, from)), constant(b, format, 2n * format.infinity - from));
+};
+/** A positive normal number. */
+export const isPositive = (b: Emit, format: Format, bits: Value): Value =>
+  b.compare('lt_u', b.sub(bits, constant(b, format, format.smallest)), constant(b, format, format.infinity - format.smallest));
+
+// --- all elements of a register: results are masks ---
+
+/** A v128 of one element's bits. */
+export const splat = (b: Emit, format: Format, bits: bigint): Value => {
+  const bytes = Array.from({ length: format.sizeBytes }, (_, index) => Number((bits >> BigInt(8 * index)) & 0xffn));
+  return b.v128(Array.from({ length: 16 }, (_, index) => bytes[index % format.sizeBytes]!));
+};
+export const both = (b: Emit, x: Value, y: Value): Value => b.plain('v128.and', x, y);
+export const either = (b: Emit, x: Value, y: Value): Value => b.plain('v128.or', x, y);
+export const areZero = (b: Emit, { packed }: Format, x: Value): Value => b.plain(`${packed}.eq`, x, b.v128(ZERO));
+const magnitude = (b: Emit, { packed }: Format, x: Value): Value => b.plain(`${packed}.abs`, x);
+/** Zero, normal or infinite. */
+export const areComparable = (b: Emit, format: Format, x: Value): Value =>
+  either(b, b.plain(`${format.packed}.ge`, magnitude(b, format, x), splat(b, format, format.smallest)), areZero(b, format, x));
+export const areOrdinary = (b: Emit, format: Format, x: Value): Value => {
+  const size = magnitude(b, format, x);
+  return both(b, b.plain(`${format.packed}.gt`, size, splat(b, format, format.smallest)), b.plain(`${format.packed}.lt`, size, splat(b, format, format.infinity)));
+};
+/** Magnitude below a bound, given by its bits; not so for a NaN. */
+export const areBelow = (b: Emit, format: Format, x: Value, bound: bigint): Value =>
+  b.plain(`${format.packed}.lt`, magnitude(b, format, x), splat(b, format, bound));
+/** i32: not all of a mask is set. */
+export const notAll = (b: Emit, mask: Value): Value => b.isZero(b.plain('i8x16.all_true', mask));
+
+// --- operands of helpers ---
+
+/** Address in memory 0 (i32) of an operand: a register's own, or the scratch area with what was read from memory. */
+export function addressOf(b: Emit, operand: Operand, value: Value): Value {
+  if (!operand.isMemory) return b.integer('add', b.vcpu(), operand.offset());
+  b.setField('scratch', value.size === 4 ? 'i32' : value.size === 8 ? 'i64' : 'v128', value);
+  return b.fieldAddress('scratch');
+}
