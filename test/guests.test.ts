@@ -10,7 +10,13 @@ import { GUESTS, assemble, parseReport, readImage } from './guests/guests.ts';
 const TIMEOUT_MS = 60_000;
 
 async function run(image: Uint8Array): Promise<{ output: string; end: string }> {
-  await using vm = await VM.create({ kernel: image, memory: '64M', testDevice: true, onReset: 'end' });
+  await using vm = await VM.create({
+    kernel: image,
+    memory: '64M',
+    testDevice: true,
+    onReset: 'end',
+    options: { 'x86.strictmsr': 'true' },
+  });
   const chunks: Buffer[] = [];
   vm.serial.readable.on('data', (chunk: Buffer) => chunks.push(chunk));
   const drained = new Promise((resolve) => vm.serial.readable.once('end', resolve));

@@ -553,6 +553,59 @@ sti_next: nop
   in al, 0x71
   movzx eax, al
   CHECK "cmos-ram", rax, 0xa5
+  # --- ACPI PM timer: 24 or 32 bits at 3.579545 MHz, at bhyve's port ---
+  NOT_ON_QEMU 9f, "pm-timer-runs # QEMU has it elsewhere"
+  mov dx, 0x408
+  in eax, dx
+  mov r12d, eax
+  mov ecx, 100000
+1: pause
+  loop 1b
+  in eax, dx
+  cmp eax, r12d
+  setne al
+  movzx eax, al
+  CHECK "pm-timer-runs", rax, 1
+9:
+  # --- RTC periodic interrupt, IRQ 8 ---
+  LAPIC_WRITE 0xf0, 0x1ff
+  mov qword ptr [ack], 1
+  IOAPIC_WRITE 0x21, 0
+  IOAPIC_WRITE 0x20, 0x38      # pin 8, edge
+  CLEAR 0x38
+  mov al, 0x0c                 # clears what is pending
+  out 0x70, al
+  in al, 0x71
+  mov al, 0x0a
+  out 0x70, al
+  mov al, 0x26                 # 1024 Hz
+  out 0x71, al
+  mov al, 0x0b
+  out 0x70, al
+  in al, 0x71
+  mov r12d, eax
+  or al, 0x40                  # PIE
+  mov r13d, eax
+  mov al, 0x0b
+  out 0x70, al
+  mov eax, r13d
+  out 0x71, al
+  WAIT_FOR 0x38
+  mov rax, [counts + 0x38 * 8]
+  test rax, rax
+  setnz al
+  movzx eax, al
+  CHECK "rtc-periodic-interrupt", rax, 1
+  mov al, 0x0c
+  out 0x70, al
+  in al, 0x71
+  and eax, 0xc0
+  CHECK "rtc-status-c-says-why", rax, 0xc0
+  mov al, 0x0b
+  out 0x70, al
+  mov eax, r12d
+  out 0x71, al
+  IOAPIC_WRITE 0x20, 0x10038
   # --- ports and memory that nobody claims ---
   mov dx, 0x3998
   in al, dx

@@ -47,7 +47,7 @@ export const QEMU_DEVIATIONS: Readonly<Record<string, string>> = {
   'np-after-ud-is-no-double-fault-and-has-ext': 'error code holds vector * 16 in long mode, EXT is never set',
   'gp-int-gate-dpl': 'error code holds vector * 16 in long mode',
   'gp-int3-gate-dpl-0': 'error code holds vector * 16 in long mode',
-  'xm-divide-by-zero-or-invalid': 'unmasked SIMD exceptions are not raised',
+  'xm-divide-by-zero': 'unmasked SIMD exceptions are not raised',
   'ud-simd-exception-without-osxmmexcpt': 'unmasked SIMD exceptions are not raised',
   'ac-misaligned-at-cpl-3': 'no alignment checks',
   'rf-set-in-fault-image': 'RF is not set in the image of a fault',
