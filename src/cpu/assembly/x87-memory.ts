@@ -4,7 +4,7 @@
  */
 import { VCPU_FAULT, VCPU_FSW, VCPU_IMAGE } from '../../generated/vcpu-layout.ts';
 import { probeRange, slowLoad16, slowLoad32, slowStore16, slowStore32 } from './memory';
-import { ACCESS_WRITE } from './paging';
+import { ACCESS_READ, ACCESS_WRITE } from './paging';
 import { raise } from './raise.ts';
 import { is64 } from './segments';
 import { FSW_ES } from './x87.ts';
@@ -17,9 +17,14 @@ function isNarrow(sizeBytes: u32): bool { return sizeBytes == NARROW_ENVIRONMENT
 /** Outside 64-bit mode linear addresses have 32 bits. */
 function place(vcpu: usize, gva: u64, at: u32): u64 { return is64(vcpu) ? gva + at : gva + at & 0xffffffff; }
 
-/** @returns false when a store faulted. Both ends are tried first, so that nothing is stored when one is refused; CR2 names that end. */
+/** Both ends of an image are tried first, so that nothing is stored when one is refused; CR2 names that end. @returns false on a fault. */
+function bothEnds(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32, access: u32): bool {
+  return probeRange(vcpu, gva, 1, segment, access) && probeRange(vcpu, place(vcpu, gva, sizeBytes - 1), 1, segment, access);
+}
+
+/** @returns false when a store faulted. */
 function storeImage(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32): bool {
-  if (!probeRange(vcpu, gva, 1, segment, ACCESS_WRITE) || !probeRange(vcpu, place(vcpu, gva, sizeBytes - 1), 1, segment, ACCESS_WRITE)) return false;
+  if (!bothEnds(vcpu, gva, sizeBytes, segment, ACCESS_WRITE)) return false;
   let at: u32 = 0;
   if (isNarrow(sizeBytes)) {
     for (; at < NARROW_ENVIRONMENT_BYTES; at += 2) {
@@ -36,6 +41,7 @@ function storeImage(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32): bool {
 }
 
 function loadImage(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32): bool {
+  if (!bothEnds(vcpu, gva, sizeBytes, segment, ACCESS_READ)) return false;
   let at: u32 = 0;
   if (isNarrow(sizeBytes)) {
     for (; at < NARROW_ENVIRONMENT_BYTES; at += 2) {

@@ -10,7 +10,7 @@ import { MMX, SSE2, SSE41, beforeMemory, commitMmx, fromLow64, int, low64, vecto
 
 const FSW_TOP = 0x3800;
 
-const copy: Body = (b, dst, src) => dst.write(src!.read());
+const copy: Body = (_, dst, src) => dst.write(src!.read());
 /** To an MMX register. */
 const toMmx: Body = (b, dst, src) => {
   beforeMemory(b, src!);
