@@ -19,8 +19,11 @@ import { packedShuffle } from './packed-shuffle.ts';
 import { packedString } from './packed-string.ts';
 import { shiftLines } from './shift.ts';
 import { sseArith } from './sse-arith.ts';
+import { sseCompare } from './sse-compare.ts';
+import { sseConvert } from './sse-convert.ts';
 import { sseLogic } from './sse-logic.ts';
 import { sseMove } from './sse-move.ts';
+import { sseShuffle } from './sse-shuffle.ts';
 import { stack } from './stack.ts';
 import { string } from './string.ts';
 import { system } from './system.ts';
@@ -31,5 +34,5 @@ import { x87Move } from './x87-move.ts';
 export const LINES: readonly Line[] = [
   ...mov, ...arith, ...shiftLines, ...multiply, ...bits, ...stack, ...flow, ...string, ...flags, ...atomic, ...decimal, ...io, ...system,
   ...x87Arith, ...x87Move, ...x87Control, ...packedArith, ...packedShift, ...packedShuffle, ...packedMove, ...packedString,
-  ...sseMove, ...sseLogic, ...sseArith,
+  ...sseMove, ...sseLogic, ...sseArith, ...sseCompare, ...sseConvert, ...sseShuffle,
 ];
