@@ -80,7 +80,7 @@ class Machine {
         manifest: new Uint16Array(manifest.buffer, manifest.byteOffset, manifest.byteLength / 2),
       },
     });
-    for (let segment = SEG.ES; segment <= SEG.GS; segment++) {
+    for (let segment: number = SEG.ES; segment <= SEG.GS; segment++) {
       this.set32('segAccess', segment === SEG.CS ? CODE_ACCESS : DATA_ACCESS, segment);
       this.set32('segLimit', 0xffff_ffff, segment);
     }
