@@ -157,7 +157,8 @@ function read(vcpu: usize, offset: u64, sizeBytes: u32): u64 {
 }
 
 function write(vcpu: usize, offset: u64, value: u64, sizeBytes: u32): void {
-  storeWith(vcpu, onStack(vcpu, offset, sizeBytes), value, sizeBytes, SEG_SS, whoAt(vcpu, cplOf(vcpu)));
+  const at = onStack(vcpu, offset, sizeBytes);
+  if (!faulted(vcpu)) storeWith(vcpu, at, value, sizeBytes, SEG_SS, whoAt(vcpu, cplOf(vcpu)));
 }
 
 function setRegister(vcpu: usize, index: usize, value: u64, sizeBytes: u32): void {
@@ -165,21 +166,23 @@ function setRegister(vcpu: usize, index: usize, value: u64, sizeBytes: u32): voi
   else store<u64>(vcpu + index * 8, sizeBytes == 4 ? value & 0xffffffff : value, VCPU_GPR);
 }
 
-/** ENTER. @param frameBytes 0..65535 @param level nesting, modulo 32 */
+/**
+ * ENTER. @param frameBytes 0..65535 @param level nesting, modulo 32
+ * As on processors, what it has pushed stays in memory when a later access faults; the registers change last, so that it can start again.
+ */
 export function enter(vcpu: usize, sizeBytes: u32, frameBytes: u32, level: u32): void {
   level &= 31;
-  const top = stackPointer(vcpu), bp = load<u64>(vcpu + RBP, VCPU_GPR), pushes: u32 = 1 + level;
-  const end = top - <u64>pushes * sizeBytes - (frameBytes & 0xffff);
-  // All that is pushed, all that is read, and a write at the final stack pointer (SDM 2A ENTER) are tried before anything changes.
-  if (!probeHere(vcpu, top, pushes, sizeBytes) || !probeHere(vcpu, end + sizeBytes, 1, sizeBytes)) return;
-  for (let i: u32 = 1; i < level; i++) {
-    read(vcpu, bp - <u64>i * sizeBytes, sizeBytes);
-    if (faulted(vcpu)) return;
+  const top = stackPointer(vcpu), bp = load<u64>(vcpu + RBP, VCPU_GPR), frame = top - sizeBytes;
+  write(vcpu, frame, bp, sizeBytes);
+  for (let i: u32 = 1; i < level && !faulted(vcpu); i++) {
+    const outer = read(vcpu, bp - <u64>i * sizeBytes, sizeBytes);
+    if (!faulted(vcpu)) write(vcpu, frame - <u64>i * sizeBytes, outer, sizeBytes);
   }
-  write(vcpu, top - sizeBytes, bp, sizeBytes);
-  const frame = top - sizeBytes;
-  for (let i: u32 = 1; i < level; i++) write(vcpu, frame - <u64>i * sizeBytes, read(vcpu, bp - <u64>i * sizeBytes, sizeBytes), sizeBytes);
-  if (level != 0) write(vcpu, frame - <u64>level * sizeBytes, frame, sizeBytes);
+  if (level != 0 && !faulted(vcpu)) write(vcpu, frame - <u64>level * sizeBytes, frame, sizeBytes);
+  if (faulted(vcpu)) return;
+  // A write at the final stack pointer is tried (SDM 2A ENTER).
+  const end = frame - <u64>level * sizeBytes - (frameBytes & 0xffff);
+  if (!probeHere(vcpu, end + sizeBytes, 1, sizeBytes)) return;
   setRegister(vcpu, 5, frame, sizeBytes);
   setStackPointer(vcpu, end, stackMask(vcpu));
 }
@@ -188,23 +191,20 @@ export function bound(vcpu: usize, index: i64, lower: i64, upper: i64): void {
   if (index < lower || index > upper) raise(vcpu, VECTOR_BR, 0, 0);
 }
 
-/** PUSHA, PUSHAD. */
+/** PUSHA, PUSHAD: what lies on the stack already stays there when a later push faults. */
 export function pushAll(vcpu: usize, sizeBytes: u32): void {
   const top = stackPointer(vcpu);
-  if (!probeHere(vcpu, top, 8, sizeBytes)) return;
-  for (let i: u32 = 0; i < 8; i++) write(vcpu, top - <u64>(i + 1) * sizeBytes, load<u64>(vcpu + i * 8, VCPU_GPR), sizeBytes);
-  setStackPointer(vcpu, top - 8 * sizeBytes, stackMask(vcpu));
+  for (let i: u32 = 0; i < 8 && !faulted(vcpu); i++) write(vcpu, top - <u64>(i + 1) * sizeBytes, load<u64>(vcpu + i * 8, VCPU_GPR), sizeBytes);
+  if (!faulted(vcpu)) setStackPointer(vcpu, top - 8 * sizeBytes, stackMask(vcpu));
 }
 
-/** POPA, POPAD: the stored stack pointer is skipped. */
+/** POPA, POPAD: the stored stack pointer is skipped. Registers popped before a fault have changed, as on processors; rSP has not. */
 export function popAll(vcpu: usize, sizeBytes: u32): void {
   const top = stackPointer(vcpu);
   for (let i: u32 = 0; i < 8; i++) {
-    read(vcpu, top + <u64>i * sizeBytes, sizeBytes);
+    const value = i == 3 ? 0 : read(vcpu, top + <u64>i * sizeBytes, sizeBytes);
     if (faulted(vcpu)) return;
-  }
-  for (let i: u32 = 0; i < 8; i++) {
-    if (i != 3) setRegister(vcpu, 7 - i, read(vcpu, top + <u64>i * sizeBytes, sizeBytes), sizeBytes);
+    if (i != 3) setRegister(vcpu, 7 - i, value, sizeBytes);
   }
   setStackPointer(vcpu, top + 8 * sizeBytes, stackMask(vcpu));
 }

@@ -113,6 +113,11 @@ function misaligned(vcpu: usize, linear: u64, sizeBytes: u32): bool {
   return true;
 }
 
+/** Processors look at the alignment before they translate the address: #AC comes before #PF, whatever SDM table 6-2 says. */
+function refused(vcpu: usize, linear: u64, sizeBytes: u32, segment: u32): bool {
+  return (linear & (sizeBytes - 1)) != 0 && (!canonicalRange(vcpu, linear, sizeBytes, segment) || misaligned(vcpu, linear, sizeBytes));
+}
+
 /** Note which data breakpoints an access hits: the trap comes after the instruction (SDM 18.2.4, 18.2.5). */
 function watch(vcpu: usize, linear: u64, sizeBytes: u32, write: bool): void {
   const dr7 = load<u64>(vcpu + 56, VCPU_DR);
@@ -186,18 +191,15 @@ function storeAs(vcpu: usize, linear: u64, value: u64, sizeBytes: u32, segment: 
 }
 
 function slowLoad(vcpu: usize, linear: u64, sizeBytes: u32, segment: u32): u64 {
+  if (refused(vcpu, linear, sizeBytes, segment)) return 0;
   const value = loadAs(vcpu, linear, sizeBytes, segment, presentWho(vcpu));
-  if (faulted(vcpu) || misaligned(vcpu, linear, sizeBytes)) return 0;
+  if (faulted(vcpu)) return 0;
   watch(vcpu, linear, sizeBytes, false);
   return value;
 }
 
 function slowStore(vcpu: usize, linear: u64, value: u64, sizeBytes: u32, segment: u32): void {
-  // Alignment is the last of the checks (SDM table 6-2), so the page is probed before it.
-  if (linear & (sizeBytes - 1)) {
-    if (!probeRange(vcpu, linear, sizeBytes, segment, ACCESS_WRITE)) return;
-    if (misaligned(vcpu, linear, sizeBytes)) return;
-  }
+  if (refused(vcpu, linear, sizeBytes, segment)) return;
   storeAs(vcpu, linear, value, sizeBytes, segment, presentWho(vcpu));
   if (!faulted(vcpu)) watch(vcpu, linear, sizeBytes, true);
 }
@@ -242,20 +244,28 @@ export function systemStore32(vcpu: usize, gva: u64, value: u32): void { storeAs
 export function systemStore64(vcpu: usize, gva: u64, value: u64): void { storeAs(vcpu, gva, value, 8, 0, WHO_SUPERVISOR); }
 
 /** Accesses with the rights of a given class: pushes on the stack of an inner ring while CPL is still the outer one. */
-export function loadWith(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32, who: u32): u64 { return loadAs(vcpu, gva, sizeBytes, segment, who); }
-export function storeWith(vcpu: usize, gva: u64, value: u64, sizeBytes: u32, segment: u32, who: u32): void { storeAs(vcpu, gva, value, sizeBytes, segment, who); }
+export function loadWith(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32, who: u32): u64 {
+  return who == WHO_USER && refused(vcpu, gva, sizeBytes, segment) ? 0 : loadAs(vcpu, gva, sizeBytes, segment, who);
+}
+export function storeWith(vcpu: usize, gva: u64, value: u64, sizeBytes: u32, segment: u32, who: u32): void {
+  if (who != WHO_USER || !refused(vcpu, gva, sizeBytes, segment)) storeAs(vcpu, gva, value, sizeBytes, segment, who);
+}
 
-/** May [gva, gva + sizeBytes) be accessed? Raises what the access would raise; sizeBytes is at most 4096. */
+/** May the element of 1, 2, 4 or 8 bytes at `gva` be accessed? Raises what the access would raise. */
 export function probeWith(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32, access: u32, who: u32): bool {
+  return !(who == WHO_USER && refused(vcpu, gva, sizeBytes, segment)) && probeAs(vcpu, gva, sizeBytes, segment, access, who);
+}
+
+function probeAs(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32, access: u32, who: u32): bool {
   if (!canonicalRange(vcpu, gva, sizeBytes, segment)) return false;
   if (translatePage(vcpu, gva, access, who) == TRANSLATE_FAULT) return false;
   const first = firstBytes(gva, sizeBytes);
   return first == sizeBytes || translatePage(vcpu, after(vcpu, gva, first), access, who) != TRANSLATE_FAULT;
 }
 
-/** `probeWith` the rights of the present access class. @param access ACCESS_READ or ACCESS_WRITE */
+/** May [gva, gva + sizeBytes) be accessed with the rights of the present access class, whatever its alignment? sizeBytes is at most 4096. @param access ACCESS_READ or ACCESS_WRITE */
 export function probeRange(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32, access: u32): bool {
-  return probeWith(vcpu, gva, sizeBytes, segment, access, presentWho(vcpu));
+  return probeAs(vcpu, gva, sizeBytes, segment, access, presentWho(vcpu));
 }
 
 // --- read-modify-write ---
@@ -270,7 +280,7 @@ function bounceOf(vcpu: usize): u64 { return <u64>((vcpu - VCPUS) / VCPU_STRIDE)
 export function slowProbe(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32): u64 {
   const bounce = bounceOf(vcpu), who = presentWho(vcpu);
   store<u32>(vcpu, 0, VCPU_BOUNCE_KIND);
-  if (!canonicalRange(vcpu, gva, sizeBytes, segment)) return bounce;
+  if (!canonicalRange(vcpu, gva, sizeBytes, segment) || misaligned(vcpu, gva, sizeBytes)) return bounce;
   const first = firstBytes(gva, sizeBytes), hva = translatePage(vcpu, gva, ACCESS_WRITE, who);
   if (hva == TRANSLATE_FAULT) return bounce;
   let kind: u32 = BOUNCE_ACTIVE, place = hva, place1: u64 = 0;
@@ -287,7 +297,6 @@ export function slowProbe(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32): 
       place1 = load<u64>(vcpu, VCPU_TRANSLATED_GPA);
     }
   }
-  if (misaligned(vcpu, gva, sizeBytes)) return bounce;
   watch(vcpu, gva, sizeBytes, true);
   if (kind == BOUNCE_ACTIVE && first == sizeBytes && (codeLines(hva) & linesOf(hva, sizeBytes)) == 0) return hva;
   readBounce(vcpu, bounce, place, first, (kind & BOUNCE_DEVICE_0) != 0, gva);
@@ -352,10 +361,10 @@ export function legacyAddress(vcpu: usize, segment: u32, offset: u64, sizeBytes:
   return linear;
 }
 
-/** Are the bytes [offset, last] inside the segment? An expand-down one holds what lies above its limit. */
+/** Are the bytes [offset, last] inside the segment? An expand-down one holds what lies above its limit; one of 4 GiB never ends, it wraps. */
 export function withinLimit(access: u32, limit: u64, offset: u64, last: u64): bool {
   if ((access & (ACCESS_CODE | ACCESS_EXPAND_DOWN)) == ACCESS_EXPAND_DOWN) return offset > limit && last <= (access & ACCESS_DB ? <u64>0xffffffff : <u64>0xffff);
-  return last <= limit;
+  return last <= limit || limit == 0xffffffff;
 }
 
 // --- code ---

@@ -4,8 +4,22 @@
  */
 import { TLB_ADDEND, TLB_EXEC, UOP_IMM, UOP_OFFSET, UOP_TARGET } from '../../base/memory-map.ts';
 import {
-  ENV_LEGACY32, FIRST_HANDLER, HANDLER_CONTINUE, HANDLER_FPU_CHECK, HANDLER_LINK, HANDLER_STALE, HANDLER_STOP, HANDLER_STRADDLE, HANDLER_TOO_LONG, HANDLER_UNDEFINED,
-  PREFIX_LOCK, PREFIX_PLAIN, PREFIX_REP, PREFIX_REPNE, VARIANTS, variantOf,
+  ENV_LEGACY32,
+  FIRST_HANDLER,
+  HANDLER_CONTINUE,
+  HANDLER_FPU_CHECK,
+  HANDLER_LINK,
+  HANDLER_STALE,
+  HANDLER_STOP,
+  HANDLER_STRADDLE,
+  HANDLER_TOO_LONG,
+  HANDLER_UNDEFINED,
+  PREFIX_LOCK,
+  PREFIX_PLAIN,
+  PREFIX_REP,
+  PREFIX_REPNE,
+  VARIANTS,
+  variantOf,
 } from '../decode/variants.ts';
 import { RCX, RDI, RSI } from '../emit.ts';
 import type { Operand, Size, Value } from '../emit.ts';
@@ -35,15 +49,21 @@ export interface Handlers {
 /** Iterations of a repeated instruction before it lets interrupts in. */
 const REP_ITERATIONS = 1024;
 const SIZES: readonly Size[] = [2, 4, 8];
-const UD = 6, GP = 13;
-const CC_EQUAL = 4, CC_NOT_EQUAL = 5;
+const UD = 6,
+  GP = 13;
+const CC_EQUAL = 4,
+  CC_NOT_EQUAL = 5;
 
 export function operandBytes(code: OperandCode, operandSize: Size): number {
   switch (code.size) {
-    case 'v': return operandSize;
-    case 'y': return operandSize === 8 ? 8 : 4;
-    case 'z': return operandSize;
-    default: return code.size;
+    case 'v':
+      return operandSize;
+    case 'y':
+      return operandSize === 8 ? 8 : 4;
+    case 'z':
+      return operandSize;
+    default:
+      return code.size;
   }
 }
 
@@ -53,35 +73,70 @@ function shapesOf(line: Line, operandSize: Size, isMemory: boolean, prefix: numb
   return line.operands.map((code): Shape => {
     const size = operandBytes(code, operandSize);
     const memory = (): Shape => ({
-      kind: 'mem', size, read: code.read, write: code.write && size > 0, locked: locked && code.write,
+      kind: 'mem',
+      size,
+      read: code.read,
+      write: code.write && size > 0,
+      locked: locked && code.write,
       aligned: size === 16 && (line.attributes.aligned === true || (line.fpu === 'sse' && !line.attributes.unaligned)),
     });
     switch (code.kind) {
-      case 'E': return isMemory ? memory() : { kind: 'gpr', size: size as Size };
-      case 'M': case 'O': case 'X': return memory();
-      case 'W': return isMemory ? memory() : { kind: 'vector', size };
-      case 'Q': return isMemory ? memory() : { kind: 'mmx', size };
-      case 'G': case 'Z': case 'R': case 'fixed': return { kind: 'gpr', size: size as Size };
-      case 'V': case 'U': return { kind: 'vector', size };
-      case 'P': case 'N': return { kind: 'mmx', size };
-      case 'I': case 'one': case 'opcode': return { kind: 'imm', size: size as Size };
-      case 'J': return { kind: 'rel' };
-      case 'A': return { kind: 'far' };
-      case 'S': case 'C': case 'D': case 'STi': return { kind: 'number' };
-      case 'Y': return { kind: 'stringDestination', size: size as Size };
+      case 'E':
+        return isMemory ? memory() : { kind: 'gpr', size: size as Size };
+      case 'M':
+      case 'O':
+      case 'X':
+        return memory();
+      case 'W':
+        return isMemory ? memory() : { kind: 'vector', size };
+      case 'Q':
+        return isMemory ? memory() : { kind: 'mmx', size };
+      case 'G':
+      case 'Z':
+      case 'R':
+      case 'fixed':
+        return { kind: 'gpr', size: size as Size };
+      case 'V':
+      case 'U':
+        return { kind: 'vector', size };
+      case 'P':
+      case 'N':
+        return { kind: 'mmx', size };
+      case 'I':
+      case 'one':
+      case 'opcode':
+        return { kind: 'imm', size: size as Size };
+      case 'J':
+        return { kind: 'rel' };
+      case 'A':
+        return { kind: 'far' };
+      case 'S':
+      case 'C':
+      case 'D':
+      case 'STi':
+        return { kind: 'number' };
+      case 'Y':
+        return { kind: 'stringDestination', size: size as Size };
     }
   });
 }
 
 const shapeText = (shape: Shape): string => {
   switch (shape.kind) {
-    case 'mem': return `m${shape.size * 8}${shape.write ? (shape.read ? '!' : '=') : ''}${shape.aligned ? 'a' : ''}${shape.locked ? 'L' : ''}`;
-    case 'gpr': return `r${shape.size * 8}`;
-    case 'imm': return `i${shape.size * 8}`;
-    case 'vector': return `x${shape.size * 8}`;
-    case 'mmx': return `mm${shape.size * 8}`;
-    case 'stringDestination': return `di${shape.size * 8}`;
-    default: return shape.kind;
+    case 'mem':
+      return `m${shape.size * 8}${shape.write ? (shape.read ? '!' : '=') : ''}${shape.aligned ? 'a' : ''}${shape.locked ? 'L' : ''}`;
+    case 'gpr':
+      return `r${shape.size * 8}`;
+    case 'imm':
+      return `i${shape.size * 8}`;
+    case 'vector':
+      return `x${shape.size * 8}`;
+    case 'mmx':
+      return `mm${shape.size * 8}`;
+    case 'stringDestination':
+      return `di${shape.size * 8}`;
+    default:
+      return shape.kind;
   }
 };
 
@@ -97,35 +152,72 @@ const hasRegisterForm = (line: Line): boolean => !line.operands.some((code) => c
 
 /** Wrap one iteration in the rCX test and an interrupt window (SDM vol. 2B REP). */
 function repeat(b: OpenEmit, line: Line, operands: readonly Operand[], prefix: number): void {
-  const f = b.f, zero = f.i32(0);
+  const f = b.f,
+    zero = f.i32(0),
+    compares = line.attributes.rep === 'zero';
   line.attributes.before?.(b, ...operands);
   const limit = b.variable('i32', f.select(f.compare('gt_s', b.remaining(0), f.i32(1)), f.i32(REP_ITERATIONS), f.i32(1)));
-  f.loop((again) => {
-    const count = f.pin(b.counter(RCX));
-    f.if(f.compare('eqz', count), () => b.next());
-    if (b.long && b.addressSize === 4) b.register(RCX, 4).write(b.register(RCX, 4).read());   // ECX is in use, so its upper half is clear
-    if (line.attributes.bulk && b.long && b.addressSize === 8) bulk(b, line, operands, count, limit, again);
-    line.body(b, ...operands);
-    const counter = b.register(RCX, b.addressSize);
-    counter.write(b.sub(counter.read(), b.constant(1, b.addressSize)));
-    if (line.attributes.rep === 'zero') f.if(f.compare('eqz', b.condition(prefix === PREFIX_REP ? CC_EQUAL : CC_NOT_EQUAL)), () => b.next());
-    f.if(f.compare('eqz', b.counter(RCX)), () => b.next());
-    limit.set(f.op('sub', limit.get(), f.i32(1)));
-    f.brIf(f.compare('gt_s', limit.get(), zero), again);
-  });
+  // Interrupted or faulting, REPE and REPNE show the flags from before the first iteration (SDM vol. 2A CMPS, "Operation").
+  const before = compares ? b.record().map((value, i) => b.variable(i === 0 ? 'i32' : 'i64', value)) : [],
+    { caught } = b;
+  const takeBack = (): void => {
+    const [op, p, q, r] = before.map((variable) => variable.get());
+    b.setFlags(op!, p!, q!, 0, r!); // a comparison has a record of four
+  };
+  const iterate = (): void =>
+    f.loop((again) => {
+      const count = f.pin(b.counter(RCX));
+      f.if(f.compare('eqz', count), () => b.next());
+      if (b.long && b.addressSize === 4) b.register(RCX, 4).write(b.register(RCX, 4).read()); // ECX is in use, so its upper half is clear
+      if (line.attributes.bulk && b.long && b.addressSize === 8) bulk(b, line, operands, count, limit, again);
+      line.body(b, ...operands);
+      const counter = b.register(RCX, b.addressSize);
+      counter.write(b.sub(counter.read(), b.constant(1, b.addressSize)));
+      if (compares) f.if(f.compare('eqz', b.condition(prefix === PREFIX_REP ? CC_EQUAL : CC_NOT_EQUAL)), () => b.next());
+      f.if(f.compare('eqz', b.counter(RCX)), () => b.next());
+      limit.set(f.op('sub', limit.get(), f.i32(1)));
+      f.brIf(f.compare('gt_s', limit.get(), zero), again);
+    });
+  if (compares) {
+    f.block((interrupted) => {
+      f.block((faulted) => {
+        b.caught = faulted;
+        iterate();
+        f.br(interrupted);
+      });
+      takeBack();
+      b.caught = caught;
+      f.br(caught);
+    });
+    takeBack();
+  } else iterate();
   b.leaveInside();
   b.ended = true;
 }
 
 /** A page's worth of MOVS or STOS at once; 0 elements where only the plain way is exact. */
-function bulk(b: OpenEmit, line: Line, operands: readonly Operand[], count: Value, limit: { get(): Value; set(value: Value): void }, again: import('../wasm/function.ts').Label): void {
-  const f = b.f, size = operands[0]!.size, log2Size = f.i32(31 - Math.clz32(size));
-  const forward = f.op('and', f.compare('eqz', f.op('and', b.field('rflags', 'i64'), f.i64(0x400))), f.compare('gt_s', limit.get(), f.i32(1)));
+function bulk(
+  b: OpenEmit,
+  line: Line,
+  operands: readonly Operand[],
+  count: Value,
+  limit: { get(): Value; set(value: Value): void },
+  again: import('../wasm/function.ts').Label,
+): void {
+  const f = b.f,
+    size = operands[0]!.size,
+    log2Size = f.i32(31 - Math.clz32(size));
+  const forward = f.op(
+    'and',
+    f.compare('eqz', f.op('and', b.field('rflags', 'i64'), f.i64(0x400))),
+    f.compare('gt_s', limit.get(), f.i32(1)),
+  );
   f.if(forward, () => {
     const destination = f.pin(operands[0]!.linear(size, 'write'));
-    const done = line.attributes.bulk === 'movs'
-      ? b.call('stringMove', destination, f.pin(operands[1]!.linear(size, 'read')), count, log2Size)
-      : b.call('stringFill', destination, b.resize(operands[1]!.read(), 8), count, log2Size);
+    const done =
+      line.attributes.bulk === 'movs'
+        ? b.call('stringMove', destination, f.pin(operands[1]!.linear(size, 'read')), count, log2Size)
+        : b.call('stringFill', destination, b.resize(operands[1]!.read(), 8), count, log2Size);
     f.if(f.compare('ne', done, f.i64(0)), () => {
       const bytes = f.pin(f.op('shl', done, f.widen(log2Size)));
       b.advance(RDI, bytes);
@@ -140,7 +232,8 @@ function bulk(b: OpenEmit, line: Line, operands: readonly Operand[], count: Valu
 }
 
 function emitLine(b: OpenEmit, line: Line, shapes: readonly Shape[], prefix: number): void {
-  let registers = 0, immediates = 0;
+  let registers = 0,
+    immediates = 0;
   const operands = shapes.map((shape) => {
     const usesField = shape.kind === 'gpr' || shape.kind === 'vector' || shape.kind === 'mmx' || shape.kind === 'number';
     return b.operand(shape, usesField ? registers++ : shape.kind === 'imm' ? immediates++ : 0);
@@ -167,7 +260,15 @@ export function buildHandlers(): Handlers {
   module.importTable('env', 'table');
   const helpers = new Map<string, number>();
   for (const [name, helper] of Object.entries(HELPERS) as [HelperName, { parameters: readonly Type[]; result?: Type; bare?: true }][]) {
-    helpers.set(name, module.importFunction('cpu', name, helper.bare ? helper.parameters : ['i32', ...helper.parameters], helper.result ? [helper.result] : []));
+    helpers.set(
+      name,
+      module.importFunction(
+        'cpu',
+        name,
+        helper.bare ? helper.parameters : ['i32', ...helper.parameters],
+        helper.result ? [helper.result] : [],
+      ),
+    );
   }
   const handlerType = module.type(['i32', 'i32'], ['i32']);
   const gotos = [true, false].map((long) => {
@@ -179,7 +280,12 @@ export function buildHandlers(): Handlers {
   const context: HandlerContext = { handlerType, goto64: gotos[0]!, gotoLegacy: gotos[1]!, helperIndex: (name) => helpers.get(name)! };
 
   const names: string[] = [];
-  const build = (slot: number | undefined, operandSize: Size, environment: number, emit: (b: OpenEmit) => void): { readonly f: FunctionBuilder; readonly used: OpenEmit['used'] } => {
+  const build = (
+    slot: number | undefined,
+    operandSize: Size,
+    environment: number,
+    emit: (b: OpenEmit) => void,
+  ): { readonly f: FunctionBuilder; readonly used: OpenEmit['used'] } => {
     const f = new FunctionBuilder(['i32', 'i32']);
     let used: OpenEmit['used'] | undefined;
     f.block((caught) => {
@@ -201,42 +307,50 @@ export function buildHandlers(): Handlers {
     build(slot, 4, 0, emit);
   });
 
-  const bodies = new Map<Body, number>(), byKey = new Map<string, number>(), usedBy = new Map<string, OpenEmit['used']>();
+  const bodies = new Map<Body, number>(),
+    byKey = new Map<string, number>(),
+    usedBy = new Map<string, OpenEmit['used']>();
   const manifest = new Uint16Array(LINES.length * VARIANTS);
   let count = FIRST_HANDLER;
   LINES.forEach((line, lineIndex) => {
     if (!bodies.has(line.body)) bodies.set(line.body, bodies.size);
     const forms = [...(hasRegisterForm(line) ? [false] : []), ...(hasMemoryForm(line) ? [true] : [])];
-    for (const isMemory of forms) for (const prefix of prefixesOf(line, isMemory)) for (const [sizeIndex, operandSize] of SIZES.entries()) for (let environment = 0; environment < 4; environment++) {
-      const long = environment < ENV_LEGACY32, mode = line.attributes.mode ?? 'any';
-      if ((long && mode === 'not64') || (!long && (mode === '64' || operandSize === 8))) continue;
-      const shapes = shapesOf(line, operandSize, isMemory, prefix);
-      const key0 = `${line.name} ${shapes.map(shapeText).join(',')} ${['', 'rep', 'repne', 'lock'][prefix]} #${bodies.get(line.body)!}${line.attributes.bulk ? 'b' : ''}${line.attributes.rep ?? ''}${line.ends}`;
-      const probeKey = `${key0} ${long} ${operandSize}`;
-      let used = usedBy.get(probeKey);
-      if (!used) {
-        ({ used } = build(undefined, operandSize, environment, (b) => emitLine(b, line, shapes, prefix)));
-        usedBy.set(probeKey, used);
-      }
-      const { addressSize } = ENVIRONMENTS[environment]!;
-      const key = `${key0}${used.operandSize ? ` o${operandSize * 8}` : ''}${used.addressSize ? ` a${addressSize * 8}` : ''}${used.long ? (long ? ' long' : ' legacy') : ''}`;
-      let handler = byKey.get(key);
-      if (handler === undefined) {
-        handler = count++;
-        byKey.set(key, handler);
-        names[handler] = key.replace(/ #\d+\w*/, '');
-        build(handler, operandSize, environment, (b) => emitLine(b, line, shapes, prefix));
-      }
-      manifest[lineIndex * VARIANTS + variantOf(sizeIndex, isMemory, environment, prefix)] = handler;
-    }
+    for (const isMemory of forms)
+      for (const prefix of prefixesOf(line, isMemory))
+        for (const [sizeIndex, operandSize] of SIZES.entries())
+          for (let environment = 0; environment < 4; environment++) {
+            const long = environment < ENV_LEGACY32,
+              mode = line.attributes.mode ?? 'any';
+            if ((long && mode === 'not64') || (!long && (mode === '64' || operandSize === 8))) continue;
+            const shapes = shapesOf(line, operandSize, isMemory, prefix);
+            const key0 = `${line.name} ${shapes.map(shapeText).join(',')} ${['', 'rep', 'repne', 'lock'][prefix]} #${bodies.get(line.body)!}${line.attributes.bulk ? 'b' : ''}${line.attributes.rep ?? ''}${line.ends}`;
+            const probeKey = `${key0} ${long} ${operandSize}`;
+            let used = usedBy.get(probeKey);
+            if (!used) {
+              ({ used } = build(undefined, operandSize, environment, (b) => emitLine(b, line, shapes, prefix)));
+              usedBy.set(probeKey, used);
+            }
+            const { addressSize } = ENVIRONMENTS[environment]!;
+            const key = `${key0}${used.operandSize ? ` o${operandSize * 8}` : ''}${used.addressSize ? ` a${addressSize * 8}` : ''}${used.long ? (long ? ' long' : ' legacy') : ''}`;
+            let handler = byKey.get(key);
+            if (handler === undefined) {
+              handler = count++;
+              byKey.set(key, handler);
+              names[handler] = key.replace(/ #\d+\w*/, '');
+              build(handler, operandSize, environment, (b) => emitLine(b, line, shapes, prefix));
+            }
+            manifest[lineIndex * VARIANTS + variantOf(sizeIndex, isMemory, environment, prefix)] = handler;
+          }
   });
   return { module: module.encode(), manifest, count, names };
 }
 
 /** Handlers that are no instruction of the guest: they leave the count of instructions as it is. */
 function emitPseudoHandlers(add: (slot: number, name: string, emit: (b: OpenEmit) => void) => void): void {
-  const uncounted = (b: OpenEmit): void => b.f.store('i32', b.vcpu(), b.f.op('add', b.f.load('i32', b.vcpu(), VCPU.offset.budget), b.f.i32(1)), VCPU.offset.budget);
-  const here = (b: OpenEmit): Value => b.f.op('add', b.f.load('i64', b.vcpu(), VCPU.offset.ripPage), b.f.widen(b.uopField('u16', UOP_OFFSET)));
+  const uncounted = (b: OpenEmit): void =>
+    b.f.store('i32', b.vcpu(), b.f.op('add', b.f.load('i32', b.vcpu(), VCPU.offset.budget), b.f.i32(1)), VCPU.offset.budget);
+  const here = (b: OpenEmit): Value =>
+    b.f.op('add', b.f.load('i64', b.vcpu(), VCPU.offset.ripPage), b.f.widen(b.uopField('u16', UOP_OFFSET)));
   add(HANDLER_STOP, '(stop)', (b) => b.leave(LEAVE_BUDGET, here(b), b.remaining(0)));
   add(HANDLER_LINK, '(link)', (b) => {
     const target = b.f.pin(b.uopField('i32', UOP_TARGET));
@@ -247,10 +361,19 @@ function emitPseudoHandlers(add: (slot: number, name: string, emit: (b: OpenEmit
   add(HANDLER_CONTINUE, '(continue)', (b) => b.leave(LEAVE_LOOKUP, here(b), b.remaining(0)));
   add(HANDLER_STALE, '(stale)', (b) => b.leave(LEAVE_LOOKUP, here(b), b.remaining(0)));
   add(HANDLER_STRADDLE, '(straddle)', (b) => {
-    const f = b.f, vcpu = b.vcpu();
-    const linear = f.pin(f.op('add', f.op('add', f.load('i64', vcpu, VCPU.offset.ripPage), f.load('i64', vcpu, VCPU.offset.segBase + 8)), f.i64(4096)));
-    const entry = f.pin(f.op('add', f.load('i32', vcpu, VCPU.offset.tlb), f.op('and', f.wrap(f.op('shr_u', linear, f.i64(7))), f.i32(4095 << 5))));
-    const proved = f.op('and', f.compare('eq', f.load('i64', entry, TLB_EXEC), linear), f.compare('eq', f.op('add', linear, f.load('i64', entry, TLB_ADDEND)), b.uopField('i64', UOP_IMM)));
+    const f = b.f,
+      vcpu = b.vcpu();
+    const linear = f.pin(
+      f.op('add', f.op('add', f.load('i64', vcpu, VCPU.offset.ripPage), f.load('i64', vcpu, VCPU.offset.segBase + 8)), f.i64(4096)),
+    );
+    const entry = f.pin(
+      f.op('add', f.load('i32', vcpu, VCPU.offset.tlb), f.op('and', f.wrap(f.op('shr_u', linear, f.i64(7))), f.i32(4095 << 5))),
+    );
+    const proved = f.op(
+      'and',
+      f.compare('eq', f.load('i64', entry, TLB_EXEC), linear),
+      f.compare('eq', f.op('add', linear, f.load('i64', entry, TLB_ADDEND)), b.uopField('i64', UOP_IMM)),
+    );
     f.if(f.compare('eqz', proved), () => b.leave(LEAVE_STRADDLE, here(b), b.remaining(0)));
     uncounted(b);
     b.next();

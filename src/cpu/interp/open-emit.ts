@@ -7,8 +7,26 @@
  * Implements: docs/internals.md "Calls and faults". Runs on: built ahead of time.
  */
 import {
-  CODE_CACHE_ENTRIES, TLB_ADDEND, TLB_EXEC, UOP_ATTRIBUTES, UOP_BASE, UOP_BYTES, UOP_DISP, UOP_HANDLER, UOP_IMM, UOP_INDEX, UOP_LENGTH, UOP_OFFSET, UOP_REG0,
-  UOP_REG1, UOP_REG2, UOP_SCALE, UOP_SEGMENT, UOP_SHIFT, UOP_TARGET, VCPU_CODE_CACHE,
+  CODE_CACHE_ENTRIES,
+  TLB_ADDEND,
+  TLB_EXEC,
+  UOP_ATTRIBUTES,
+  UOP_BASE,
+  UOP_BYTES,
+  UOP_DISP,
+  UOP_HANDLER,
+  UOP_IMM,
+  UOP_INDEX,
+  UOP_LENGTH,
+  UOP_OFFSET,
+  UOP_REG0,
+  UOP_REG1,
+  UOP_REG2,
+  UOP_SCALE,
+  UOP_SEGMENT,
+  UOP_SHIFT,
+  UOP_TARGET,
+  VCPU_CODE_CACHE,
 } from '../../base/memory-map.ts';
 import { ALIAS_FLAGS, ALIAS_GPR, ALIAS_STATE, ALIAS_VECTOR, Emit, RDI } from '../emit.ts';
 import type { AccessSize, FlagKind, Operand, Size, Value } from '../emit.ts';
@@ -27,13 +45,23 @@ export interface Environment {
 }
 /** In the order of the variant index: see decode/variants. */
 export const ENVIRONMENTS: readonly Environment[] = [
-  { long: true, addressSize: 8 }, { long: true, addressSize: 4 }, { long: false, addressSize: 4 }, { long: false, addressSize: 2 },
+  { long: true, addressSize: 8 },
+  { long: true, addressSize: 4 },
+  { long: false, addressSize: 4 },
+  { long: false, addressSize: 2 },
 ];
 
 /** The open form of an operand: what a handler is specialised on. */
 export type Shape =
   | { readonly kind: 'gpr' | 'imm' | 'stringDestination'; readonly size: Size }
-  | { readonly kind: 'mem'; readonly size: number; readonly read: boolean; readonly write: boolean; readonly aligned: boolean; readonly locked: boolean }
+  | {
+      readonly kind: 'mem';
+      readonly size: number;
+      readonly read: boolean;
+      readonly write: boolean;
+      readonly aligned: boolean;
+      readonly locked: boolean;
+    }
   | { readonly kind: 'vector' | 'mmx'; readonly size: number }
   | { readonly kind: 'rel' | 'number' | 'far' };
 
@@ -45,7 +73,7 @@ export interface HandlerContext {
 }
 
 const GPR_LOAD: Readonly<Record<Size, LoadKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64' };
-const GPR_STORE: Readonly<Record<Size, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i64', 8: 'i64' };   // a 32-bit write clears the high half
+const GPR_STORE: Readonly<Record<Size, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i64', 8: 'i64' }; // a 32-bit write clears the high half
 const VECTOR_LOAD: Readonly<Record<AccessSize, LoadKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
 const VECTOR_STORE: Readonly<Record<AccessSize, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
 const REG_FIELDS = [UOP_REG0, UOP_REG1, UOP_REG2] as const;
@@ -54,7 +82,8 @@ const GP = 13;
 export class OpenEmit extends Emit {
   readonly operandSize: Size;
   readonly flagsWanted = true;
-  readonly caught: Label;
+  /** Where a fault goes: the end of the handler, or a place before it that takes something back. */
+  caught: Label;
   /** What the handler turned out to depend on: part of its key. */
   readonly used = { operandSize: false, addressSize: false, long: false };
   ended = false;
@@ -71,7 +100,12 @@ export class OpenEmit extends Emit {
     this.#environment = environment;
     this.#context = context;
     this.operandSize = operandSize;
-    Object.defineProperty(this, 'operandSize', { get: () => { this.used.operandSize = true; return this.#operandSize; } });
+    Object.defineProperty(this, 'operandSize', {
+      get: () => {
+        this.used.operandSize = true;
+        return this.#operandSize;
+      },
+    });
   }
 
   get addressSize(): Size {
@@ -83,17 +117,31 @@ export class OpenEmit extends Emit {
     return this.#environment.long;
   }
 
-  vcpu(): Value { return this.f.get(0, 'i32'); }
-  uop(): Value { return this.f.get(1, 'i32'); }
-  uopField(kind: LoadKind, offset: number): Value { return this.f.load(kind, this.uop(), offset); }
-  helperIndex(name: HelperName): number { return this.#context.helperIndex(name); }
-  protected tlb(): Value { return this.f.load('i32', this.vcpu(), VCPU.offset.tlb); }
-  protected aroundHelper(_name: HelperName, call: () => void): void { call(); }
+  vcpu(): Value {
+    return this.f.get(0, 'i32');
+  }
+  uop(): Value {
+    return this.f.get(1, 'i32');
+  }
+  uopField(kind: LoadKind, offset: number): Value {
+    return this.f.load(kind, this.uop(), offset);
+  }
+  helperIndex(name: HelperName): number {
+    return this.#context.helperIndex(name);
+  }
+  protected tlb(): Value {
+    return this.f.load('i32', this.vcpu(), VCPU.offset.tlb);
+  }
+  protected aroundHelper(_name: HelperName, call: () => void): void {
+    call();
+  }
 
   // --- operands ---
 
   /** In a LOCKed instruction: where to start again when memory changed meanwhile. */
-  lockedLoop(again: Label): void { this.#again = again; }
+  lockedLoop(again: Label): void {
+    this.#again = again;
+  }
 
   #gprAt(address: Value, size: Size): Operand {
     return {
@@ -103,7 +151,8 @@ export class OpenEmit extends Emit {
     };
   }
   register(index: number, size: Size): Operand {
-    const at = VCPU.offset.gpr + index * 8, f = this.f;
+    const at = VCPU.offset.gpr + index * 8,
+      f = this.f;
     return {
       ...this.#plainOperand(size),
       read: () => f.resized(f.load(GPR_LOAD[size], this.vcpu(), at, ALIAS_GPR), size),
@@ -111,7 +160,8 @@ export class OpenEmit extends Emit {
     };
   }
   vector(index: number): Operand {
-    const at = VCPU.offset.vector + index * 32, f = this.f;
+    const at = VCPU.offset.vector + index * 32,
+      f = this.f;
     return {
       ...this.#plainOperand(16),
       read: () => f.load('v128', this.vcpu(), at, ALIAS_VECTOR),
@@ -129,7 +179,9 @@ export class OpenEmit extends Emit {
       }
       case 'vector':
       case 'mmx': {
-        const offset = this.uopField('u16', REG_FIELDS[nth]!), address = f.op('add', this.vcpu(), offset), size = shape.size as AccessSize;
+        const offset = this.uopField('u16', REG_FIELDS[nth]!),
+          address = f.op('add', this.vcpu(), offset),
+          size = shape.size as AccessSize;
         return {
           ...this.#plainOperand(size),
           read: () => f.resized(f.load(VECTOR_LOAD[size], address, 0, ALIAS_VECTOR), size),
@@ -142,35 +194,62 @@ export class OpenEmit extends Emit {
         return { ...this.#plainOperand(0), number: () => number };
       }
       case 'imm': {
-        const at = nth ? UOP_DISP : UOP_IMM;   // ENTER has two; no line has two and a memory operand
-        const read = (): Value => shape.size === 8 ? this.uopField('i64', at) : f.resized(this.uopField('i32', at), shape.size);
+        const at = nth ? UOP_DISP : UOP_IMM; // ENTER has two; no line has two and a memory operand
+        const read = (): Value => (shape.size === 8 ? this.uopField('i64', at) : f.resized(this.uopField('i32', at), shape.size));
         return { ...this.#plainOperand(shape.size), read };
       }
-      case 'rel': return { ...this.#plainOperand(0), read: () => this.#relativeTarget() };
-      case 'far': return { ...this.#plainOperand(0), read: () => this.uopField('i64', UOP_IMM), number: () => f.wrap(this.uopField('i64', UOP_DISP)) };
-      case 'mem': return this.#memory(shape);
-      case 'stringDestination': return this.#stringDestination(shape.size);
+      case 'rel':
+        return { ...this.#plainOperand(0), read: () => this.#relativeTarget() };
+      case 'far':
+        return {
+          ...this.#plainOperand(0),
+          read: () => this.uopField('i64', UOP_IMM),
+          number: () => f.wrap(this.uopField('i64', UOP_DISP)),
+        };
+      case 'mem':
+        return this.#memory(shape);
+      case 'stringDestination':
+        return this.#stringDestination(shape.size);
     }
   }
   /** ES:rDI; no segment override. */
   #stringDestination(size: Size): Operand {
-    const linear = (sizeBytes: number, access: 'read' | 'write'): Value => this.linearOf('ES', this.counter(RDI), sizeBytes, access), es = (): Value => this.f.i32(SEG.ES);
+    const linear = (sizeBytes: number, access: 'read' | 'write'): Value => this.linearOf('ES', this.counter(RDI), sizeBytes, access),
+      es = (): Value => this.f.i32(SEG.ES);
     return {
-      ...this.#plainOperand(size), isMemory: true, linear, segment: es,
+      ...this.#plainOperand(size),
+      isMemory: true,
+      linear,
+      segment: es,
       read: () => this.load(linear(size, 'read'), size, es()),
       write: (value) => this.store(linear(size, 'write'), value, es()),
     };
   }
   #plainOperand(size: number): Operand {
-    const never = (): never => { throw new Error('this operand has no such property'); };
-    return { size, isMemory: false, read: never, write: never, address: never, linear: never, segment: never, number: never, offset: never, displaced: never };
+    const never = (): never => {
+      throw new Error('this operand has no such property');
+    };
+    return {
+      size,
+      isMemory: false,
+      read: never,
+      write: never,
+      address: never,
+      linear: never,
+      segment: never,
+      number: never,
+      offset: never,
+      displaced: never,
+    };
   }
   #memory(shape: Shape & { kind: 'mem' }, displacement?: Value): Operand {
-    const f = this.f, size = shape.size as AccessSize;
+    const f = this.f,
+      size = shape.size as AccessSize;
     const slot = (at: number): Value => f.load('i64', f.op('add', this.vcpu(), this.uopField('u8', at)), 0, ALIAS_GPR);
     const scaled = (): Value => f.op('shl', slot(UOP_INDEX), f.widen(this.uopField('u8', UOP_SCALE)));
     const effective = (): Value => {
-      const encoded = f.op('add', f.op('add', slot(UOP_BASE), scaled()), this.uopField('i64', UOP_DISP)), sum = displacement ? f.op('add', encoded, displacement) : encoded;
+      const encoded = f.op('add', f.op('add', slot(UOP_BASE), scaled()), this.uopField('i64', UOP_DISP)),
+        sum = displacement ? f.op('add', encoded, displacement) : encoded;
       return this.addressSize === 8 ? sum : f.op('and', sum, f.i64(this.addressSize === 4 ? 0xffff_ffff : 0xffff));
     };
     const segment = (): Value => this.dataSegment();
@@ -185,9 +264,17 @@ export class OpenEmit extends Emit {
     };
     let host: Value | undefined, old: Value | undefined;
     return {
-      size, isMemory: true, address: effective, linear, segment,
-      offset: () => { throw new Error('memory has no register offset'); },
-      number: () => { throw new Error('memory has no register number'); },
+      size,
+      isMemory: true,
+      address: effective,
+      linear,
+      segment,
+      offset: () => {
+        throw new Error('memory has no register offset');
+      },
+      number: () => {
+        throw new Error('memory has no register number');
+      },
       displaced: (bytes) => this.#memory(shape, f.pin(bytes)),
       read: () => {
         if (!shape.write) return this.load(checkedLinear('read'), size, segment());
@@ -208,7 +295,9 @@ export class OpenEmit extends Emit {
     if (this.long) return f.op('add', offset, f.load('i64', f.op('add', this.vcpu(), this.uopField('u8', UOP_SEGMENT)), 0, ALIAS_GPR));
     return this.call('legacyAddress', this.dataSegment(), offset, f.i32(sizeBytes), f.i32(access === 'write' ? 1 : 0));
   }
-  dataSegment(): Value { return this.f.op('shr_u', this.uopField('u8', UOP_ATTRIBUTES), this.f.i32(2)); }
+  dataSegment(): Value {
+    return this.f.op('shr_u', this.uopField('u8', UOP_ATTRIBUTES), this.f.i32(2));
+  }
 
   // --- instruction pointer ---
 
@@ -216,8 +305,12 @@ export class OpenEmit extends Emit {
     const sum = this.f.op('add', this.f.load('i64', this.vcpu(), VCPU.offset.ripPage), this.f.widen(offset));
     return this.long ? sum : this.f.op('and', sum, this.f.i64(0xffff_ffff));
   }
-  rip(): Value { return this.#ripPlus(this.uopField('u16', UOP_OFFSET)); }
-  nextRip(): Value { return this.#ripPlus(this.f.op('add', this.uopField('u16', UOP_OFFSET), this.uopField('u8', UOP_LENGTH))); }
+  rip(): Value {
+    return this.#ripPlus(this.uopField('u16', UOP_OFFSET));
+  }
+  nextRip(): Value {
+    return this.#ripPlus(this.f.op('add', this.uopField('u16', UOP_OFFSET), this.uopField('u8', UOP_LENGTH)));
+  }
   #relativeTarget(): Value {
     const sum = this.f.op('add', this.f.load('i64', this.vcpu(), VCPU.offset.ripPage), this.uopField('i64', UOP_IMM));
     return this.long ? sum : this.f.op('and', sum, this.f.i64(this.operandSize === 2 ? 0xffff : 0xffff_ffff));
@@ -232,33 +325,51 @@ export class OpenEmit extends Emit {
   // --- flags ---
 
   setFlags(kind: FlagKind | Value, p: Value, q: Value, count = 0, r?: Value): void {
-    const f = this.f, vcpu = this.vcpu();
-    const op = typeof kind === 'string' ? f.i32(this.flagOp(kind, p.size) | (count << 16)) : kind, wideP = this.signedWide(p), wideQ = this.signedWide(q);
+    const f = this.f,
+      vcpu = this.vcpu();
+    const op = typeof kind === 'string' ? f.i32(this.flagOp(kind, p.size) | (count << 16)) : kind,
+      wideP = this.signedWide(p),
+      wideQ = this.signedWide(q);
     f.store('i32', vcpu, op, VCPU.offset.flagOp, ALIAS_FLAGS);
     f.store('i64', vcpu, wideP, VCPU.offset.flagP, ALIAS_FLAGS);
     f.store('i64', vcpu, wideQ, VCPU.offset.flagQ, ALIAS_FLAGS);
     if (r) f.store('i64', vcpu, r, VCPU.offset.flagR, ALIAS_FLAGS);
   }
-  #flag(kind: LoadKind, offset: number): Value { return this.f.load(kind, this.vcpu(), offset, ALIAS_FLAGS); }
+  #flag(kind: LoadKind, offset: number): Value {
+    return this.f.load(kind, this.vcpu(), offset, ALIAS_FLAGS);
+  }
   record(): readonly [Value, Value, Value, Value] {
     const { flagOp, flagP, flagQ, flagR } = VCPU.offset;
-    return [this.f.pin(this.#flag('i32', flagOp)), this.f.pin(this.#flag('i64', flagP)), this.f.pin(this.#flag('i64', flagQ)), this.f.pin(this.#flag('i64', flagR))];
+    return [
+      this.f.pin(this.#flag('i32', flagOp)),
+      this.f.pin(this.#flag('i64', flagP)),
+      this.f.pin(this.#flag('i64', flagQ)),
+      this.f.pin(this.#flag('i64', flagR)),
+    ];
   }
   overlayFlags(bits: number, result: Value): void {
-    const f = this.f, op = f.op('or', f.op('and', this.#flag('i32', VCPU.offset.flagOp), f.i32(~0xf00)), f.i32(bits));
+    const f = this.f,
+      op = f.op('or', f.op('and', this.#flag('i32', VCPU.offset.flagOp), f.i32(~0xf00)), f.i32(bits));
     f.store('i32', this.vcpu(), op, VCPU.offset.flagOp, ALIAS_FLAGS);
     f.store('i64', this.vcpu(), result, VCPU.offset.flagR, ALIAS_FLAGS);
   }
   condition(cc: number): Value {
-    const f = this.f, op = f.pin(this.#flag('i32', VCPU.offset.flagOp)), p = f.pin(this.#flag('i64', VCPU.offset.flagP)), q = f.pin(this.#flag('i64', VCPU.offset.flagQ));
+    const f = this.f,
+      op = f.pin(this.#flag('i32', VCPU.offset.flagOp)),
+      p = f.pin(this.#flag('i64', VCPU.offset.flagP)),
+      q = f.pin(this.#flag('i64', VCPU.offset.flagQ));
     // Nodes are not shared between the arms of a choice: each asks anew.
-    const general = (): Value => this.eflagsCondition(cc, f.call(this.helperIndex('computeFlags'), 'i32', [op, p, q, this.#flag('i64', VCPU.offset.flagR)]));
+    const general = (): Value =>
+      this.eflagsCondition(cc, f.call(this.helperIndex('computeFlags'), 'i32', [op, p, q, this.#flag('i64', VCPU.offset.flagR)]));
     const kind = (): Value => f.op('and', op, f.i32(0xfc));
     // Zero and sign of every other kind but RAW are those of p; neither is changed by a rotate laid over the record.
-    const test = cc >> 1, ofResult = test === 2 || test === 4;
+    const test = cc >> 1,
+      ofResult = test === 2 || test === 4;
     const ofValue = (): Value => f.compare(test === 2 ? (cc & 1 ? 'ne' : 'eq') : cc & 1 ? 'ge_s' : 'lt_s', p, f.i64(0));
     // (kind - 1) below RAW - 1, unsigned: neither SUB nor RAW.
-    const rest = ofResult ? f.choose(f.compare('lt_u', f.op('sub', kind(), f.i32(4)), f.i32((FLAG_RAW << 2) - 4)), ofValue(), general()) : general();
+    const rest = ofResult
+      ? f.choose(f.compare('lt_u', f.op('sub', kind(), f.i32(4)), f.i32((FLAG_RAW << 2) - 4)), ofValue(), general())
+      : general();
     // The carry of ADD is p < y, as that of SUB is x < y.
     const plain = test === 1 ? (FLAG_ADD + 1) << 2 : (FLAG_SUB + 1) << 2;
     const direct = this.subCondition(cc, p, q);
@@ -270,7 +381,13 @@ export class OpenEmit extends Emit {
   /** Instructions left after this one. */
   remaining(executed: number): Value {
     const f = this.f;
-    return f.pin(f.op('sub', f.op('sub', f.load('i32', this.vcpu(), VCPU.offset.budget), f.op('shr_u', this.uop(), f.i32(UOP_SHIFT))), f.i32(executed)));
+    return f.pin(
+      f.op(
+        'sub',
+        f.op('sub', f.load('i32', this.vcpu(), VCPU.offset.budget), f.op('shr_u', this.uop(), f.i32(UOP_SHIFT))),
+        f.i32(executed),
+      ),
+    );
   }
   setBudget(remaining: Value, entry: Value): void {
     this.f.store('i32', this.vcpu(), this.f.op('add', remaining, this.f.op('shr_u', entry, this.f.i32(UOP_SHIFT))), VCPU.offset.budget);
@@ -279,9 +396,12 @@ export class OpenEmit extends Emit {
     const target = this.f.pin(uop);
     this.f.returnCallIndirect(this.#context.handlerType, this.f.load('u16', target, UOP_HANDLER), [this.vcpu(), target]);
   }
-  next(): void { this.dispatch(this.f.op('add', this.uop(), this.f.i32(UOP_BYTES))); }
+  next(): void {
+    this.dispatch(this.f.op('add', this.uop(), this.f.i32(UOP_BYTES)));
+  }
   leave(reason: number, rip: Value, remaining: Value): void {
-    const f = this.f, vcpu = this.vcpu();
+    const f = this.f,
+      vcpu = this.vcpu();
     f.store('i64', vcpu, rip, VCPU.offset.rip);
     f.store('i32', vcpu, remaining, VCPU.offset.budget);
     f.store('i32', vcpu, this.uop(), VCPU.offset.exitUop);
@@ -291,7 +411,9 @@ export class OpenEmit extends Emit {
     this.f.returnCall(this.long ? this.#context.goto64 : this.#context.gotoLegacy, [this.vcpu(), rip, remaining]);
   }
   #linked(target: Operand): void {
-    const f = this.f, uop = f.pin(this.uopField('i32', UOP_TARGET)), remaining = this.remaining(1);
+    const f = this.f,
+      uop = f.pin(this.uopField('i32', UOP_TARGET)),
+      remaining = this.remaining(1);
     f.if(uop, () => {
       f.if(f.compare('le_s', remaining, f.i32(0)), () => this.leave(LEAVE_BUDGET, target.read(), remaining));
       this.setBudget(remaining, uop);
@@ -303,7 +425,9 @@ export class OpenEmit extends Emit {
     this.#linked(target);
     this.ended = true;
   }
-  branch(condition: Value, target: Operand): void { this.f.if(condition, () => this.#linked(target)); }
+  branch(condition: Value, target: Operand): void {
+    this.f.if(condition, () => this.#linked(target));
+  }
   callTo(target: Operand, rip: Value): void {
     if (target.size === 0 && !target.isMemory) this.#linked(target);
     else this.goto(rip, this.remaining(1));
@@ -313,7 +437,9 @@ export class OpenEmit extends Emit {
     this.goto(rip, this.remaining(1));
     this.ended = true;
   }
-  jumpTo(rip: Value): void { this.returnTo(rip); }
+  jumpTo(rip: Value): void {
+    this.returnTo(rip);
+  }
   /** After the body of a `system` or `transfer` line. */
   leaveSystem(ripIsSet: boolean): void {
     if (ripIsSet) this.leave(LEAVE_TRANSFER, this.field('rip', 'i64'), this.remaining(1));
@@ -321,7 +447,9 @@ export class OpenEmit extends Emit {
     this.ended = true;
   }
   /** A repeated instruction gives way: it starts again at its own address. */
-  leaveInside(): void { this.leave(LEAVE_BUDGET, this.rip(), this.remaining(0)); }
+  leaveInside(): void {
+    this.leave(LEAVE_BUDGET, this.rip(), this.remaining(0));
+  }
 }
 
 /** The end of every handler: whoever raised a fault comes here. */
@@ -335,7 +463,9 @@ export function leaveByFault(f: FunctionBuilder): void {
  * mode: whatever changes a mapping changes the TLB, so nothing here needs flushing.
  */
 export function emitGoto(f: FunctionBuilder, long: boolean, handlerType: number): void {
-  const vcpu = f.get(0, 'i32'), rip = f.get(1, 'i64'), remaining = f.get(2, 'i32');
+  const vcpu = f.get(0, 'i32'),
+    rip = f.get(1, 'i64'),
+    remaining = f.get(2, 'i32');
   const leave = (reason: number): void => {
     f.store('i64', vcpu, rip, VCPU.offset.rip);
     f.store('i32', vcpu, remaining, VCPU.offset.budget);
@@ -344,7 +474,9 @@ export function emitGoto(f: FunctionBuilder, long: boolean, handlerType: number)
   f.if(f.compare('le_s', remaining, f.i32(0)), () => leave(LEAVE_BUDGET));
   const segBase = f.load('i64', vcpu, VCPU.offset.segBase + 8);
   const linear = long ? rip : f.pin(f.op('and', f.op('add', rip, segBase), f.i64(0xffff_ffff)));
-  const entry = f.pin(f.op('add', f.load('i32', vcpu, VCPU.offset.tlb), f.op('and', f.wrap(f.op('shr_u', linear, f.i64(7))), f.i32(4095 << 5))));
+  const entry = f.pin(
+    f.op('add', f.load('i32', vcpu, VCPU.offset.tlb), f.op('and', f.wrap(f.op('shr_u', linear, f.i64(7))), f.i32(4095 << 5))),
+  );
   f.if(f.compare('ne', f.load('i64', entry, TLB_EXEC), f.op('and', linear, f.i64(-4096))), () => leave(LEAVE_LOOKUP));
   if (!long) f.if(f.compare('gt_u', rip, f.load('u32', vcpu, VCPU.offset.segLimit + 4)), () => leave(LEAVE_LOOKUP));
   const hva = f.pin(f.op('add', linear, f.load('i64', entry, TLB_ADDEND)));

@@ -57,6 +57,7 @@ export const mov: readonly Line[] = [
   inst('lea', [w('Gv'), 'M'], '8d /r', (b, dst, src) => dst.write(b.resize(src.address(), dst.size as Size))),
   inst('xchg', [rw('Eb'), rw('Gb')], '86 /r', exchange, { lock: true, alwaysLocked: true }),
   inst('xchg', [rw('Ev'), rw('Gv')], '87 /r', exchange, { lock: true, alwaysLocked: true }),
+  inst('pause', [], 'f3 90', () => {}),
   inst('nop', [], 'rex.b0 90', () => {}),
   inst('xchg', [rw('Zv'), rw('rAX')], '90+r', exchange),
   inst('bswap', [rw('Zv')], '0f c8+r', (b, dst) => {
