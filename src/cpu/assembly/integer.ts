@@ -202,7 +202,7 @@ export function pushAll(vcpu: usize, sizeBytes: u32): void {
 export function popAll(vcpu: usize, sizeBytes: u32): void {
   const top = stackPointer(vcpu);
   for (let i: u32 = 0; i < 8; i++) {
-    const value = i == 3 ? 0 : read(vcpu, top + <u64>i * sizeBytes, sizeBytes);
+    const value = read(vcpu, top + <u64>i * sizeBytes, sizeBytes);
     if (faulted(vcpu)) return;
     if (i != 3) setRegister(vcpu, 7 - i, value, sizeBytes);
   }

@@ -105,8 +105,8 @@ function noteWritten(vcpu: usize, hva: u64, sizeBytes: u32): void {
 
 // --- checks of the slow access class ---
 
-/** #AC(0) at CPL 3 with CR0.AM and RFLAGS.AC. */
-function misaligned(vcpu: usize, linear: u64, sizeBytes: u32): bool {
+/** #AC(0) at CPL 3 with CR0.AM and RFLAGS.AC. @returns true when it is raised */
+export function misaligned(vcpu: usize, linear: u64, sizeBytes: u32): bool {
   if ((linear & (sizeBytes - 1)) == 0 || load<u32>(vcpu, VCPU_CPL) != 3) return false;
   if ((load<u64>(vcpu, VCPU_CR0) & CR0_AM) == 0 || (load<u64>(vcpu, VCPU_RFLAGS) & RFLAGS_AC) == 0) return false;
   raise(vcpu, VECTOR_AC, 1, 0);

@@ -262,9 +262,9 @@ function returnTo(vcpu: usize, selector: u32, code: u64, rip: u64, withStack: bo
 
 /** RET far. @param release bytes of parameters to drop behind the return address */
 export function farReturn(vcpu: usize, sizeBytes: u32, release: u32): void {
-  const who = whoAt(vcpu, cplOf(vcpu)), rip = peekStack(vcpu, 0, sizeBytes, who);
+  const who = whoAt(vcpu, cplOf(vcpu)), selector = <u32>peekStack(vcpu, 1, sizeBytes, who) & 0xffff;   // the highest first, as processors do
   if (faulted(vcpu)) return;
-  const selector = <u32>peekStack(vcpu, 1, sizeBytes, who) & 0xffff;
+  const rip = peekStack(vcpu, 0, sizeBytes, who);
   if (faulted(vcpu)) return;
   const after = stackPointer(vcpu) + 2 * sizeBytes + release;
   if (!isProtected(vcpu)) {
@@ -309,11 +309,11 @@ export function iret(vcpu: usize, sizeBytes: u32): void {
     raiseGp(vcpu, 0);
     return;
   }
-  const rip = peekStack(vcpu, 0, sizeBytes, who);
+  const image = peekStack(vcpu, 2, sizeBytes, who), after = stackPointer(vcpu) + 3 * sizeBytes;   // the highest first, as processors do
   if (faulted(vcpu)) return;
   const selector = <u32>peekStack(vcpu, 1, sizeBytes, who) & 0xffff;
   if (faulted(vcpu)) return;
-  const image = peekStack(vcpu, 2, sizeBytes, who), after = stackPointer(vcpu) + 3 * sizeBytes;
+  const rip = peekStack(vcpu, 0, sizeBytes, who);
   if (faulted(vcpu)) return;
   if (real) {
     if (rip > <u64>segLimit(vcpu, SEG_CS)) {

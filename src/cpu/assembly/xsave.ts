@@ -8,7 +8,7 @@ import {
 } from '../../generated/vcpu-layout.ts';
 import { CR0_EM, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE, XCR0_SSE, XCR0_X87 } from './bits';
 import { faulted, raiseGp, raiseNm, raiseUd } from './faults';
-import { probeRange, slowLoad32, slowLoad64, slowStore32, slowStore64 } from './memory';
+import { misaligned, probeRange, slowLoad32, slowLoad64, slowStore32, slowStore64 } from './memory';
 import { ACCESS_READ, ACCESS_WRITE } from './paging';
 import { is64 } from './segments';
 import { fpuApplyFxImage, fpuApplyFxVectors, fpuBuildFxImage, fpuBuildFxVectors } from './x87-state';
@@ -101,20 +101,26 @@ function legacyAllowed(vcpu: usize, gva: u64): bool {
     return false;
   }
   if ((gva & 15) == 0) return true;
-  raiseGp(vcpu, 0);
+  // Which of the two comes is up to the processor (SDM 2A FXSAVE): where alignment is checked, doublewords are.
+  if (!misaligned(vcpu, gva, 4)) raiseGp(vcpu, 0);
   return false;
+}
+
+/** The end of the area is tried before the rest, as processors do. */
+function probeArea(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32, access: u32): bool {
+  return probeRange(vcpu, next(vcpu, gva, sizeBytes - 1), 1, segment, access) && probeRange(vcpu, gva, sizeBytes, segment, access);
 }
 
 /** @param wide 1 with REX.W: 64-bit instruction and data pointers */
 export function fxsave(vcpu: usize, gva: u64, segment: u32, wide: u32): void {
-  if (!legacyAllowed(vcpu, gva) || !probeRange(vcpu, gva, LEGACY_BYTES, segment, ACCESS_WRITE)) return;
+  if (!legacyAllowed(vcpu, gva) || !probeArea(vcpu, gva, LEGACY_BYTES, segment, ACCESS_WRITE)) return;
   saveX87(vcpu, gva, segment, wide);
   saveMxcsr(vcpu, gva, segment);
   if (load<u64>(vcpu, VCPU_CR4) & CR4_OSFXSR) saveXmm(vcpu, gva, segment);
 }
 
 export function fxrstor(vcpu: usize, gva: u64, segment: u32, wide: u32): void {
-  if (!legacyAllowed(vcpu, gva) || !probeRange(vcpu, gva, LEGACY_BYTES, segment, ACCESS_READ)) return;
+  if (!legacyAllowed(vcpu, gva) || !probeArea(vcpu, gva, LEGACY_BYTES, segment, ACCESS_READ)) return;
   const mxcsr = read32(vcpu, gva, 24, segment);
   if (faulted(vcpu)) return;
   if (mxcsr & ~MXCSR_MASK) {

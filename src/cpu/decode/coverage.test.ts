@@ -20,8 +20,6 @@ const LEVEL = new Set(
 const REFUSED: Readonly<Record<string, string>> = {
   MONITOR: 'CPUID says so; both raise #UD',
   MWAIT: 'CPUID says so; both raise #UD',
-  RDTSCP: 'with a 66, F2 or F3 prefix',
-  SWAPGS: 'with a 66, F2 or F3 prefix',
 };
 /** Decoded although iced-x86 calls some of their encodings invalid: the line itself raises #UD for them. */
 const REFUSED_LATER = new Set(['0f 20 /r', '0f 21 /r', '0f 22 /r', '0f 23 /r', '8e /r']);

@@ -61,7 +61,7 @@ export function operandBytes(code: OperandCode, operandSize: Size): number {
     case 'y':
       return operandSize === 8 ? 8 : 4;
     case 'z':
-      return operandSize;
+      return code.kind === 'E' ? (Math.min(operandSize, 4) as Size) : operandSize; // an immediate comes sign-extended
     default:
       return code.size;
   }
@@ -156,6 +156,11 @@ function repeat(b: OpenEmit, line: Line, operands: readonly Operand[], prefix: n
     zero = f.i32(0),
     compares = line.attributes.rep === 'zero';
   line.attributes.before?.(b, ...operands);
+  // Processors clear the upper halves of what ECX, ESI and EDI count before they look at ECX: of all three in MOVS, of EDI in STOS.
+  if (b.long && b.addressSize === 4) {
+    const narrowed = line.attributes.bulk === 'movs' ? [RCX, RSI, RDI] : line.attributes.bulk === 'stos' ? [RCX, RDI] : [RCX];
+    for (const index of narrowed) b.register(index, 4).write(b.register(index, 4).read());
+  }
   const limit = b.variable('i32', f.select(f.compare('gt_s', b.remaining(0), f.i32(1)), f.i32(REP_ITERATIONS), f.i32(1)));
   // Interrupted or faulting, REPE and REPNE show the flags from before the first iteration (SDM vol. 2A CMPS, "Operation").
   const before = compares ? b.record().map((value, i) => b.variable(i === 0 ? 'i32' : 'i64', value)) : [],
@@ -168,7 +173,6 @@ function repeat(b: OpenEmit, line: Line, operands: readonly Operand[], prefix: n
     f.loop((again) => {
       const count = f.pin(b.counter(RCX));
       f.if(f.compare('eqz', count), () => b.next());
-      if (b.long && b.addressSize === 4) b.register(RCX, 4).write(b.register(RCX, 4).read()); // ECX is in use, so its upper half is clear
       if (line.attributes.bulk && b.long && b.addressSize === 8) bulk(b, line, operands, count, limit, again);
       line.body(b, ...operands);
       const counter = b.register(RCX, b.addressSize);

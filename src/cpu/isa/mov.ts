@@ -51,7 +51,7 @@ export const mov: readonly Line[] = [
   inst('movzx', [w('Gv'), 'Ew'], '0f b7 /r', move),
   inst('movsx', [w('Gv'), 'Eb'], '0f be /r', moveSigned),
   inst('movsx', [w('Gv'), 'Ew'], '0f bf /r', moveSigned),
-  inst('movsxd', [w('Gv'), 'Ed'], '63 /r', (b, dst, src) => dst.write(dst.size === 8 ? b.resize(src.read(), 8, true) : b.resize(src.read(), dst.size as Size)), { mode: '64' }),
+  inst('movsxd', [w('Gv'), 'Ez'], '63 /r', moveSigned, { mode: '64' }),
   inst('movbe', [w('Gv'), 'Mv'], 'nfx 0f 38 f0 /r', reversed, { cpuid: 'movbe' }),
   inst('movbe', [w('Mv'), 'Gv'], 'nfx 0f 38 f1 /r', reversed, { cpuid: 'movbe' }),
   inst('lea', [w('Gv'), 'M'], '8d /r', (b, dst, src) => dst.write(b.resize(src.address(), dst.size as Size))),

@@ -24,16 +24,27 @@ const popMemory: Body = (b, dst) => {
   rsp.write(moved);
 };
 
-const pushSegment = (segment: keyof typeof SEG): Body => (b) => {
-  const selector = b.field('segSelector', 'i32', SEG[segment]);
-  b.push(b.resize(b.and(selector, b.constant(0xffff, 4)), b.operandSize));
-};
-const popSegment = (segment: keyof typeof SEG): Body => (b) => {
-  const selector = b.pin(b.resize(b.resize(b.top(b.operandSize), 2), 4));
-  const size = b.operandSize, pointer = b.pin(b.stackPointer());
-  b.call('moveToSegment', b.constant(SEG[segment], 4), selector);   // POP SS may change the width of the stack; the pop used the old one
-  b.setStackPointer(b.integer('add', pointer, b.constant(size, 8)));
-};
+/** A 32-bit push of a segment register writes its lower half alone, as processors do (SDM 2B PUSH). */
+const pushSegment =
+  (segment: keyof typeof SEG): Body =>
+  (b) => {
+    const selector = b.and(b.field('segSelector', 'i32', SEG[segment]), b.constant(0xffff, 4)),
+      size = b.operandSize;
+    if (size === 4) {
+      b.store(b.stackAddress(-4, 2, 'write'), b.resize(selector, 2), b.constant(SEG.SS, 4));
+      b.dropStack(-4);
+    } else b.push(b.resize(selector, size));
+  };
+/** Whatever the operand size, only the selector is read. */
+const popSegment =
+  (segment: keyof typeof SEG): Body =>
+  (b) => {
+    const selector = b.pin(b.resize(b.top(2), 4));
+    const size = b.operandSize,
+      pointer = b.pin(b.stackPointer());
+    b.call('moveToSegment', b.constant(SEG[segment], 4), selector); // POP SS may change the width of the stack; the pop used the old one
+    b.setStackPointer(b.integer('add', pointer, b.constant(size, 8)));
+  };
 const SEGMENTS: readonly (readonly [keyof typeof SEG, string, string | undefined, boolean])[] = [
   ['ES', '06', '07', false], ['CS', '0e', undefined, false], ['SS', '16', '17', false], ['DS', '1e', '1f', false], ['FS', '0f a0', '0f a1', true], ['GS', '0f a8', '0f a9', true],
 ];

@@ -15,7 +15,9 @@ const movs: Body = (b, dst, src) => {
   b.advance(RDI, step);
 };
 const cmps: Body = (b, first, second) => {
-  const x = b.pin(first.read()), y = b.pin(second.read()), step = b.pin(b.stringStep(first.size));
+  const y = b.pin(second.read()); // ES:rDI comes first: its faults win
+  const x = b.pin(first.read()),
+    step = b.pin(b.stringStep(first.size));
   b.advance(RSI, step);
   b.advance(RDI, step);
   b.setFlagsLater('sub', x, y, x);

@@ -75,7 +75,7 @@ const segments: readonly Line[] = [
   inst('rdgsbase', [w('Ry')], 'f3 0f ae /1', (b, dst) => dst.write(b.resize(b.call('readSegmentBase', constant4(b, SEG.GS)), dst.size as Size)), { mode: '64', cpuid: 'fsgsbase' }),
   inst('wrfsbase', ['Ry'], 'f3 0f ae /2', (b, src) => b.call('writeSegmentBase', constant4(b, SEG.FS), b.resize(src.read(), 8)), { mode: '64', cpuid: 'fsgsbase' }),
   inst('wrgsbase', ['Ry'], 'f3 0f ae /3', (b, src) => b.call('writeSegmentBase', constant4(b, SEG.GS), b.resize(src.read(), 8)), { mode: '64', cpuid: 'fsgsbase' }),
-  inst('swapgs', [], 'np 0f 01 f8', plain('swapgs'), { mode: '64' }),
+  inst('swapgs', [], '0f 01 f8', plain('swapgs'), { mode: '64' }),
 ];
 
 // --- transfers between code segments, interrupts ---
@@ -148,7 +148,7 @@ const control: readonly Line[] = [
   inst('rdmsr', [], '0f 32', plain('rdmsr')),
   inst('rdpmc', [], '0f 33', plain('rdpmc')),
   inst('cpuid', [], '0f a2', plain('cpuid')),
-  inst('rdtscp', [], 'np 0f 01 f9', plain('rdtscp'), { cpuid: 'rdtscp' }),
+  inst('rdtscp', [], '0f 01 f9', plain('rdtscp'), { cpuid: 'rdtscp' }),
   inst('xgetbv', [], 'np 0f 01 d0', plain('xgetbv'), { cpuid: 'xsave' }),
   inst('xsetbv', [], 'np 0f 01 d1', plain('xsetbv'), { ends: 'system', cpuid: 'xsave' }),
   inst('fxsave', ['M'], 'np 0f ae /0', saveArea('fxsave', 512)),
