@@ -9,7 +9,7 @@
  */
 import {
   KIND_FINITE, KIND_INFINITY, KIND_ZERO, N_EXPONENT, N_LOW, N_SIGN, TOP_BIT, W_A, W_B, W_HIGH, W_MIDDLE, W_R, W_TEMPORARY, ZE, copyNumber, exactAdd,
-  exactMultiply, exponentOf, flag, invalidResult, kindOf, multiplyHigh, normalize, setNumber, signOf, significandOf, unpackI64, N_DENORMAL, DE, PE,
+  exactMultiply, exponentOf, flag, invalidResult, kindOf, multiplyHigh, normalize, setNumber, signOf, significandOf, unpackI64, N_DENORMAL, DE, PE, UE,
 } from './softfloat.ts';
 
 @inline function lowOf(n: usize): u64 { return load<u64>(n, N_LOW); }
@@ -176,6 +176,8 @@ function areaTangent(w: usize, n: usize, s: usize): void {
   wideMultiply(w, n, n, scale);
 }
 
+const F80_MIN_EXPONENT: i32 = -16382;
+
 /** R := y * log2(x) for a positive finite x and a finite y, both not in A, B or R. */
 function scaledLogarithm(w: usize, x: usize, y: usize): void {
   const t = w + W_TEMPORARY, s = t + 32, one = t + 64;
@@ -187,7 +189,9 @@ function scaledLogarithm(w: usize, x: usize, y: usize): void {
     unpackI64(w + W_A, exponent);
     copyNumber(w + W_B, y);
     store<u32>(w + W_B, 0, N_DENORMAL);
-    return exactMultiply(w);
+    exactMultiply(w);
+    if (kindOf(w + W_R) == KIND_FINITE && exponentOf(w + W_R) < F80_MIN_EXPONENT) flag(w, UE);   // tiny, and inexact by that PE
+    return;
   }
   // x = m * 2^exponent with m in (sqrt(1/2), sqrt(2)): s = (m - 1) / (m + 1).
   const above = significandOf(x) > 0xb504f333f9de6484;
