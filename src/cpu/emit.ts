@@ -11,6 +11,7 @@ import {
   FLAG_ADC,
   FLAG_ADD,
   FLAG_DEC,
+  FLAG_IMUL,
   FLAG_INC,
   FLAG_MUL,
   FLAG_RAW,
@@ -46,6 +47,7 @@ export const FLAG_KINDS = {
   sar: FLAG_SAR,
   mul: FLAG_MUL,
   raw: FLAG_RAW,
+  imul: FLAG_IMUL,
 } as const;
 export type FlagKind = keyof typeof FLAG_KINDS;
 export const RAX = 0,

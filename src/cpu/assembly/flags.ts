@@ -3,9 +3,10 @@
  * Implements: SDM vol. 1 3.4.3.1 Status Flags; the record of cpu/flag-kinds.ts. Runs on: the vCPU's thread.
  */
 import {
-  FLAG_ADC, FLAG_ADD, FLAG_AF, FLAG_CF, FLAG_DEC, FLAG_INC, FLAG_MUL, FLAG_OF, FLAG_PF, FLAG_RAW, FLAG_ROTATED_LEFT, FLAG_ROTATED_RIGHT, FLAG_SBB, FLAG_SF,
+  FLAG_ADC, FLAG_ADD, FLAG_AF, FLAG_CF, FLAG_DEC, FLAG_IMUL, FLAG_INC, FLAG_MUL, FLAG_OF, FLAG_PF, FLAG_RAW, FLAG_ROTATED_LEFT, FLAG_ROTATED_RIGHT, FLAG_SBB, FLAG_SF,
   FLAG_SHL, FLAG_SHR, FLAG_STATUS, FLAG_SUB, FLAG_ZF,
 } from '../flag-kinds.ts';
+import { multiplyHighSigned } from './integer';
 import { VCPU_FLAG_OP, VCPU_FLAG_P, VCPU_FLAG_Q, VCPU_FLAG_R, VCPU_RFLAGS } from '../../generated/vcpu-layout.ts';
 
 /** CF PF AF ZF SF OF of a record, at their places in RFLAGS. */
@@ -45,6 +46,10 @@ export function computeFlags(op: u32, p: i64, q: i64, r: i64): u32 {
       adjust = (p & 15) == 15;
     } else if (kind == FLAG_MUL) {
       carry = q != 0;
+      overflow = carry;
+    } else if (kind == FLAG_IMUL) {
+      result = ((p * q) << up) >> up;
+      carry = bits == 64 ? multiplyHighSigned(0, p, q) != result >> 63 : p * q != result;
       overflow = carry;
     } else {
       // Shifts; a count beyond the operand shifts zeros (SHL, SHR) or copies of the sign (SAR) through CF.

@@ -19,14 +19,11 @@ function multiplyHigh(b: Emit, x: Value, y: Value, signed: boolean): Value {
   return signed ? b.sub(b.sub(product, b.and(b.sar(x, c(63)), y)), b.and(b.sar(y, c(63)), x)) : product;
 }
 
-/** IMUL with two or three operands: CF and OF say that the product did not fit. */
+/** IMUL with two or three operands: CF and OF say that the product did not fit; the record keeps the factors. */
 const imul: Body = (b, dst, first, second) => {
   const size = dst.size as Size, x = b.pin(first!.read()), y = b.pin(b.resize((second ?? dst).read(), size, true)), low = b.pin(b.mul(x, y));
   dst.write(low);
-  if (!b.flagsWanted) return;
-  const overflow = size === 8 ? b.compare('ne', multiplyHigh(b, x, y, true), b.sar(low, b.constant(63, 8)))
-    : b.compare('ne', b.mul(b.resize(x, 8, true), b.resize(y, 8, true)), b.resize(low, 8, true));
-  b.setFlags('mul', low, overflow);
+  b.setFlags('imul', x, y);
 };
 
 /** rDX:rAX := rAX * operand. */
