@@ -11,6 +11,8 @@ import { RESULT_LINE, resultOf, type GuestProgram, type Workload, type WorkloadR
 
 /** What busybox's shell says when it waits for a command, at the beginning of a line. */
 const PROMPT = /(?:^|\n)\/ # /;
+/** A kernel that has said this says nothing more. */
+const PANIC = /Kernel panic - [^\r\n]*/;
 const BOOT_LIMIT_MS = 300_000;
 const START_LIMIT_MS = 60_000;
 const NATIVE_LIMIT_MS = 300_000;
@@ -33,6 +35,8 @@ export interface BootRun {
   readonly idle: IdleRun | undefined;
 }
 
+const either = (...patterns: readonly RegExp[]): RegExp => new RegExp(patterns.map(({ source }) => source).join('|'));
+
 interface Booted {
   readonly process: MeasuredProcess;
   readonly wallSeconds: number;
@@ -42,7 +46,8 @@ interface Booted {
 async function bootToShell(processes: Processes, contender: Contender, guest: GuestFiles): Promise<Booted> {
   const process = processes.start(contender.command(guest));
   try {
-    const { atMs } = await process.expect(PROMPT, BOOT_LIMIT_MS);
+    const { atMs, match } = await process.expect(either(PROMPT, PANIC), BOOT_LIMIT_MS);
+    if (!PROMPT.test(match[0])) throw new MeasureError(match[0]);
     return { process, wallSeconds: (atMs - process.startMs) / 1000, cpuSeconds: process.cpuSeconds() };
   } catch (error) {
     await process[Symbol.asyncDispose]();
@@ -118,7 +123,8 @@ export async function measureWorkloads(
         process.write(`bench -s ${scale} ${left.join(' ')}\n`);
         let lastMs: number | undefined;
         for (;;) {
-          const { atMs, match } = await process.expect(new RegExp(`${RESULT_LINE.source}|${PROMPT.source}`), limitMs);
+          const { atMs, match } = await process.expect(either(RESULT_LINE, PROMPT, PANIC), limitMs);
+          if (PANIC.test(match[0])) throw new MeasureError(match[0]);
           if (match[1] === undefined) break;
           const result = resultOf(match);
           results.push(result);

@@ -38,13 +38,14 @@ const MIB = 2 ** 20;
 const CLOCK_TOLERANCE = 0.03;
 const NOTHING = '-';
 
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
-  [head, head.map((_, column) => (column === 0 ? '---' : '---:')), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+/** @param textColumns columns that stand at the left; figures stand at the right */
+const table = (head: readonly string[], rows: readonly (readonly string[])[], textColumns = 1): string =>
+  [head, head.map((_, column) => (column < textColumns ? '---' : '---:')), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
 const show = (value: number, digits: number): string => (Number.isFinite(value) ? value.toFixed(digits) : NOTHING);
 /** The median, and how far the runs were apart. */
-const showRuns = (values: readonly number[], digits: number, unit = ''): string =>
-  values.length === 0 ? NOTHING : `${show(median(values), digits)}${unit} (±${show(spread(values) * 100, 0)} %)`;
+const showRuns = (values: readonly number[], digits: number): string =>
+  values.length < 2 ? show(median(values), digits) : `${show(median(values), digits)} (±${show(spread(values) * 100, 0)} %)`;
 
 export interface ComparedWorkload extends Workload {
   readonly ours: readonly number[];
@@ -93,7 +94,7 @@ export function markdownReport(results: Results, setting: Setting, picture: stri
   const sections = [
     '# Benchmarks',
     "`npm run bench` measures and writes this page. tshyve and QEMU's own recompiler (TCG) run the same guest side by side, with one vCPU\nand the same memory, in alternating order. Figures are medians; ± is half the distance between the slowest and the fastest run.\nTCG / tshyve compares times: more is better for tshyve.",
-    table(['', ''], setting.facts).replace('---:', '---'),
+    table(['', ''], setting.facts, 2),
     ...(picture === undefined ? [] : [`![TCG's time divided by tshyve's](${picture})`]),
     ...(setting.parts.has('boot') ? bootSection(results.boot) : []),
     ...smallSection(results, setting),
@@ -223,6 +224,7 @@ function workloadSection(results: Results, { workloads, scale, contenders }: Set
     table(
       ['workload', 'group', 'native, s', `${OURS}, s`, `${THEIRS}, s`, 'TCG / tshyve', 'native / tshyve', 'checksums'],
       compared.map(rowOf),
+      2,
     ),
     ...new Set(doubts),
   ];
