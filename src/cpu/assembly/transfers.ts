@@ -262,7 +262,7 @@ function returnTo(vcpu: usize, selector: u32, code: u64, rip: u64, withStack: bo
 
 /** RET far. @param release bytes of parameters to drop behind the return address */
 export function farReturn(vcpu: usize, sizeBytes: u32, release: u32): void {
-  const who = whoAt(vcpu, cplOf(vcpu)), selector = <u32>peekStack(vcpu, 1, sizeBytes, who) & 0xffff;   // the highest first, as processors do
+  const who = whoAt(vcpu, cplOf(vcpu)), selector = peekSelector(vcpu, 1, sizeBytes, who);   // the highest first, as processors do
   if (faulted(vcpu)) return;
   const rip = peekStack(vcpu, 0, sizeBytes, who);
   if (faulted(vcpu)) return;
@@ -285,14 +285,19 @@ export function farReturn(vcpu: usize, sizeBytes: u32, release: u32): void {
     returnTo(vcpu, selector, code, rip, false, 0, 0, 0);
     return;
   }
-  const pointer = stackAt(vcpu, after, sizeBytes, who);
+  const stackSelector = <u32>stackAt(vcpu, after + sizeBytes, 2, who);
   if (faulted(vcpu)) return;
-  const stackSelector = <u32>stackAt(vcpu, after + sizeBytes, sizeBytes, who) & 0xffff;
+  const pointer = stackAt(vcpu, after, sizeBytes, who);
   if (faulted(vcpu)) return;
   const stack = returnStack(vcpu, stackSelector, selector & 3, code);
   if (faulted(vcpu) || !ripAllowed(vcpu, code, rip) || !markSelector(vcpu, selector, code)) return;
   if (stack != 0 && !markSelector(vcpu, stackSelector, stack)) return;
   returnTo(vcpu, selector, code, rip, true, stackSelector, stack, pointer + release);
+}
+
+/** Selectors are read as words, whatever lies above them. */
+function peekSelector(vcpu: usize, index: u32, sizeBytes: u32, who: u32): u32 {
+  return <u32>stackAt(vcpu, stackPointer(vcpu) + <u64>index * sizeBytes, 2, who);
 }
 
 function stackAt(vcpu: usize, offset: u64, sizeBytes: u32, who: u32): u64 {
@@ -311,7 +316,7 @@ export function iret(vcpu: usize, sizeBytes: u32): void {
   }
   const image = peekStack(vcpu, 2, sizeBytes, who), after = stackPointer(vcpu) + 3 * sizeBytes;   // the highest first, as processors do
   if (faulted(vcpu)) return;
-  const selector = <u32>peekStack(vcpu, 1, sizeBytes, who) & 0xffff;
+  const selector = peekSelector(vcpu, 1, sizeBytes, who);
   if (faulted(vcpu)) return;
   const rip = peekStack(vcpu, 0, sizeBytes, who);
   if (faulted(vcpu)) return;
@@ -337,9 +342,9 @@ export function iret(vcpu: usize, sizeBytes: u32): void {
   const withStack = is64(vcpu) || (selector & 3) != cpl;
   let stack: u64 = 0, stackSelector: u32 = 0, pointer: u64 = 0;
   if (withStack) {
-    pointer = peekStack(vcpu, 3, sizeBytes, who);
+    stackSelector = peekSelector(vcpu, 4, sizeBytes, who);
     if (faulted(vcpu)) return;
-    stackSelector = <u32>peekStack(vcpu, 4, sizeBytes, who) & 0xffff;
+    pointer = peekStack(vcpu, 3, sizeBytes, who);
     if (faulted(vcpu)) return;
     stack = returnStack(vcpu, stackSelector, selector & 3, code);
     if (faulted(vcpu)) return;

@@ -30,6 +30,20 @@ const PML4 = 0x1000,
   PD = 0x3000,
   PAE_PDPT = 0x6000;
 const TABLE_BITS = 0x27n;
+/** The descriptor table: where no line reaches by accident, for the supervisor alone, and as Linux has it on the CPUs of the vectors. */
+const GDT = 0x3a5b7000n,
+  GDT_GPA = 0x7000,
+  GDT_TABLE = 0x8000;
+const GDT_BITS = 0x163n;
+const DESCRIPTORS = [
+  0n,
+  0x00cf9b000000ffffn, // 08 kernel, 32-bit code
+  0x00af9b000000ffffn, // 10 kernel, 64-bit code
+  0x00cf93000000ffffn, // 18 kernel, data
+  0x00cffb000000ffffn, // 20 user, 32-bit code
+  0x00cff3000000ffffn, // 28 user, data
+  0x00affb000000ffffn, // 30 user, 64-bit code
+] as const;
 
 /** PE MP ET NE WP AM PG. */
 const CR0 = 0x80050033n;
@@ -93,6 +107,7 @@ export class ProcessorEngine implements StepEngine {
     this.#view.setBigUint64(GUEST_MAP_RANGES + 16, BigInt(HVA_RAM), true);
     this.#view.setUint32(GUEST_MAP_RANGES + 24, 7, true);
     this.#buildPageTables();
+    this.#buildDescriptorTable();
     const generated = (name: string): Buffer<ArrayBuffer> => readFileSync(new URL(`../../generated/${name}`, import.meta.url));
     const manifest = generated('handlers.manifest');
     this.#processor = new Processor({
@@ -130,6 +145,13 @@ export class ProcessorEngine implements StepEngine {
     }
   }
 
+  /** Written once: the accessed bits are set already, so no line changes it. */
+  #buildDescriptorTable(): void {
+    this.#ram.writeBigUInt64LE(BigInt(GDT_TABLE) | TABLE_BITS, PD + Number(GDT >> 21n) * 8);
+    this.#ram.writeBigUInt64LE(BigInt(GDT_GPA) | GDT_BITS, GDT_TABLE + Number((GDT >> 12n) & 511n) * 8);
+    for (const [index, descriptor] of DESCRIPTORS.entries()) this.#ram.writeBigUInt64LE(descriptor, GDT_GPA + index * 8);
+  }
+
   /** The vCPU record of the surroundings, all registers 0. */
   #buildBase(mode: 32 | 64): Uint8Array {
     const at = VCPUS,
@@ -144,6 +166,7 @@ export class ProcessorEngine implements StepEngine {
       u32(offset.segAccess + segment * 4, access[segment]!);
       u32(offset.segLimit + segment * 4, segment < SEG.LDTR ? FULL_LIMIT : 0);
     }
+    u64(offset.gdtrBase, GDT);
     u32(offset.gdtrLimit, 0x7f);
     u32(offset.idtrLimit, 0xfff);
     u64(offset.cr0, CR0);
