@@ -154,7 +154,7 @@ export class Vm {
     this.#isDestroyed = true;
     this.#words.suspend('destroy');
     for (const vcpu of this.#vcpus) if (vcpu !== undefined) this.#words.store(vcpu.id, 'control', CONTROL.END);
-    await Promise.all(this.#vcpus.map((vcpu) => vcpu?.thread?.terminate()));
+    await Promise.all(this.#vcpus.map(async (vcpu) => { await vcpu?.thread?.terminate(); }));
     this.#suspended.resolve(suspendName(this.#words.suspendHow) ?? 'destroy');
     this.#words.ring();
   }

@@ -29,6 +29,7 @@ import { LINES } from '../isa/index.ts';
 import type { Body, Line, OperandCode } from '../isa/inst.ts';
 import { VCPU } from '../state.ts';
 import { FunctionBuilder } from '../wasm/function.ts';
+import type { Label } from '../wasm/function.ts';
 import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import type { Type } from '../wasm/opcodes.ts';
@@ -206,7 +207,7 @@ function bulk(
   operands: readonly Operand[],
   count: Value,
   limit: { get(): Value; set(value: Value): void },
-  again: import('../wasm/function.ts').Label,
+  again: Label,
 ): void {
   const f = b.f,
     size = operands[0]!.size,
