@@ -282,13 +282,13 @@ function needsProtected(vcpu: usize): bool {
   return false;
 }
 
-/** LAR: access rights into the destination, or the old one with ZF clear. */
+/** LAR: access rights into the destination, or the old one with ZF clear. Bits 16-19, which the SDM leaves open, are those of the limit. */
 export function lar(vcpu: usize, selector: u32, old: u64, sizeBytes: u32): u64 {
   if (!needsProtected(vcpu)) return old;
   const descriptor = visibleDescriptor(vcpu, selector & 0xffff, isLong(vcpu) ? LAR_LONG : LAR_LEGACY);
   if (faulted(vcpu)) return old;
   setZero(vcpu, descriptor != NO_DESCRIPTOR);
-  return descriptor == NO_DESCRIPTOR ? old : (descriptor >> 32) & (sizeBytes == 2 ? 0xff00 : 0xf0ff00);
+  return descriptor == NO_DESCRIPTOR ? old : (descriptor >> 32) & (sizeBytes == 2 ? 0xff00 : 0xffff00);
 }
 
 /** LSL: the limit in bytes, or the old destination with ZF clear. */

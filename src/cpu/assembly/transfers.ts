@@ -10,14 +10,14 @@ import {
 import { ACCESS_DB, ACCESS_L, ACCESS_P, ACCESS_S, ACCESS_TYPE, EFER_SCE, SEG_CS, SEG_SS } from './bits';
 import { faulted, raiseGp, raiseNp, raiseSs, raiseTs, raiseUd } from './faults';
 import { readRflags, storeRflags } from './flags';
-import { isCanonical, loadWith, systemLoad64 } from './memory';
+import { isCanonical, loadWith, storeWith, systemLoad64 } from './memory';
 import { WHO_USER } from './paging';
 import {
   cplOf, descriptorAccess, descriptorAddress, descriptorBase, descriptorLimit, dplOf, dropInnerSegments, enterCode, is64, isCode, isConforming, isLong, isNull, isProtected,
   isWritableData, markAccessed, NO_DESCRIPTOR, segAccess, segBase, segLimit, segSelector, setFromDescriptor, setNull, setRealSegment, setSegment,
 } from './segments';
 import {
-  addressOn, innerStack, innerStack64, maskOfStack, newDescriptor, newPointer, newSelector, peekStack, probeNewStack, probePushes, put, setStackPointer, stackMask, stackPointer, whoAt,
+  addressOn, innerStack, innerStack64, maskOfStack, newDescriptor, newPointer, newSelector, peekStack, probeNewStack, probePushes, put, setStackPointer, stackAddress, stackMask, stackPointer, whoAt,
 } from './stack';
 import { updateAccessClass, updateMode } from './tlb';
 
@@ -42,6 +42,9 @@ function ripAllowed(vcpu: usize, descriptor: u64, rip: u64): bool {
   raiseGp(vcpu, 0);
   return false;
 }
+
+/** Compatibility mode takes the lower half of a 64-bit offset, and checks no more of it. */
+function ripIn(vcpu: usize, descriptor: u64, rip: u64): u64 { return isLong(vcpu) && (descriptorAccess(descriptor) & ACCESS_L) == 0 ? rip & 0xffffffff : rip; }
 
 /** In IA-32e mode a code segment is either L or D. */
 function isBadLong(vcpu: usize, access: u32): bool { return isLong(vcpu) && (access & (ACCESS_L | ACCESS_DB)) == (ACCESS_L | ACCESS_DB); }
@@ -68,17 +71,23 @@ export function farJump(vcpu: usize, selector: u32, offset: u64, sizeBytes: u32)
 /** CALL far. */
 export function farCall(vcpu: usize, selector: u32, offset: u64, sizeBytes: u32): void { farTransfer(vcpu, selector & 0xffff, offset & sizeMask(sizeBytes), sizeBytes, true); }
 
-function probeHere(vcpu: usize, count: u32, sizeBytes: u32): bool {
-  return probePushes(vcpu, segBase(vcpu, SEG_SS), segLimit(vcpu, SEG_SS), segAccess(vcpu, SEG_SS), stackMask(vcpu), stackPointer(vcpu), count, sizeBytes, 0, whoAt(vcpu, cplOf(vcpu)));
+/**
+ * Push CS and the return address on the present stack; rSP moves by `dropReturn`, when nothing can fault any more. As on processors, what has
+ * been pushed stays there on a fault.
+ * @returns false with a fault raised
+ */
+function pushReturn(vcpu: usize, sizeBytes: u32): bool {
+  return pushBelow(vcpu, sizeBytes, segSelector(vcpu, SEG_CS), sizeBytes) && pushBelow(vcpu, 2 * sizeBytes, load<u64>(vcpu, VCPU_NEXT_RIP), sizeBytes);
 }
 
-/** Push CS and the return address on the present stack, which has been probed. */
-function pushReturn(vcpu: usize, sizeBytes: u32): void {
-  const base = segBase(vcpu, SEG_SS), mask = stackMask(vcpu), top = stackPointer(vcpu), who = whoAt(vcpu, cplOf(vcpu));
-  put(vcpu, base, mask, top - sizeBytes, segSelector(vcpu, SEG_CS), sizeBytes, who);
-  put(vcpu, base, mask, top - 2 * sizeBytes, load<u64>(vcpu, VCPU_NEXT_RIP), sizeBytes, who);
-  setStackPointer(vcpu, top - 2 * sizeBytes, mask);
+function pushBelow(vcpu: usize, distance: u32, value: u64, sizeBytes: u32): bool {
+  const at = stackAddress(vcpu, stackPointer(vcpu) - distance, sizeBytes, 0);
+  if (faulted(vcpu)) return false;
+  storeWith(vcpu, at, value, sizeBytes, SEG_SS, whoAt(vcpu, cplOf(vcpu)));
+  return !faulted(vcpu);
 }
+
+function dropReturn(vcpu: usize, sizeBytes: u32): void { setStackPointer(vcpu, stackPointer(vcpu) - 2 * sizeBytes, stackMask(vcpu)); }
 
 function farTransfer(vcpu: usize, selector: u32, offset: u64, sizeBytes: u32, call: bool): void {
   if (!isProtected(vcpu)) {
@@ -87,8 +96,8 @@ function farTransfer(vcpu: usize, selector: u32, offset: u64, sizeBytes: u32, ca
       return;
     }
     if (call) {
-      if (!probeHere(vcpu, 2, sizeBytes)) return;
-      pushReturn(vcpu, sizeBytes);
+      if (!pushReturn(vcpu, sizeBytes)) return;
+      dropReturn(vcpu, sizeBytes);
     }
     setRealSegment(vcpu, SEG_CS, selector);
     transferred(vcpu, offset);
@@ -110,11 +119,12 @@ function farTransfer(vcpu: usize, selector: u32, offset: u64, sizeBytes: u32, ca
     raiseNp(vcpu, error);
     return;
   }
-  if (call && !probeHere(vcpu, 2, sizeBytes)) return;
-  if (!ripAllowed(vcpu, descriptor, offset) || !markSelector(vcpu, selector, descriptor)) return;
-  if (call) pushReturn(vcpu, sizeBytes);
+  if (call && !pushReturn(vcpu, sizeBytes)) return;
+  const rip = ripIn(vcpu, descriptor, offset);
+  if (!ripAllowed(vcpu, descriptor, rip) || !markSelector(vcpu, selector, descriptor)) return;
+  if (call) dropReturn(vcpu, sizeBytes);
   enterCode(vcpu, selector, descriptor, cpl);
-  transferred(vcpu, offset);
+  transferred(vcpu, rip);
 }
 
 /** Call gates; task gates and TSSs are checked, then refused. */
@@ -161,14 +171,12 @@ function throughSystem(vcpu: usize, selector: u32, gate: u64, call: bool): void 
     callInner(vcpu, gate, codeSelector, code, rip, size);
     return;
   }
-  if (call && !(long ? probe64Here(vcpu) : probeHere(vcpu, 2, size))) return;
+  if (call && !pushReturn(vcpu, size)) return;
   if (!ripAllowed(vcpu, code, rip) || !markSelector(vcpu, codeSelector, code)) return;
-  if (call) pushReturn(vcpu, size);
+  if (call) dropReturn(vcpu, size);
   enterCode(vcpu, codeSelector, code, cpl);
   transferred(vcpu, rip);
 }
-
-function probe64Here(vcpu: usize): bool { return probeHere(vcpu, 2, 8); }
 
 /** A call gate to an inner ring: another stack, with the parameters that the gate counts. */
 function callInner(vcpu: usize, gate: u64, selector: u32, code: u64, rip: u64, size: u32): void {
@@ -264,7 +272,7 @@ function returnTo(vcpu: usize, selector: u32, code: u64, rip: u64, withStack: bo
 export function farReturn(vcpu: usize, sizeBytes: u32, release: u32): void {
   const who = whoAt(vcpu, cplOf(vcpu)), selector = peekSelector(vcpu, 1, sizeBytes, who);   // the highest first, as processors do
   if (faulted(vcpu)) return;
-  const rip = peekStack(vcpu, 0, sizeBytes, who);
+  let rip = peekStack(vcpu, 0, sizeBytes, who);
   if (faulted(vcpu)) return;
   const after = stackPointer(vcpu) + 2 * sizeBytes + release;
   if (!isProtected(vcpu)) {
@@ -279,6 +287,7 @@ export function farReturn(vcpu: usize, sizeBytes: u32, release: u32): void {
   }
   const code = returnCode(vcpu, selector);
   if (faulted(vcpu)) return;
+  rip = ripIn(vcpu, code, rip);
   if ((selector & 3) == cplOf(vcpu)) {
     if (!ripAllowed(vcpu, code, rip) || !markSelector(vcpu, selector, code)) return;
     setStackPointer(vcpu, after, stackMask(vcpu));
@@ -318,7 +327,7 @@ export function iret(vcpu: usize, sizeBytes: u32): void {
   if (faulted(vcpu)) return;
   const selector = peekSelector(vcpu, 1, sizeBytes, who);
   if (faulted(vcpu)) return;
-  const rip = peekStack(vcpu, 0, sizeBytes, who);
+  let rip = peekStack(vcpu, 0, sizeBytes, who);
   if (faulted(vcpu)) return;
   if (real) {
     if (rip > <u64>segLimit(vcpu, SEG_CS)) {
@@ -339,6 +348,7 @@ export function iret(vcpu: usize, sizeBytes: u32): void {
   }
   const code = returnCode(vcpu, selector);
   if (faulted(vcpu)) return;
+  rip = ripIn(vcpu, code, rip);
   const withStack = is64(vcpu) || (selector & 3) != cpl;
   let stack: u64 = 0, stackSelector: u32 = 0, pointer: u64 = 0;
   if (withStack) {
