@@ -4,18 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Code, CodeExt, CpuidFeature, DecoderOptions, EncodingKind, Decoder as Iced, Instruction } from 'iced-x86';
+import { Code, CodeExt, DecoderOptions, Decoder as Iced, Instruction } from 'iced-x86';
+import { isOfLevel } from '../testing/level.ts';
 import { MODE_32, MODE_64 } from '../state.ts';
 import { DECODED, Decoder } from './decoder.ts';
 
-/** Features by the names of iced-x86; an instruction that needs any other is left to later levels. */
-const LEVEL = new Set(
-  (
-    'INTEL8086 INTEL8086_ONLY INTEL186 INTEL286 INTEL386 INTEL486 X64 FPU FPU287 FPU387 MMX SSE SSE2 SSE3 SSSE3 SSE4_1 SSE4_2 ' +
-    'CLFLUSHOPT CLFSH CMOV CMPXCHG16B CPUID CX8 FSGSBASE FXSR INVPCID MONITOR MOVBE MSR MULTIBYTENOP PAUSE POPCNT PREFETCHW RDPMC RDRAND ' +
-    'RDSEED RDTSCP SEP SMAP SYSCALL TSC XSAVE XSAVEOPT'
-  ).split(' '),
-);
 /** Not there, and why. */
 const REFUSED: Readonly<Record<string, string>> = {
   MONITOR: 'CPUID says so; both raise #UD',
@@ -77,9 +70,7 @@ function compare(bits: 32 | 64): { readonly missing: string[]; readonly extra: s
     }
     let wanted = inLevel.get(code);
     if (wanted === undefined) {
-      wanted =
-        instruction.encoding === EncodingKind.Legacy &&
-        [...instruction.cpuidFeatures()].every((feature) => LEVEL.has(CpuidFeature[feature]!));
+      wanted = isOfLevel(instruction);
       inLevel.set(code, wanted);
     }
     if (!wanted) continue;
