@@ -239,13 +239,21 @@ async function measureGuests(
   const native: Results['native'][number][] = [];
   for (let round = 0; round < options.runs; round++) native.push(measureNative(program, list, options.scale));
   say(`workloads, native: ${options.runs} runs of ${list.length} done`);
+  // What failed once would take its whole limit each time.
+  const failed = new Map<Contender['name'], Set<string>>(bench.contenders.map(({ name }) => [name, new Set()]));
   const workloads = await alternate(bench, 'workloads', options.runs, async (contender, round) => {
-    const run = await measureWorkloads(processes, contender, { ...guest, initrd }, list, {
+    const dropped = failed.get(contender.name)!;
+    const wanted = list.filter(({ name }) => !dropped.has(name));
+    const run = await measureWorkloads(processes, contender, { ...guest, initrd }, wanted, {
       scale: options.scale,
       limitMs: options.limitMs,
       onResult: ({ name, seconds }) => say(`workloads ${round + 1}/${options.runs}, ${contender.name}: ${name} ${seconds.toFixed(3)} s`),
     });
-    for (const [name, why] of run.failed) failures.push(`workload ${name}, run ${round + 1}, ${contender.name}: ${why}`);
+    for (const [name, why] of run.failed) {
+      dropped.add(name);
+      failures.push(`workload ${name}, run ${round + 1}, ${contender.name}: ${why}`);
+      say(failures.at(-1)!);
+    }
     return run;
   });
   return { workloads, native, list };

@@ -102,7 +102,10 @@ export interface WorkloadOptions {
   readonly onResult: (result: WorkloadResult) => void;
 }
 
-/** Run workloads in a guest. One that crashes costs its own result only; one that hangs or takes the guest with it, a new boot. */
+/**
+ * Run workloads in a guest. One that crashes costs its own result only; one that hangs or takes the guest with it, a new boot.
+ * @throws MeasureError when the guest does not come up for the first time
+ */
 export async function measureWorkloads(
   processes: Processes,
   contender: Contender,
@@ -115,8 +118,8 @@ export async function measureWorkloads(
   const failed = new Map<string, string>();
   const clocks = { guestSeconds: 0, hostSeconds: 0 };
   let memory: MemoryUse | undefined;
-  while (left.length > 0) {
-    const { process } = await bootToShell(processes, contender, guest);
+  let process = (await bootToShell(processes, contender, guest)).process;
+  for (;;) {
     await using _ = process;
     try {
       while (left.length > 0) {
@@ -142,11 +145,21 @@ export async function measureWorkloads(
       }
       memory = process.memory(RAM_BYTES);
       await powerOff(process);
+      break;
     } catch (error) {
       if (!(error instanceof MeasureError)) throw error;
       const hung = left.shift();
-      if (hung === undefined) throw error;
+      if (hung === undefined) break;
       failed.set(hung, error.message);
+    }
+    if (left.length === 0) break;
+    await process[Symbol.asyncDispose]();
+    try {
+      process = (await bootToShell(processes, contender, guest)).process;
+    } catch (error) {
+      if (!(error instanceof MeasureError)) throw error;
+      for (const name of left) failed.set(name, `no guest to run it in: ${error.message}`);
+      break;
     }
   }
   return { results, failed, memory, clockRate: clocks.guestSeconds / clocks.hostSeconds };
