@@ -113,9 +113,15 @@ export function misaligned(vcpu: usize, linear: u64, sizeBytes: u32): bool {
   return true;
 }
 
-/** Processors look at the alignment before they translate the address: #AC comes before #PF, whatever SDM table 6-2 says. */
+/**
+ * Processors look at the alignment before they translate the address, whatever SDM table 6-2 says: #AC comes before #PF. Only the first byte
+ * has to be canonical by then.
+ */
 function refused(vcpu: usize, linear: u64, sizeBytes: u32, segment: u32): bool {
-  return (linear & (sizeBytes - 1)) != 0 && (!canonicalRange(vcpu, linear, sizeBytes, segment) || misaligned(vcpu, linear, sizeBytes));
+  if ((linear & (sizeBytes - 1)) == 0) return false;
+  if (isCanonical(linear)) return misaligned(vcpu, linear, sizeBytes);
+  raiseAddress(vcpu, segment);
+  return true;
 }
 
 /** Note which data breakpoints an access hits: the trap comes after the instruction (SDM 18.2.4, 18.2.5). */
@@ -280,7 +286,7 @@ function bounceOf(vcpu: usize): u64 { return <u64>((vcpu - VCPUS) / VCPU_STRIDE)
 export function slowProbe(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32): u64 {
   const bounce = bounceOf(vcpu), who = presentWho(vcpu);
   store<u32>(vcpu, 0, VCPU_BOUNCE_KIND);
-  if (!canonicalRange(vcpu, gva, sizeBytes, segment) || misaligned(vcpu, gva, sizeBytes)) return bounce;
+  if (refused(vcpu, gva, sizeBytes, segment) || !canonicalRange(vcpu, gva, sizeBytes, segment)) return bounce;
   const first = firstBytes(gva, sizeBytes), hva = translatePage(vcpu, gva, ACCESS_WRITE, who);
   if (hva == TRANSLATE_FAULT) return bounce;
   let kind: u32 = BOUNCE_ACTIVE, place = hva, place1: u64 = 0;

@@ -7,8 +7,8 @@ import {
   VCPU_CR0, VCPU_CR4, VCPU_FCS, VCPU_FCW, VCPU_FDP, VCPU_FDS, VCPU_FIP, VCPU_FOP, VCPU_FPR, VCPU_FSW, VCPU_FTW, VCPU_GPR, VCPU_IMAGE, VCPU_MXCSR, VCPU_VECTOR, VCPU_XCR0,
 } from '../../generated/vcpu-layout.ts';
 import { CR0_EM, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE, XCR0_SSE, XCR0_X87 } from './bits';
-import { faulted, raiseGp, raiseNm, raiseUd } from './faults';
-import { misaligned, probeRange, slowLoad32, slowLoad64, slowStore32, slowStore64 } from './memory';
+import { faulted, raiseAddress, raiseGp, raiseNm, raiseUd } from './faults';
+import { isCanonical, misaligned, probeRange, slowLoad32, slowLoad64, slowStore32, slowStore64 } from './memory';
 import { ACCESS_READ, ACCESS_WRITE } from './paging';
 import { is64 } from './segments';
 import { fpuApplyFxImage, fpuApplyFxVectors, fpuBuildFxImage, fpuBuildFxVectors } from './x87-state';
@@ -95,12 +95,16 @@ function inUse(vcpu: usize): u64 {
 
 // --- FXSAVE, FXRSTOR ---
 
-function legacyAllowed(vcpu: usize, gva: u64): bool {
+function legacyAllowed(vcpu: usize, gva: u64, segment: u32): bool {
   if (load<u64>(vcpu, VCPU_CR0) & (CR0_EM | CR0_TS)) {
     raiseNm(vcpu);
     return false;
   }
   if ((gva & 15) == 0) return true;
+  if (!isCanonical(gva)) {
+    raiseAddress(vcpu, segment);
+    return false;
+  }
   // Which of the two comes is up to the processor (SDM 2A FXSAVE): where alignment is checked, doublewords are.
   if (!misaligned(vcpu, gva, 4)) raiseGp(vcpu, 0);
   return false;
@@ -113,14 +117,14 @@ function probeArea(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32, access: 
 
 /** @param wide 1 with REX.W: 64-bit instruction and data pointers */
 export function fxsave(vcpu: usize, gva: u64, segment: u32, wide: u32): void {
-  if (!legacyAllowed(vcpu, gva) || !probeArea(vcpu, gva, LEGACY_BYTES, segment, ACCESS_WRITE)) return;
+  if (!legacyAllowed(vcpu, gva, segment) || !probeArea(vcpu, gva, LEGACY_BYTES, segment, ACCESS_WRITE)) return;
   saveX87(vcpu, gva, segment, wide);
   saveMxcsr(vcpu, gva, segment);
   if (load<u64>(vcpu, VCPU_CR4) & CR4_OSFXSR) saveXmm(vcpu, gva, segment);
 }
 
 export function fxrstor(vcpu: usize, gva: u64, segment: u32, wide: u32): void {
-  if (!legacyAllowed(vcpu, gva) || !probeArea(vcpu, gva, LEGACY_BYTES, segment, ACCESS_READ)) return;
+  if (!legacyAllowed(vcpu, gva, segment) || !probeArea(vcpu, gva, LEGACY_BYTES, segment, ACCESS_READ)) return;
   const mxcsr = read32(vcpu, gva, 24, segment);
   if (faulted(vcpu)) return;
   if (mxcsr & ~MXCSR_MASK) {

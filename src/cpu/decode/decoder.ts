@@ -25,6 +25,9 @@ const GPR = VCPU.offset.gpr,
 /** Base and index registers of 16-bit addresses (SDM vol. 2A table 2-1). */
 const BASE16 = [3, 3, 5, 5, 6, 7, 5, 3],
   INDEX16 = [6, 7, 6, 7, -1, -1, -1, -1];
+/** Undefined opcodes behind 0f without operands; prefixes of later encodings, in 64-bit mode. */
+const NO_MODRM = new Set([0x104, 0x10a, 0x10c, 0x10e, 0x10f, 0x124, 0x125, 0x126, 0x127, 0x136, 0x137]);
+const VEX = new Set([0x62, 0xc4, 0xc5]);
 const PREFIX_BYTES = new Uint8Array(256);
 for (const byte of [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3]) PREFIX_BYTES[byte] = 1;
 
@@ -144,21 +147,6 @@ export class Decoder {
       this.#overrun = 1;
       return this.#shortage();
     }
-    if (!row) {
-      // It may still be that the ModRM byte, which would decide, lies beyond.
-      if (this.#at >= this.#end && rows.some((candidate) => candidate.hasModrm)) {
-        this.#overrun = 1;
-        return this.#shortage();
-      }
-      this.lengthBytes = this.#at - start;
-      return DECODE_UNDEFINED;
-    }
-    this.row = row;
-
-    // --- attributes ---
-    const narrowOperand = narrow && row.prefix !== PREFIX_66;
-    const wide = (rex & 8) !== 0;
-    this.operandSize = long ? (row.f64 || wide ? 8 : narrowOperand ? 2 : row.d64 ? 8 : 4) : (mode === MODE_16) !== narrowOperand ? 2 : 4;
     this.environment = long
       ? addressOverride
         ? ENV_LONG32
@@ -166,6 +154,13 @@ export class Decoder {
       : (mode === MODE_16) !== addressOverride
         ? ENV_LEGACY16
         : ENV_LEGACY32;
+    if (!row) return this.#undefined(opcode, rows, rex, long, long ? !narrow || (rex & 8) !== 0 : (mode === MODE_16) === narrow);
+    this.row = row;
+
+    // --- attributes ---
+    const narrowOperand = narrow && row.prefix !== PREFIX_66;
+    const wide = (rex & 8) !== 0;
+    this.operandSize = long ? (row.f64 || wide ? 8 : narrowOperand ? 2 : row.d64 ? 8 : 4) : (mode === MODE_16) !== narrowOperand ? 2 : 4;
     this.prefix = row.repeats ? (repeat === 0xf3 ? PREFIX_REP : repeat === 0xf2 ? PREFIX_REPNE : PREFIX_PLAIN) : PREFIX_PLAIN;
     this.segment = override >= 0 ? override : SEG.DS;
     this.isMemory = false;
@@ -288,6 +283,36 @@ export class Decoder {
     }
     this.lengthBytes = this.#at - start;
     return DECODED;
+  }
+
+  /**
+   * Processors fetch the whole of an undefined instruction, so that beyond a page its #PF, and beyond 15 bytes #GP, come before #UD. What they
+   * take for its operands is seen on them: those of its neighbours, else by its opcode map.
+   */
+  #undefined(opcode: number, rows: readonly Row[], rex: number, long: boolean, wide: boolean): number {
+    let map = opcode;
+    if (rows.length === 0 && opcode >= 0x139 && opcode <= 0x13f) {
+      this.#byte(); // reserved maps of three bytes
+      map = 0x200;
+    }
+    if (!(long && VEX.has(opcode)) && (rows.length > 0 ? rows.some((row) => row.hasModrm) : map >= 0x100 && !NO_MODRM.has(opcode))) {
+      const modrm = this.#byte();
+      if (modrm < 0xc0) {
+        if (this.environment === ENV_LEGACY16) this.#address16(modrm, -1);
+        else this.#address(modrm, rex, -1, long);
+      }
+    }
+    const neighbour = rows.find((row) => row.operands.some((operand) => operand.kind === KIND.IMM || operand.kind === KIND.FAR));
+    let immediateBytes = map >= 0x300 && !neighbour ? 1 : 0;
+    for (const operand of neighbour?.operands ?? []) {
+      if (operand.kind === KIND.FAR) immediateBytes += wide ? 6 : 4;
+      else if (operand.kind === KIND.IMM)
+        immediateBytes += operand.signedByte || operand.size === 1 ? 1 : operand.size === 2 || !wide ? 2 : 4;
+    }
+    while (immediateBytes-- > 0) this.#byte();
+    if (this.#overrun) return this.#shortage();
+    this.lengthBytes = this.#at - this.#start;
+    return DECODE_UNDEFINED;
   }
 
   /** MOV r64, imm64 is the only one with eight bytes. */

@@ -46,12 +46,23 @@ const throughCarry = (left: boolean): Body => (b, dst, count) => {
   });
 };
 
-/** SHLD and SHRD; a 16-bit one with a count above 16 is undefined. */
-const doubleShift = (left: boolean): Body => (b, dst, src, count) => {
-  const wide: Size = dst.size === 8 ? 8 : 4, x = b.pin(dst.read()), y = b.pin(src.read()), n = maskedCount(b, dst, count);
-  const rest = b.sub(b.constant(dst.size * 8, wide), n);
-  const joined = left ? b.or(b.shl(x, n), b.shr(y, rest)) : b.or(b.shr(x, n), b.shl(y, rest));
-  const result = b.pin(b.select(b.isZero(n), x, joined));
+/** SHLD and SHRD; a 16-bit one with a count above 16 is undefined: processors shift the destination in behind the source, and so do we. */
+const doubleShift =
+  (left: boolean): Body =>
+  (b, dst, src, count) => {
+    const wide: Size = dst.size === 8 ? 8 : 4,
+      x = b.pin(dst.read()),
+      y = b.pin(src.read()),
+      n = maskedCount(b, dst, count);
+    let joined: Value;
+    if (dst.size === 2) {
+      const whole = b.or(b.or(b.shl(b.resize(x, 8), b.constant(32, 8)), b.shl(b.resize(y, 8), b.constant(16, 8))), b.resize(x, 8));
+      joined = b.resize(b.shr(whole, b.resize(left ? b.sub(b.constant(32, 4), n) : n, 8)), 2);
+    } else {
+      const rest = b.sub(b.constant(dst.size * 8, wide), n);
+      joined = left ? b.or(b.shl(x, n), b.shr(y, rest)) : b.or(b.shr(x, n), b.shl(y, rest));
+    }
+    const result = b.pin(b.select(b.isZero(n), x, joined));
   dst.write(result);
   if (!b.flagsWanted) return;
   // OF (count 1) is the change of the sign, and CF the last bit shifted out of the destination: the record of SHL has both for the left one.
