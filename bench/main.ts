@@ -89,7 +89,8 @@ function readOptions(args: readonly string[]): Options | undefined {
         },
       });
     } catch (error) {
-      throw new UsageError(error instanceof Error ? error.message : String(error));
+      // Node explains at length; its first sentence says what is wrong.
+      throw new UsageError(String(error instanceof Error ? error.message : error).replace(/\. .*/s, ''));
     }
   })();
   if (values.help) return undefined;
@@ -209,7 +210,14 @@ async function measureStarts(bench: Bench): Promise<Results['start']> {
   return runs;
 }
 
-function compile({ folder, failures, options }: Bench): { program: GuestProgram; workloads: readonly Workload[] } | undefined {
+interface Compiled {
+  readonly program: GuestProgram;
+  /** Those that were asked for. */
+  readonly workloads: readonly Workload[];
+}
+
+function compile({ folder, failures, options }: Bench): Compiled | undefined {
+  if (!options.parts.has('guest')) return undefined;
   try {
     const program = buildGuestProgram(join(folder, 'guest'));
     const unknown = [...(options.workloads ?? [])].filter((name) => !program.workloads.some((known) => known.name === name));
@@ -229,10 +237,10 @@ function compile({ folder, failures, options }: Bench): { program: GuestProgram;
 async function measureGuests(
   bench: Bench,
   guest: GuestFiles & { readonly initrd: string },
-): Promise<Pick<Results, 'workloads' | 'native'> & { list: readonly Workload[] }> {
+  compiled: Compiled | undefined,
+): Promise<Pick<Results, 'workloads' | 'native'>> {
   const { options, processes, folder, failures } = bench;
-  const compiled = options.parts.has('guest') ? compile(bench) : undefined;
-  if (!compiled) return { workloads: {}, native: [], list: [] };
+  if (!compiled) return { workloads: {}, native: [] };
   const { program, workloads: list } = compiled;
   const initrd = join(folder, 'initrd');
   writeInitrd(guest.initrd, program, initrd);
@@ -256,7 +264,7 @@ async function measureGuests(
     }
     return run;
   });
-  return { workloads, native, list };
+  return { workloads, native };
 }
 
 function factsOf(bench: Bench, guestDescription: string, loadBefore: number): Setting['facts'] {
@@ -302,9 +310,11 @@ async function measure(bench: Bench): Promise<boolean> {
   const cached = await ensureGuest(options.guest, { log, progress }).finally(() => progress.close());
   const guest = { kernel: cached.kernelPath, initrd: cached.initrdPath, commandLine: cached.commandLine };
 
+  const compiled = compile(bench);
+  const list = compiled?.workloads ?? [];
   const start = await measureStarts(bench);
   const boot = await measureBoots(bench, guest);
-  const { workloads, native, list } = await measureGuests(bench, guest);
+  const { workloads, native } = await measureGuests(bench, guest, compiled);
   const measured: Results = { boot, start, workloads, native, failures };
   failures.push(...checksumFailures(compareWorkloads(measured, list)));
 

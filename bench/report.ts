@@ -182,7 +182,7 @@ function smallSection({ boot, start, workloads }: Results, { parts }: Setting): 
   return [
     '## Start, memory, idling',
     table(['', OURS, THEIRS, 'goal of tshyve'], rows),
-    ...(parts.has('start') ? ["QEMU's start includes its firmware, which tshyve does without."] : []),
+    ...(start[THEIRS] !== undefined ? ["QEMU's start includes its firmware, which tshyve does without."] : []),
   ];
 }
 
