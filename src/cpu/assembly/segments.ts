@@ -313,12 +313,10 @@ export function verw(vcpu: usize, selector: u32): void {
   if (!faulted(vcpu)) setZero(vcpu, descriptor != NO_DESCRIPTOR && isWritableData(descriptorAccess(descriptor)));
 }
 
-/** ARPL: raise the RPL of the destination to the source's. */
+/** ARPL: the destination with the RPL raised to the source's. ZF is left to the instruction, whose store may still fault. */
 export function arpl(vcpu: usize, destination: u32, source: u32): u32 {
   if (!needsProtected(vcpu)) return destination;
-  const lower = (destination & 3) < (source & 3);
-  setZero(vcpu, lower);
-  return lower ? (destination & ~3) | (source & 3) : destination;
+  return (destination & 3) < (source & 3) ? (destination & ~3) | (source & 3) : destination;
 }
 
 // --- tables ---

@@ -212,6 +212,7 @@ export class Decoder {
           if (operand.registerClass === CLASS.SEGMENT) {
             reg &= 7;
             if (reg > SEG.GS) {
+              if (this.#overrun) return this.#shortage();
               this.lengthBytes = this.#at - start;
               return DECODE_UNDEFINED;
             }

@@ -5,6 +5,8 @@
 import { inst, rw } from './inst.ts';
 import type { Line } from './inst.ts';
 
+const ZF = 0x40;
+
 export const decimal: readonly Line[] = [
   inst('daa', [], '27', (b) => b.call('daa'), { mode: 'not64', flags: 'oszapc', effect: 'through', undefined: 'o' }),
   inst('das', [], '2f', (b) => b.call('das'), { mode: 'not64', flags: 'oszapc', effect: 'through', undefined: 'o' }),
@@ -21,9 +23,11 @@ export const decimal: readonly Line[] = [
     const segment = dst.isMemory ? dst.segment() : undefined;
     const old = segment ? b.load(dst.linear(2, 'read'), 2, segment) : b.pin(dst.read());
     const adjusted = b.pin(b.resize(b.call('arpl', b.resize(old, 4), b.resize(src.read(), 4)), 2));
-    b.if(b.compare('ne', adjusted, old), () => {   // what stays as it is need not be writable
+    const raised = b.pin(b.compare('ne', adjusted, old));
+    b.if(raised, () => {   // what stays as it is need not be writable
       if (segment) b.store(dst.linear(2, 'write'), adjusted, segment);
       else dst.write(adjusted);
     });
+    b.setEflags(b.or(b.and(b.eflags(), b.constant(~ZF, 4)), b.shl(raised, b.constant(6, 4))));
   }, { mode: 'not64', flags: 'z', effect: 'update' }),
 ];
