@@ -1,8 +1,10 @@
 /**
- * Writes src/generated/{ram,handlers}.wasm and handlers.json (manifest and names) from the declarations.
+ * Writes src/generated/{ram,handlers}.wasm, handlers.{manifest,names} and decode-table.ts from the declarations.
  * Runs on: the command line, as part of `npm run build`.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
+// The manifest and the decoder's table name lines by number: always written together.
+import '../decode/build.ts';
 import { buildHandlers } from './handlers.ts';
 import { buildRam } from './ram.ts';
 
