@@ -6,13 +6,40 @@
  * Implements: docs/internals.md; SDM vol. 3A 9.1.3 Handling Self- and Cross-Modifying Code. Runs on: the vCPU's thread.
  */
 import {
-  CODE_CACHE_ENTRIES, CODE_LINES, PAGE_BYTES, UOP_ATTRIBUTES, UOP_BASE, UOP_BYTES, UOP_DISP, UOP_HANDLER, UOP_HEAT, UOP_IMM, UOP_INDEX, UOP_LENGTH, UOP_OFFSET,
-  UOP_REG0, UOP_SCALE, UOP_SEGMENT, UOP_TARGET, VCPU_CODE_CACHE, VCPU_UOPS, VCPU_UOPS_END,
+  CODE_CACHE_ENTRIES,
+  CODE_LINES,
+  PAGE_BYTES,
+  UOP_ATTRIBUTES,
+  UOP_BASE,
+  UOP_BYTES,
+  UOP_DISP,
+  UOP_HANDLER,
+  UOP_HEAT,
+  UOP_IMM,
+  UOP_INDEX,
+  UOP_LENGTH,
+  UOP_OFFSET,
+  UOP_REG0,
+  UOP_SCALE,
+  UOP_SEGMENT,
+  UOP_TARGET,
+  VCPU_CODE_CACHE,
+  VCPU_UOPS,
+  VCPU_UOPS_END,
 } from '../../base/memory-map.ts';
 import { MODE_FPU_TRAP, VCPU } from '../state.ts';
 import { DECODED, DECODE_TRUNCATED, DECODE_UNDEFINED, Decoder } from './decoder.ts';
 import {
-  ENV_LONG32, HANDLER_CONTINUE, HANDLER_FPU_CHECK, HANDLER_LINK, HANDLER_STALE, HANDLER_STRADDLE, HANDLER_TOO_LONG, HANDLER_UNDEFINED, VARIANTS, variantOf,
+  ENV_LONG32,
+  HANDLER_CONTINUE,
+  HANDLER_FPU_CHECK,
+  HANDLER_LINK,
+  HANDLER_STALE,
+  HANDLER_STRADDLE,
+  HANDLER_TOO_LONG,
+  HANDLER_UNDEFINED,
+  VARIANTS,
+  variantOf,
 } from './variants.ts';
 
 /** Translate a linear address for fetching: an hva, or undefined with a fault raised in the record. */
@@ -71,12 +98,16 @@ export class CodeStore {
    * @returns 0 when fetching faults (the fault is in the record).
    */
   lookup(): number {
-    const { vcpu } = this.#options, view = this.#view, mode = view.getUint32(vcpu + VCPU.offset.mode, true);
+    const { vcpu } = this.#options,
+      view = this.#view,
+      mode = view.getUint32(vcpu + VCPU.offset.mode, true);
     const rip = view.getBigUint64(vcpu + VCPU.offset.rip, true);
     const linear = (mode & 3) === 2 ? rip : BigInt.asUintN(32, rip + view.getBigUint64(vcpu + VCPU.offset.segBase + 8, true));
     const hva = this.#options.fetchTranslate(linear);
     if (hva === undefined) return 0;
-    const offset = hva % PAGE_BYTES, hvaPage = hva - offset, key = offset | (mode << 12);
+    const offset = hva % PAGE_BYTES,
+      hvaPage = hva - offset,
+      key = offset | (mode << 12);
     const page = this.#page(hvaPage);
     let uop = page.entries.get(key);
     if (uop !== undefined && view.getUint16(uop + UOP_HANDLER, true) === HANDLER_STRADDLE) {
@@ -104,7 +135,8 @@ export class CodeStore {
     if (!page) return;
     this.stats.invalidatedPages++;
     for (const [key, uop] of page.entries) {
-      const offset = key & 4095, last = Math.min(offset + Math.max(1, this.#lengthAt(uop)) - 1, PAGE_BYTES - 1);
+      const offset = key & 4095,
+        last = Math.min(offset + Math.max(1, this.#lengthAt(uop)) - 1, PAGE_BYTES - 1);
       if (touches(offset >> 6, last >> 6, linesLow, linesHigh)) this.#kill(page, key, uop);
     }
     if (linesLow & 1) {
@@ -120,7 +152,9 @@ export class CodeStore {
   }
 
   /** Forget what was decoded of one page of memory 1. */
-  forgetPage(hvaPage: number): void { this.written(hvaPage, -1, -1); }
+  forgetPage(hvaPage: number): void {
+    this.written(hvaPage, -1, -1);
+  }
 
   /** Forget everything. Only while no handler runs. */
   flush(): void {
@@ -135,7 +169,9 @@ export class CodeStore {
     this.#clearCache();
   }
 
-  #clearCache(): void { this.#cache.fill(-1); }
+  #clearCache(): void {
+    this.#cache.fill(-1);
+  }
 
   #page(hvaPage: number): CodePage {
     let page = this.#pages.get(hvaPage);
@@ -147,7 +183,9 @@ export class CodeStore {
   }
 
   /** Length of the instruction that an entry stands for; a check or a straddle comes before it. */
-  #lengthAt(uop: number): number { return this.#view.getUint8(uop + UOP_LENGTH); }
+  #lengthAt(uop: number): number {
+    return this.#view.getUint8(uop + UOP_LENGTH);
+  }
 
   #kill(page: CodePage, key: number, uop: number): void {
     this.#view.setUint16(uop + UOP_HANDLER, HANDLER_STALE, true);
@@ -157,10 +195,12 @@ export class CodeStore {
   }
 
   #markLines(hvaPage: number, offset: number, end: number): void {
-    const at = (hvaPage / PAGE_BYTES) * 2, lines = this.#lines;
+    const at = (hvaPage / PAGE_BYTES) * 2,
+      lines = this.#lines;
     if (lines[at] === 0 && lines[at + 1] === 0) this.#options.protectPage(hvaPage);
     for (let line = offset >> 6; line <= (end - 1) >> 6; line++) {
-      const word = at + (line >> 5), bit = 1 << (line & 31);
+      const word = at + (line >> 5),
+        bit = 1 << (line & 31);
       if ((lines[word]! & bit) === 0) Atomics.or(lines, word, bit);
     }
   }
@@ -170,11 +210,15 @@ export class CodeStore {
       this.flush();
       return this.#decodeRun(this.#page(page.hvaPage), offset, mode, linear);
     }
-    const decoder = this.#decoder, { memory1 } = this.#options, codeMode = mode & 3, first = this.#next;
+    const decoder = this.#decoder,
+      { memory1 } = this.#options,
+      codeMode = mode & 3,
+      first = this.#next;
     this.stats.runs++;
     let at = offset;
     for (let count = 0; ; count++) {
-      const key = at | (mode << 12), known = count > 0 ? page.entries.get(key) : undefined;
+      const key = at | (mode << 12),
+        known = count > 0 ? page.entries.get(key) : undefined;
       if (known !== undefined) {
         this.#view.setInt32(this.#pseudo(HANDLER_LINK, at, 0) + UOP_TARGET, known, true);
         break;
@@ -183,7 +227,8 @@ export class CodeStore {
         this.#pseudo(HANDLER_CONTINUE, at, 0);
         break;
       }
-      let status = decoder.decode(memory1, page.hvaPage + at, page.hvaPage + PAGE_BYTES, codeMode), second: number | undefined;
+      let status = decoder.decode(memory1, page.hvaPage + at, page.hvaPage + PAGE_BYTES, codeMode),
+        second: number | undefined;
       if (status === DECODE_TRUNCATED) {
         if (count > 0) {
           this.#pseudo(HANDLER_CONTINUE, at, 0);
@@ -191,11 +236,13 @@ export class CodeStore {
         }
         second = this.#options.fetchTranslate(linear - BigInt(at) + 4096n);
         if (second === undefined) return 0;
-        const here = PAGE_BYTES - at, scratch = this.#scratch;
+        const here = PAGE_BYTES - at,
+          scratch = this.#scratch;
         for (let i = 0; i < MAX_LENGTH; i++) scratch[i] = memory1[i < here ? page.hvaPage + at + i : second + i - here]!;
         status = decoder.decode(scratch, 0, MAX_LENGTH, codeMode);
       }
-      const length = decoder.lengthBytes, end = at + length;
+      const length = decoder.lengthBytes,
+        end = at + length;
       this.#markLines(page.hvaPage, at, Math.min(end, PAGE_BYTES));
       const entry = this.#next;
       page.entries.set(key, entry);
@@ -221,7 +268,8 @@ export class CodeStore {
   }
 
   #pseudo(handler: number, offset: number, length: number): number {
-    const uop = this.#next, view = this.#view;
+    const uop = this.#next,
+      view = this.#view;
     this.#next += UOP_BYTES;
     view.setUint16(uop + UOP_HANDLER, handler, true);
     view.setUint16(uop + UOP_OFFSET, offset, true);
@@ -231,8 +279,11 @@ export class CodeStore {
 
   /** Write the decoder's last instruction as a micro-op, after a check where the FPU may refuse it. */
   #encode(page: CodePage, offset: number, mode: number): void {
-    const decoder = this.#decoder, view = this.#view, { row } = decoder;
-    if ((mode & MODE_FPU_TRAP) !== 0 && row.fpuClass !== 0) view.setInt32(this.#pseudo(HANDLER_FPU_CHECK, offset, decoder.lengthBytes) + UOP_IMM, row.fpuClass, true);
+    const decoder = this.#decoder,
+      view = this.#view,
+      { row } = decoder;
+    if ((mode & MODE_FPU_TRAP) !== 0 && row.fpuClass !== 0)
+      view.setInt32(this.#pseudo(HANDLER_FPU_CHECK, offset, decoder.lengthBytes) + UOP_IMM, row.fpuClass, true);
     const variant = variantOf(decoder.operandSize >> 2, decoder.isMemory, decoder.environment, decoder.prefix);
     const uop = this.#pseudo(this.#options.manifest[row.lineIndex * VARIANTS + variant] || HANDLER_UNDEFINED, offset, decoder.lengthBytes);
     for (let i = 0; i < decoder.registerCount; i++) view.setUint16(uop + UOP_REG0 + i * 2, decoder.registers[i]!, true);
@@ -243,7 +294,7 @@ export class CodeStore {
     view.setUint8(uop + UOP_ATTRIBUTES, (decoder.environment <= ENV_LONG32 ? 2 : 1) | (decoder.segment << 2));
     const next = offset + decoder.lengthBytes;
     if (decoder.ripRelative) {
-      const low = decoder.dispLow + next;   // beyond 32 bits only upwards: the displacement is signed
+      const low = decoder.dispLow + next; // beyond 32 bits only upwards: the displacement is signed
       view.setInt32(uop + UOP_DISP, low, true);
       view.setInt32(uop + UOP_DISP + 4, Math.floor(low / 0x1_0000_0000), true);
     } else {
@@ -282,7 +333,9 @@ export class CodeStore {
   }
 }
 
-function hash(hva: number): number { return ((hva | 0) ^ Math.floor(hva / PAGE_BYTES)) & (CODE_CACHE_ENTRIES - 1); }
+function hash(hva: number): number {
+  return ((hva | 0) ^ Math.floor(hva / PAGE_BYTES)) & (CODE_CACHE_ENTRIES - 1);
+}
 
 function touches(first: number, last: number, low: number, high: number): boolean {
   for (let line = first; line <= last; line++) if (((line < 32 ? low >>> line : high >>> (line - 32)) & 1) !== 0) return true;

@@ -2,10 +2,16 @@
  * Which handler an instruction gets: a line and its variant (operand size, register or memory, environment, prefix).
  * Implements: SDM vol. 2A 2.1 Instruction Format. Runs on: any thread; tables only.
  */
-export const PREFIX_PLAIN = 0, PREFIX_REP = 1, PREFIX_REPNE = 2, PREFIX_LOCK = 3;
+export const PREFIX_PLAIN = 0,
+  PREFIX_REP = 1,
+  PREFIX_REPNE = 2,
+  PREFIX_LOCK = 3;
 
 /** Environments: 64-bit mode with 64- or 32-bit addresses, other modes with 32- or 16-bit ones. */
-export const ENV_LONG64 = 0, ENV_LONG32 = 1, ENV_LEGACY32 = 2, ENV_LEGACY16 = 3;
+export const ENV_LONG64 = 0,
+  ENV_LONG32 = 1,
+  ENV_LEGACY32 = 2,
+  ENV_LEGACY16 = 3;
 
 export const VARIANTS = 3 * 2 * 4 * 4;
 
