@@ -167,7 +167,7 @@ test('LAR, LSL, VERR, VERW and ARPL answer by ZF', () => {
       ask('lar', 0x13, 7n, 4),
     ],
     [
-      ['c09a00', 1n],
+      ['cf9a00', 1n],
       ['9a00', 1n],
       ['409000', 1n],
       ['8200', 1n],

@@ -294,7 +294,7 @@ export class Decoder {
     let map = opcode;
     if (rows.length === 0 && opcode >= 0x139 && opcode <= 0x13f) {
       this.#byte(); // reserved maps of three bytes
-      map = 0x200;
+      map = opcode === 0x13b || opcode >= 0x13e ? 0x300 : 0x200;
     }
     if (!(long && VEX.has(opcode)) && (rows.length > 0 ? rows.some((row) => row.hasModrm) : map >= 0x100 && !NO_MODRM.has(opcode))) {
       const modrm = this.#byte();
