@@ -5,9 +5,9 @@
  * Runs on: the vCPU's own thread.
  */
 import {
-  CODE_CACHE_ENTRIES, UOP_BYTES, UOP_HANDLER, UOP_LENGTH, UOP_OFFSET, UOP_SHIFT, VCPU_CODE_CACHE, VCPU_STEP_UOPS,
+  CODE_CACHE_ENTRIES, UOP_BYTES, UOP_HANDLER, UOP_LENGTH, UOP_OFFSET, UOP_REG2, UOP_SHIFT, VCPU_CODE_CACHE, VCPU_STEP_UOPS,
 } from '../../base/memory-map.ts';
-import { HANDLER_FPU_CHECK, HANDLER_STOP, HANDLER_STRADDLE } from '../decode/pseudo.ts';
+import { FIRST_PAIR, HANDLER_FPU_CHECK, HANDLER_STOP, HANDLER_STRADDLE } from '../decode/pseudo.ts';
 import { LEAVE_FAULT, LEAVE_STRADDLE, LEAVE_TRANSFER } from '../interp/leave.ts';
 import {
   VCPU_BUDGET, VCPU_CAPABILITIES, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_EXIT_UOP, VCPU_FAULT, VCPU_FAULT_ERROR, VCPU_FAULT_HAS_ERROR, VCPU_HALTED, VCPU_INJECTED,
@@ -90,8 +90,9 @@ function lookup(vcpu: usize): u32 {
 function stepBuffer(vcpu: usize, uop: u32): u32 {
   let to = vcpu + VCPU_STEP_UOPS, from = <usize>uop;
   for (;;) {
-    const handler = load<u16>(from, UOP_HANDLER);
+    const handler: u32 = load<u16>(from, UOP_HANDLER);
     memory.copy(to, from, UOP_BYTES);
+    if (<i32>handler >= FIRST_PAIR) store<u16>(to, load<u16>(from, UOP_REG2), UOP_HANDLER);
     to += UOP_BYTES;
     if (!isPrelude(handler)) break;
     from += UOP_BYTES;

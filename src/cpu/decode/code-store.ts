@@ -20,6 +20,7 @@ import {
   UOP_LENGTH,
   UOP_OFFSET,
   UOP_REG0,
+  UOP_REG2,
   UOP_SCALE,
   UOP_SEGMENT,
   UOP_TARGET,
@@ -31,6 +32,7 @@ import { MODE_FPU_TRAP, VCPU } from '../state.ts';
 import { DECODED, DECODE_TRUNCATED, DECODE_UNDEFINED, Decoder } from './decoder.ts';
 import {
   ENV_LONG32,
+  FIRST_PAIR,
   HANDLER_CONTINUE,
   HANDLER_FPU_CHECK,
   HANDLER_LINK,
@@ -39,8 +41,10 @@ import {
   HANDLER_TOO_LONG,
   HANDLER_UNDEFINED,
   VARIANTS,
+  pairsOf,
   variantOf,
 } from './variants.ts';
+import type { Pairs } from './variants.ts';
 
 /** Translate a linear address for fetching: an hva, or undefined with a fault raised in the record. */
 export type FetchTranslate = (linear: bigint) => number | undefined;
@@ -79,6 +83,7 @@ export class CodeStore {
   readonly #cache: Int32Array;
   readonly #decoder = new Decoder();
   readonly #scratch = new Uint8Array(MAX_LENGTH);
+  readonly #pairs: Pairs;
   #pages = new Map<number, CodePage>();
   #next: number;
   readonly #end: number;
@@ -86,6 +91,7 @@ export class CodeStore {
   constructor(options: CodeStoreOptions) {
     this.#options = options;
     this.#view = new DataView(options.memory0);
+    this.#pairs = pairsOf(options.manifest);
     this.#lines = new Int32Array(options.memory0, CODE_LINES);
     this.#cache = new Int32Array(options.memory0, options.vcpu + VCPU_CODE_CACHE, CODE_CACHE_ENTRIES * 4);
     this.#next = options.vcpu + VCPU_UOPS;
@@ -189,9 +195,17 @@ export class CodeStore {
 
   #kill(page: CodePage, key: number, uop: number): void {
     this.#view.setUint16(uop + UOP_HANDLER, HANDLER_STALE, true);
+    this.#separate(uop - UOP_BYTES);
     page.entries.delete(key);
     const slot = hash(page.hvaPage + (key & 4095)) * 4;
     if (this.#cache[slot + 2] === uop) this.#cache[slot + 1] = -1;
+  }
+
+  /** The micro-op after this one is no longer what it was paired with. */
+  #separate(uop: number): void {
+    const view = this.#view;
+    if (view.getUint16(uop + UOP_HANDLER, true) >= FIRST_PAIR)
+      view.setUint16(uop + UOP_HANDLER, view.getUint16(uop + UOP_REG2, true), true);
   }
 
   #markLines(hvaPage: number, offset: number, end: number): void {
@@ -251,8 +265,10 @@ export class CodeStore {
         this.#markLines(second, 0, end - PAGE_BYTES);
         this.#page(second).tails.push([page, key]);
       }
-      if (status === DECODED) this.#encode(page, at, mode);
-      else this.#pseudo(status === DECODE_UNDEFINED ? HANDLER_UNDEFINED : HANDLER_TOO_LONG, at, length);
+      if (status === DECODED) {
+        this.#encode(page, at, mode);
+        if (count > 0) this.#pair(this.#next - UOP_BYTES);
+      } else this.#pseudo(status === DECODE_UNDEFINED ? HANDLER_UNDEFINED : HANDLER_TOO_LONG, at, length);
       this.#resolve(page, key, entry);
       if (status !== DECODED) break;
       this.stats.decodedInstructions++;
@@ -265,6 +281,17 @@ export class CodeStore {
       }
     }
     return first;
+  }
+
+  /** Let the micro-op before this one do both, where there is a handler for that. */
+  #pair(second: number): void {
+    const view = this.#view;
+    const first = second - UOP_BYTES;
+    const own = view.getUint16(first + UOP_HANDLER, true);
+    const both = this.#pairs.get(own * 0x10000 + view.getUint16(second + UOP_HANDLER, true));
+    if (both === undefined) return;
+    view.setUint16(first + UOP_REG2, own, true);
+    view.setUint16(first + UOP_HANDLER, both, true);
   }
 
   #pseudo(handler: number, offset: number, length: number): number {

@@ -24,3 +24,15 @@ export * from './pseudo.ts';
 
 /** What HANDLER_FPU_CHECK finds in its immediate; cpu/assembly/run.ts reads the same numbers. */
 export const FPU_CLASS = { none: 0, x87: 1, mmx: 2, sse: 3, fwait: 4 } as const;
+
+/** Where both halves of a pair are found: first handler * 65536 + second handler. */
+export type Pairs = ReadonlyMap<number, number>;
+
+/** The handlers of two instructions at the end of a manifest: triples (first, second, both), then how many there are. */
+export function pairsOf(manifest: Uint16Array): Pairs {
+  const count = manifest.at(-1) ?? 0,
+    pairs = new Map<number, number>();
+  for (let at = manifest.length - 1 - count * 3; at < manifest.length - 1; at += 3)
+    pairs.set(manifest[at]! * 0x10000 + manifest[at + 1]!, manifest[at + 2]!);
+  return pairs;
+}

@@ -2,10 +2,11 @@
  * Generates tier 0: one function per distinct (body, operand shapes, what the body asked for), from the declarations in isa/.
  * Implements: docs/internals.md "Wasm modules". Runs on: built ahead of time (interp/build.ts).
  */
-import { TLB_ADDEND, TLB_EXEC, UOP_IMM, UOP_OFFSET, UOP_TARGET } from '../../base/memory-map.ts';
+import { TLB_ADDEND, TLB_EXEC, UOP_BYTES, UOP_IMM, UOP_OFFSET, UOP_TARGET } from '../../base/memory-map.ts';
 import {
   ENV_LEGACY32,
   FIRST_HANDLER,
+  FIRST_PAIR,
   HANDLER_CONTINUE,
   HANDLER_FPU_CHECK,
   HANDLER_LINK,
@@ -36,12 +37,13 @@ import type { Type } from '../wasm/opcodes.ts';
 import { LEAVE_BUDGET, LEAVE_LOOKUP, LEAVE_STRADDLE } from './leave.ts';
 import { ENVIRONMENTS, OpenEmit, emitGoto, leaveByFault } from './open-emit.ts';
 import type { HandlerContext, Shape } from './open-emit.ts';
+import { pairNames } from './pairs.ts';
 
 export interface Handlers {
   readonly module: Uint8Array<ArrayBuffer>;
-  /** Handler of each line and variant: `manifest[line * VARIANTS + variant]`; 0 where there is none. */
+  /** Handler of each line and variant: `manifest[line * VARIANTS + variant]`, 0 where there is none; then the pairs, see `pairsOf`. */
   readonly manifest: Uint16Array;
-  /** One more than the highest handler number. */
+  /** One more than the highest handler number of one instruction. */
   readonly count: number;
   /** Mnemonic and shape of each handler, for tracing. */
   readonly names: readonly string[];
@@ -236,7 +238,8 @@ function bulk(
   });
 }
 
-function emitLine(b: OpenEmit, line: Line, shapes: readonly Shape[], prefix: number): void {
+/** @param goOn false: another instruction follows in the same handler. */
+function emitLine(b: OpenEmit, line: Line, shapes: readonly Shape[], prefix: number, goOn = true): void {
   let registers = 0,
     immediates = 0;
   const operands = shapes.map((shape) => {
@@ -255,7 +258,7 @@ function emitLine(b: OpenEmit, line: Line, shapes: readonly Shape[], prefix: num
     line.body(b, ...operands);
   }
   if (line.ends === 'system' || line.ends === 'transfer') b.leaveSystem(line.ends === 'transfer');
-  else if (!b.ended) b.next();
+  else if (!b.ended && goOn) b.next();
 }
 
 export function buildHandlers(): Handlers {
@@ -316,6 +319,7 @@ export function buildHandlers(): Handlers {
     byKey = new Map<string, number>(),
     usedBy = new Map<string, OpenEmit['used']>();
   const manifest = new Uint16Array(LINES.length * VARIANTS);
+  const recipes = new Map<number, Recipe>();
   let count = FIRST_HANDLER;
   LINES.forEach((line, lineIndex) => {
     if (!bodies.has(line.body)) bodies.set(line.body, bodies.size);
@@ -341,13 +345,64 @@ export function buildHandlers(): Handlers {
             if (handler === undefined) {
               handler = count++;
               byKey.set(key, handler);
-              names[handler] = key.replace(/ #\d+\w*/, '');
+              names[handler] = key
+                .replace(/ #\d+\w*/, '')
+                .replace(/ +/g, ' ')
+                .trim();
+              recipes.set(handler, { line, shapes, prefix, operandSize, environment });
               build(handler, operandSize, environment, (b) => emitLine(b, line, shapes, prefix));
             }
             manifest[lineIndex * VARIANTS + variantOf(sizeIndex, isMemory, environment, prefix)] = handler;
           }
   });
-  return { module: module.encode(), manifest, count, names };
+  const pairs = buildPairs(module, context, names, recipes);
+  return { module: module.encode(), manifest: Uint16Array.of(...manifest, ...pairs, pairs.length / 3), count, names };
+}
+
+/** What a handler was made from. */
+interface Recipe {
+  readonly line: Line;
+  readonly shapes: readonly Shape[];
+  readonly prefix: number;
+  readonly operandSize: Size;
+  readonly environment: number;
+}
+
+function buildPairs(module: ModuleBuilder, context: HandlerContext, names: string[], recipes: ReadonlyMap<number, Recipe>): Uint16Array {
+  const byName = new Map<string, number[]>();
+  for (const handler of recipes.keys()) byName.set(names[handler]!, [...(byName.get(names[handler]!) ?? []), handler]);
+  const pairs: number[] = [];
+  let slot = FIRST_PAIR;
+  for (const [firstName, secondName] of pairNames()) {
+    const firsts = byName.get(firstName),
+      seconds = byName.get(secondName);
+    if (!firsts || !seconds) throw new Error(`no handler for the pair ${firstName}; ${secondName}`);
+    for (const firstHandler of firsts) {
+      for (const secondHandler of seconds) {
+        const first = recipes.get(firstHandler)!,
+          second = recipes.get(secondHandler)!,
+          f = new FunctionBuilder(['i32', 'i32']);
+        f.block((secondCaught) => {
+          f.block((firstCaught) => {
+            const a = new OpenEmit(f, firstCaught, first.operandSize, ENVIRONMENTS[first.environment]!, context);
+            a.flagsWanted = second.line.effect !== 'write' || second.shapes.some((shape) => shape.kind === 'mem');
+            emitLine(a, first.line, first.shapes, first.prefix, false);
+            const b = new OpenEmit(f, secondCaught, second.operandSize, ENVIRONMENTS[second.environment]!, context, UOP_BYTES, a.known);
+            emitLine(b, second.line, second.shapes, second.prefix);
+          });
+          leaveByFault(f);
+        });
+        leaveByFault(f, UOP_BYTES);
+        f.flush();
+        f.unreachable();
+        f.flush();
+        module.add(f, ['i32'], { tableSlot: slot });
+        names[slot] = `${firstName}; ${secondName}`;
+        pairs.push(firstHandler, secondHandler, slot++);
+      }
+    }
+  }
+  return Uint16Array.from(pairs);
 }
 
 /** Handlers that are no instruction of the guest: they leave the count of instructions as it is. */

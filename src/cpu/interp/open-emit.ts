@@ -65,6 +65,13 @@ export type Shape =
   | { readonly kind: 'vector' | 'mmx'; readonly size: number }
   | { readonly kind: 'rel' | 'number' | 'far' };
 
+/** Flags of the instruction before: those of `p - q`, or of the sum `p`, one of whose parts was `q`. Values stay valid within the handler. */
+export interface KnownFlags {
+  readonly kind: 'sub' | 'add';
+  readonly p: Value;
+  readonly q: Value;
+}
+
 export interface HandlerContext {
   readonly handlerType: number;
   readonly goto64: number;
@@ -81,7 +88,8 @@ const GP = 13;
 
 export class OpenEmit extends Emit {
   readonly operandSize: Size;
-  readonly flagsWanted = true;
+  /** False where the second of a pair sets them anew and cannot fault before. */
+  flagsWanted = true;
   /** Where a fault goes: the end of the handler, or a place before it that takes something back. */
   caught: Label;
   /** What the handler turned out to depend on: part of its key. */
@@ -90,11 +98,24 @@ export class OpenEmit extends Emit {
   readonly #environment: Environment;
   readonly #context: HandlerContext;
   readonly #operandSize: Size;
+  readonly #before: number;
+  #known: KnownFlags | undefined;
   #published = false;
   #again: Label | undefined;
 
-  constructor(f: FunctionBuilder, caught: Label, operandSize: Size, environment: Environment, context: HandlerContext) {
+  /** @param before bytes of micro-ops that the same handler has done already; @param known what they left in the flag record */
+  constructor(
+    f: FunctionBuilder,
+    caught: Label,
+    operandSize: Size,
+    environment: Environment,
+    context: HandlerContext,
+    before = 0,
+    known?: KnownFlags,
+  ) {
     super(f);
+    this.#before = before;
+    this.#known = known;
     this.caught = caught;
     this.#operandSize = operandSize;
     this.#environment = environment;
@@ -121,10 +142,14 @@ export class OpenEmit extends Emit {
     return this.f.get(0, 'i32');
   }
   uop(): Value {
-    return this.f.get(1, 'i32');
+    return this.f.op('add', this.f.get(1, 'i32'), this.f.i32(this.#before));
   }
   uopField(kind: LoadKind, offset: number): Value {
-    return this.f.load(kind, this.uop(), offset);
+    return this.f.load(kind, this.f.get(1, 'i32'), this.#before + offset);
+  }
+  /** What this instruction left in the flag record, where that is one comparison: for the second of a pair. */
+  get known(): KnownFlags | undefined {
+    return this.#known;
   }
   helperIndex(name: HelperName): number {
     return this.#context.helperIndex(name);
@@ -330,6 +355,8 @@ export class OpenEmit extends Emit {
     const op = typeof kind === 'string' ? f.i32(this.flagOp(kind, p.size) | (count << 16)) : kind,
       wideP = this.signedWide(p),
       wideQ = this.signedWide(q);
+    if (!this.flagsWanted) return;
+    this.#known = typeof kind === 'string' && !r && (kind === 'sub' || kind === 'add') ? { kind, p, q } : undefined;
     f.store('i32', vcpu, op, VCPU.offset.flagOp, ALIAS_FLAGS);
     f.store('i64', vcpu, wideP, VCPU.offset.flagP, ALIAS_FLAGS);
     f.store('i64', vcpu, wideQ, VCPU.offset.flagQ, ALIAS_FLAGS);
@@ -350,10 +377,13 @@ export class OpenEmit extends Emit {
   overlayFlags(bits: number, result: Value): void {
     const f = this.f,
       op = f.op('or', f.op('and', this.#flag('i32', VCPU.offset.flagOp), f.i32(~0xf00)), f.i32(bits));
+    this.#known = undefined;
     f.store('i32', this.vcpu(), op, VCPU.offset.flagOp, ALIAS_FLAGS);
     f.store('i64', this.vcpu(), result, VCPU.offset.flagR, ALIAS_FLAGS);
   }
   condition(cc: number): Value {
+    const known = this.#knownCondition(cc);
+    if (known) return known;
     const f = this.f,
       op = f.pin(this.#flag('i32', VCPU.offset.flagOp)),
       p = f.pin(this.#flag('i64', VCPU.offset.flagP)),
@@ -374,6 +404,18 @@ export class OpenEmit extends Emit {
     const plain = test === 1 ? (FLAG_ADD + 1) << 2 : (FLAG_SUB + 1) << 2;
     const direct = this.subCondition(cc, p, q);
     return f.pin(direct ? f.choose(f.compare('lt_u', op, f.i32(plain)), direct, rest) : rest);
+  }
+
+  #knownCondition(cc: number): Value | undefined {
+    const known = this.#known,
+      test = cc >> 1;
+    if (!known) return undefined;
+    if (known.kind === 'sub') return this.subCondition(cc, known.p, known.q);
+    if (test === 1) return this.f.compare(cc & 1 ? 'ge_u' : 'lt_u', known.p, known.q);
+    const zero = this.constant(0, known.p.size as Size);
+    return test === 2 || test === 4
+      ? this.f.compare(test === 2 ? (cc & 1 ? 'ne' : 'eq') : cc & 1 ? 'ge_s' : 'lt_s', this.signed(known.p), zero)
+      : undefined;
   }
 
   // --- control flow ---
@@ -453,8 +495,8 @@ export class OpenEmit extends Emit {
 }
 
 /** The end of every handler: whoever raised a fault comes here. */
-export function leaveByFault(f: FunctionBuilder): void {
-  f.store('i32', f.get(0, 'i32'), f.get(1, 'i32'), VCPU.offset.exitUop);
+export function leaveByFault(f: FunctionBuilder, before = 0): void {
+  f.store('i32', f.get(0, 'i32'), f.op('add', f.get(1, 'i32'), f.i32(before)), VCPU.offset.exitUop);
   f.return(f.i32(LEAVE_FAULT));
 }
 

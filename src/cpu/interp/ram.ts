@@ -8,9 +8,22 @@ import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
 import type { CompareExchangeKind, LoadKind, StoreKind, Type } from '../wasm/opcodes.ts';
 
 const RAM = 1;
-const LOADS: readonly (readonly [string, LoadKind, Type])[] = [['ld8', 'u8', 'i32'], ['ld16', 'u16', 'i32'], ['ld32', 'i32', 'i32'], ['ld64', 'i64', 'i64']];
-const STORES: readonly (readonly [string, StoreKind, Type])[] = [['st8', 'u8', 'i32'], ['st16', 'u16', 'i32'], ['st32', 'i32', 'i32'], ['st64', 'i64', 'i64']];
-const EXCHANGES: readonly (readonly [string, CompareExchangeKind, Type])[] = [['cas32', 'i32', 'i32'], ['cas64', 'i64', 'i64']];
+const LOADS: readonly (readonly [string, LoadKind, Type])[] = [
+  ['ld8', 'u8', 'i32'],
+  ['ld16', 'u16', 'i32'],
+  ['ld32', 'i32', 'i32'],
+  ['ld64', 'i64', 'i64'],
+];
+const STORES: readonly (readonly [string, StoreKind, Type])[] = [
+  ['st8', 'u8', 'i32'],
+  ['st16', 'u16', 'i32'],
+  ['st32', 'i32', 'i32'],
+  ['st64', 'i64', 'i64'],
+];
+const EXCHANGES: readonly (readonly [string, CompareExchangeKind, Type])[] = [
+  ['cas32', 'i32', 'i32'],
+  ['cas64', 'i64', 'i64'],
+];
 
 export function buildRam(): Uint8Array<ArrayBuffer> {
   const module = new ModuleBuilder();
