@@ -112,3 +112,7 @@ export const UOP_DISP = 16;
 export const UOP_TARGET = 16;
 export const UOP_HEAT = 20;
 export const UOP_IMM = 24;
+
+/** Places in a vCPU's `counters` that wasm counts itself; vmm/stats.ts names all of them. */
+export const COUNTER_NMI = 17;
+export const COUNTER_EXTINT = 18;

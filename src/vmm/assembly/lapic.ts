@@ -3,8 +3,8 @@
  * Implements: SDM vol 3 chapter "Advanced Programmable Interrupt Controller (APIC)", xAPIC and x2APIC; bhyve's version 10h, max LVT 6.
  * Runs on: the vCPU's own thread (others only through inbox.ts). Not modelled: focus processor, APR, SMI, level-triggered LINT pins.
  */
-import { VCPU_LAPIC, VM_BASE } from '../../base/memory-map.ts';
-import { VCPU_APIC_BASE, VCPU_CR8, VCPU_EXIT_CODE, VCPU_EXIT_REASON, VCPU_EXIT_VALUE, VCPU_REQUESTS } from '../../generated/vcpu-layout.ts';
+import { COUNTER_EXTINT, VCPU_LAPIC, VM_BASE } from '../../base/memory-map.ts';
+import { VCPU_APIC_BASE, VCPU_COUNTERS, VCPU_CR8, VCPU_EXIT_CODE, VCPU_EXIT_REASON, VCPU_EXIT_VALUE, VCPU_REQUESTS } from '../../generated/vcpu-layout.ts';
 import {
   LAPIC_ATTENTION, LAPIC_CURRENT_COUNT, LAPIC_DFR, LAPIC_DIVIDE, LAPIC_EOI, LAPIC_ESR, LAPIC_ESR_PENDING, LAPIC_EXT_INT, LAPIC_ICR_HIGH, LAPIC_ICR_LOW, LAPIC_ID,
   LAPIC_INBOX_EDGE, LAPIC_INBOX_LEVEL, LAPIC_INITIAL_COUNT, LAPIC_IRR, LAPIC_ISR, LAPIC_LDR, LAPIC_LVT_CMCI, LAPIC_LVT_ERROR, LAPIC_LVT_LINT0, LAPIC_LVT_LINT1,
@@ -165,6 +165,7 @@ export function interruptAck(vcpu: usize): i32 {
   atomic.store<u32>(lapic, 1, LAPIC_ATTENTION);
   if (acceptsPic(vcpu)) {
     atomic.store<u32>(lapic, 0, LAPIC_EXT_INT);
+    store<u64>(vcpu + COUNTER_EXTINT * 8, load<u64>(vcpu + COUNTER_EXTINT * 8, VCPU_COUNTERS) + 1, VCPU_COUNTERS);
     return picAcknowledge();
   }
   if (!apicEnabled(vcpu)) return -1;
