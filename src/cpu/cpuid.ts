@@ -37,7 +37,7 @@ export interface CpuidRow {
 export const DEFAULT_VENDOR = 'GenuineIntel';
 export const DEFAULT_BRAND = 'tshyve virtual x86-64 processor';
 const LAPIC_TIMER_HZ = 134_217_728;
-const PHYSICAL_ADDRESS_BITS = 46;
+export const PHYSICAL_ADDRESS_BITS = 46;
 const LINEAR_ADDRESS_BITS = 48;
 
 const bits = (...numbers: readonly number[]): number => numbers.reduce((word, bit) => (word | (1 << bit)) >>> 0, 0);
@@ -176,7 +176,11 @@ export function cpuidRows(config: CpuidConfig = {}): readonly CpuidRow[] {
     ecx,
     edx,
   });
+  // Linux multiplies in 32 bits: the crystal's kHz by the numerator (arch/x86/kernel/tsc.c native_calibrate_tsc).
+  const isRatioTold = divisor > 0 && Number.isInteger(tscHz) && Math.floor(crystalHz / 1000) * numerator <= 0xffffffff;
   const mhz = Math.min(Math.round(tscHz / 1e6), 0xffff);
+  // Who finds no ratio takes these megahertz for exact: better none, and a measurement, than rounded ones.
+  const isMhzTold = isRatioTold || mhz * 1e6 === tscHz;
   return [
     any(0, 0x16, vendorB, vendorC, vendorD),
     any(
@@ -198,8 +202,8 @@ export function cpuidRows(config: CpuidConfig = {}): readonly CpuidRow[] {
     sub(0xb, 1, Math.ceil(Math.log2(powerOfTwo(threads) * cores)), perPackage, 0x200, 0),
     sub(0xd, 0, 3, XSAVE_BYTES, XSAVE_BYTES, 0),
     sub(0xd, 1, 1 /* XSAVEOPT */, 0, 0, 0),
-    numerator <= 0xffffffff ? any(0x15, crystalHz / divisor, numerator, crystalHz, 0) : any(0x15, 0, 0, 0, 0),
-    any(0x16, mhz, mhz, 100, 0),
+    isRatioTold ? any(0x15, crystalHz / divisor, numerator, crystalHz, 0) : any(0x15, 0, 0, 0, 0),
+    isMhzTold ? any(0x16, mhz, mhz, 100, 0) : any(0x16, 0, 0, 0, 0),
     any(0x40000000, 0x40000001, hyperB, hyperC, hyperD),
     any(0x40000001, 0, 0, 0, 0),
     any(0x80000000, 0x80000008, 0, 0, 0),
