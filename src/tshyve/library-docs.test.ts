@@ -4,6 +4,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import * as library from './index.ts';
+
+test('a program in the checkout finds the library by its name', async () => {
+  const { VM, VmError } = await import('tshyve');
+  assert.deepEqual([VM, VmError], [library.VM, library.VmError]);
+});
 
 const DOCS = new URL('../../docs/library.md', import.meta.url);
 
