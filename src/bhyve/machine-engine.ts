@@ -10,6 +10,8 @@ import type { RegisterName, SuspendHow, Vcpu, Vm, VmExit, VmmHost } from '../vmm
 import { formatSize } from './config/numbers.ts';
 import type { CreateEngine, Engine, EngineEnd, EngineRequest, Inspection } from './engine.ts';
 import { createNodeHost } from './host-node.ts';
+import type { ImageFile } from './loaders/image.ts';
+import { HIGHMEM_BASE, LOWMEM_LIMIT } from './layout.ts';
 import { createMachine } from './machine.ts';
 import type { Boot, Machine } from './machine.ts';
 import type { InitialState, MachineVm, SuspendReason } from './ports-of-machine.ts';
@@ -156,9 +158,17 @@ class MachineEngine implements Engine {
       bootrom !== undefined,
     );
     const { protocol, state } = machine.load(this.#boot);
+    for (const image of imagesOf(this.#boot)) image.release?.();
     setState(this.#vm, state);
+    if (protocol !== 'bootrom') this.#setMemoryTypes();
     log.debug(`${settings.name}: ${protocol} loaded, ${formatSize(settings.memoryBytes)} of memory`);
     return machine;
+  }
+
+  /** Without firmware, its part is ours: all below 4 GiB that is not RAM is uncached. */
+  #setMemoryTypes(): void {
+    const uncached = { start: LOWMEM_LIMIT, sizeBytes: HIGHMEM_BASE - LOWMEM_LIMIT };
+    for (let id = 0; id < this.#request.settings.topology.cpus; id++) this.#vm.vcpu(id).setMemoryTypes(uncached);
   }
 
   // --- exits: hot ---
@@ -308,6 +318,12 @@ class MachineEngine implements Engine {
       '',
     ].join('\n');
   }
+}
+
+function imagesOf(boot: Boot): ImageFile[] {
+  if ('bootrom' in boot) return [boot.bootrom];
+  const { kernel, initrd, modules = [] } = boot.kernel;
+  return [kernel, ...(initrd ? [initrd] : []), ...modules.map(({ image }) => image)];
 }
 
 /** The first caller wins. */

@@ -4,8 +4,13 @@
  * Runs on: whoever holds the vCPU.
  */
 import { VmError } from '../base/errors.ts';
-import { FLAG_RAW, FLAG_STATUS, SEG } from '../cpu/index.ts';
+import { FLAG_RAW, FLAG_STATUS, PHYSICAL_ADDRESS_BITS, SEG } from '../cpu/index.ts';
 import * as AT from '../generated/vcpu-layout.ts';
+
+const MEMORY_TYPE_UC = 0n,
+  MEMORY_TYPE_WB = 6n,
+  MTRR_VALID = 0x800n,
+  MTRR_ENABLE = 0x800n;
 
 /** Index is the register's number. */
 export const REGISTER_NAMES = [
@@ -202,6 +207,14 @@ export class RegisterFile {
     this.setU32(AT.VCPU_SEG_ACCESS + index * 4, access);
     // What a privilege change would have left: CPL is SS.DPL (bhyve reads it there too).
     if (name === 'ss') this.setU32(AT.VCPU_CPL, (access >>> 5) & 3);
+  }
+
+  /** MTRRs on, write-back but for one uncached range. SDM vol. 3A 12.11.2.1, 12.11.2.3. */
+  setMtrrs(start: bigint, sizeBytes: bigint): void {
+    const physicalEnd = 1n << BigInt(PHYSICAL_ADDRESS_BITS);
+    this.setU64(AT.VCPU_MTRR_VARIABLE, start | MEMORY_TYPE_UC);
+    this.setU64(AT.VCPU_MTRR_VARIABLE + 8, (physicalEnd - sizeBytes) | MTRR_VALID);
+    this.setU64(AT.VCPU_MTRR_DEF_TYPE, MTRR_ENABLE | MEMORY_TYPE_WB);
   }
 
   /** libvmmapi's vcpu_reset: what INIT and a SIPI leave. FPU, SSE and most MSRs keep their values. */

@@ -18,6 +18,7 @@ import {
   REQUEST_SUSPEND,
 } from '../cpu/index.ts';
 import {
+  VCPU_BUDGET,
   VCPU_COUNTERS,
   VCPU_EXIT_CODE,
   VCPU_EXIT_REASON,
@@ -28,6 +29,7 @@ import {
   VCPU_INTINFO,
   VCPU_NMI_BLOCKED,
   VCPU_NMI_PENDING,
+  VCPU_RETIRED,
   VCPU_RFLAGS,
 } from '../generated/vcpu-layout.ts';
 import { entryIntinfo, exceptionIntinfo } from './events.ts';
@@ -92,6 +94,8 @@ export class VcpuLoop {
   readonly #requests: number;
   readonly #state: number;
   readonly #hold: number;
+  /** Inside processor.run: an exit is in the middle of a slice then. */
+  #executing = false;
 
   constructor(init: VcpuInit, clock: LoopClock, createProcessor: ProcessorFactory) {
     this.#vcpu = init.vcpu;
@@ -146,6 +150,17 @@ export class VcpuLoop {
     while (Atomics.load(words.i32, exitState) === EXIT_STATE.PENDING) words.waits.wait(words.i32, exitState, EXIT_STATE.PENDING);
     this.#claim();
     this.#refresh();
+    if (this.#executing && words.suspendHow !== 0) this.#cutSlice();
+  }
+
+  /** Let the processor come back behind the basic block it is in. What the slice is shortened by was not executed. */
+  #cutSlice(): void {
+    const { view } = this.#words;
+    const left = view.getInt32(this.#base + VCPU_BUDGET, true);
+    if (left <= 0) return;
+    view.setInt32(this.#base + VCPU_BUDGET, 0, true);
+    const retiredAt = this.#base + VCPU_RETIRED;
+    view.setBigUint64(retiredAt, BigInt.asUintN(64, view.getBigUint64(retiredAt, true) - BigInt(left)), true);
   }
 
   /** The thread is about to be gone. */
@@ -157,6 +172,7 @@ export class VcpuLoop {
   #run(): void {
     const processor = this.#processor;
     let reason: number;
+    this.#executing = true;
     do reason = processor.run(BUDGET);
     while (
       reason === RUN_BUDGET &&
@@ -164,6 +180,7 @@ export class VcpuLoop {
       Atomics.load(this.#words.i32, this.#hold) === 0 &&
       (Atomics.load(this.#words.i32, this.#requests) & ATTENTION) === 0
     );
+    this.#executing = false;
     processor.settleFlags();
     if (reason === RUN_HALTED) this.#halted();
     else if (reason === RUN_TRIPLE_FAULT) this.#words.suspend('triplefault');

@@ -214,6 +214,20 @@ export class Vcpu {
     });
   }
 
+  /**
+   * What firmware tells the processor about memory types, for who starts without firmware: Linux keeps its hands off the PAT else.
+   * RAM is write-back, [start, end) is uncached. SDM vol. 3A 12.11.2.
+   * @param sizeBytes a power of two that divides start
+   */
+  setMemoryTypes(uncached: { readonly start: number; readonly sizeBytes: number }): void {
+    const { start, sizeBytes } = uncached;
+    if (!Number.isInteger(Math.log2(sizeBytes)) || sizeBytes < PAGE_BYTES || start % sizeBytes !== 0)
+      throw new VmError('EINVAL', `memory type of [${start}, ${start + sizeBytes}): expected a power of two of bytes, aligned`);
+    this.#change(() => {
+      this.#registers.setMtrrs(BigInt(start), BigInt(sizeBytes));
+    });
+  }
+
   getDesc(name: DescriptorName): SegmentDescriptor {
     return this.held(() => this.#registers.descriptor(name));
   }

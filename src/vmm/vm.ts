@@ -5,7 +5,7 @@
 import { PORT_MODES, PORT_SHADOWS, TLB_BYTES, VCPUS, VCPU_STRIDE, VCPU_TLB, VM_BASE, WASM_PAGE_BYTES } from '../base/memory-map.ts';
 import { VmError } from '../base/errors.ts';
 import { cpuidRows, REQUEST_KICK, REQUEST_TLB, writeCpuidTable, writeMsrTable, type CpuidConfig } from '../cpu/index.ts';
-import { VCPU_TLB_GLOBAL_LOG_COUNT, VCPU_TLB_LARGE, VCPU_TLB_LOG_COUNT } from '../generated/vcpu-layout.ts';
+import { VCPU_TLB_GLOBAL_LOG_COUNT, VCPU_TLB_LARGE, VCPU_TLB_LOG_COUNT, VCPU_WALK_GENERATION } from '../generated/vcpu-layout.ts';
 import { VM_OPTIONS } from '../generated/vmm-layout.ts';
 import { GuestMemory } from './guest-memory.ts';
 import { Holder } from './hold.ts';
@@ -154,7 +154,11 @@ export class Vm {
     this.#isDestroyed = true;
     this.#words.suspend('destroy');
     for (const vcpu of this.#vcpus) if (vcpu !== undefined) this.#words.store(vcpu.id, 'control', CONTROL.END);
-    await Promise.all(this.#vcpus.map(async (vcpu) => { await vcpu?.thread?.terminate(); }));
+    await Promise.all(
+      this.#vcpus.map(async (vcpu) => {
+        await vcpu?.thread?.terminate();
+      }),
+    );
     this.#suspended.resolve(suspendName(this.#words.suspendHow) ?? 'destroy');
     this.#words.ring();
   }
@@ -622,6 +626,9 @@ export class Vm {
         this.#words.view.setUint32(base + VCPU_TLB_GLOBAL_LOG_COUNT + at, 0, true);
       }
       bytes.fill(0, base + VCPU_TLB_LARGE, base + VCPU_TLB_LARGE + 64);
+      // The cached paging levels are those of another generation then; 0 means that the TLBs have never been used.
+      const generation = this.#words.view.getUint32(base + VCPU_WALK_GENERATION, true);
+      if (generation !== 0) this.#words.view.setUint32(base + VCPU_WALK_GENERATION, (generation + 1) >>> 0 || 1, true);
       this.#words.request(id, REQUEST_TLB | REQUEST_KICK);
     }
   }

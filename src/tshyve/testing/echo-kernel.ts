@@ -63,16 +63,20 @@ export function floodKernel(sizeBytes: number): Uint8Array {
   ]);
 }
 
-/** Writes `boot`, counts its boots in memory (which a reset keeps), resets by CF9h twice; the third time it powers off by ACPI. */
+/** Writes `boot`, counts its boots in memory (which a reset keeps), resets by CF9h twice, behind which nobody may hear it say `!`; the third time it powers off by ACPI. */
 export function rebootKernel(): Uint8Array {
   return flatKernel(
     [
       ...SAY,
       ['ff 05 00 00 20 00', 'said: inc  dword [200000h]'],
       ['83 3d 00 00 20 00 03', '      cmp  dword [200000h], 3'],
-      ['74 09', '      je   off'],
+      ['74 12', '      je   off'],
       ['b0 06', '      mov  al, 6'],
       ['66 ba f9 0c', '      mov  dx, 0cf9h'],
+      ['ee', '      out  dx, al'],
+      ['eb 00', '      jmp  here'],
+      ['66 ba f8 03', 'here: mov  dx, 3f8h'],
+      ['b0 21', "      mov  al, '!'"],
       ['ee', '      out  dx, al'],
       ['eb fe', '      jmp  $'],
       ['ba 04 04 00 00', 'off:  mov  edx, 404h'],
