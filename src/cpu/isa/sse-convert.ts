@@ -136,10 +136,11 @@ const mmxFromFloats = (format: Format, truncate: boolean): Body => (b, dst, src)
   b.call('mmxEnter');
   packedToIntegers(b, format, truncate, x, 2, (result) => commitMmx(b, dst, b.lane('i64x2.extract_lane', 0, result)));
 };
+/** With a memory operand processors leave the x87 alone here too. */
 const floatsFromMmx: Body = (b, dst, src) => {
-  b.call('fpuWait');
+  if (!src.isMemory) b.call('fpuWait');
   const pair = b.pin(src.read());
-  b.call('mmxEnter');
+  if (!src.isMemory) b.call('mmxEnter');
   b.whenFpDefault(() => dst.write(b.lane('i64x2.extract_lane', 0, b.plain('f32x4.convert_i32x4_s', b.plain('i64x2.splat', pair)))), () => {
     convertInScratch(b, 'i32', 'f32', false, pair, 2);
     dst.write(b.loadAt(scratchAddress(b), 'i64'));
