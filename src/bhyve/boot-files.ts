@@ -4,6 +4,7 @@
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { VmError } from '../base/errors.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { formatSize, quote } from './config/numbers.ts';
@@ -39,17 +40,70 @@ function hostError(flag: string, path: string, cause: unknown): VmError {
   );
 }
 
+/** Opened files stay open as long as what has opened them. */
+export type OpenFiles = AsyncDisposableStack;
+
+/**
+ * A file to boot. Once it is in the guest its bytes are given back (a kernel and its initial RAM disk are tens of megabytes); the next
+ * boot reads them again, from the same file even if another has taken its name.
+ */
+class FileImage implements ImageFile {
+  readonly name: string;
+  readonly #flag: string;
+  readonly #handle: FileHandle;
+  readonly #isAgainReadable: boolean;
+  #bytes: Uint8Array<ArrayBuffer> | undefined;
+  #sizeBytes: number;
+
+  constructor(flag: string, path: string, handle: FileHandle, bytes: Uint8Array<ArrayBuffer>, isAgainReadable: boolean) {
+    this.name = path;
+    this.#flag = flag;
+    this.#handle = handle;
+    this.#bytes = bytes;
+    this.#sizeBytes = bytes.length;
+    this.#isAgainReadable = isAgainReadable;
+  }
+
+  /** @throws VmError when the file cannot be read again. */
+  get bytes(): Uint8Array {
+    this.#bytes ??= this.#readAgain();
+    return this.#bytes;
+  }
+
+  release(): void {
+    if (!this.#isAgainReadable || !this.#bytes) return;
+    // At once; the collector would take its time.
+    this.#bytes.buffer.transfer(0);
+    this.#bytes = undefined;
+  }
+
+  #readAgain(): Uint8Array<ArrayBuffer> {
+    const bytes = new Uint8Array(this.#sizeBytes);
+    try {
+      for (let used = 0; used < bytes.length;) {
+        const read = readSync(this.#handle.fd, bytes, used, bytes.length - used, used);
+        // It has become shorter: the loader says what is missing.
+        if (read === 0) return bytes.subarray(0, used);
+        used += read;
+      }
+    } catch (error) {
+      throw hostError(this.#flag, this.name, error);
+    }
+    return bytes;
+  }
+}
+
 /**
  * Read a whole file, or pipe, of at most `maxBytes`.
  * @param why of the limit, for the message: `guest memory`.
  * @throws VmError naming flag and path when it is missing, not to be read, no file, empty or larger than that.
  */
-export async function readFileBounded(flag: string, path: string, maxBytes: number, why: string): Promise<Uint8Array> {
+async function readImage(files: OpenFiles, flag: string, path: string, maxBytes: number, why: string): Promise<ImageFile> {
   if (path.includes('\0')) throw new VmError('EINVAL', `${flag} ${quote(path)}: expected the path of a file`);
   const tooLarge = (): VmError =>
     new VmError('EFBIG', `${flag} ${quote(path)}: more than ${formatSize(maxBytes)}; expected at most that (${why})`);
   try {
-    await using file = await open(path, 'r');
+    const file = files.use(await open(path, 'r'));
     const status = await file.stat();
     if (!status.isFile() && !status.isFIFO()) {
       throw new VmError(
@@ -72,7 +126,7 @@ export async function readFileBounded(flag: string, path: string, maxBytes: numb
       if (used > maxBytes) throw tooLarge();
     }
     if (used === 0) throw new VmError('ENOEXEC', `${flag} ${quote(path)}: the file is empty`);
-    return bytes.subarray(0, used);
+    return new FileImage(flag, path, file, bytes.subarray(0, used), status.isFile());
   } catch (error) {
     if (error instanceof VmError) throw error;
     throw hostError(flag, path, error);
@@ -114,13 +168,17 @@ export type GivenImages = ReadonlyMap<string, ImageFile>;
  * Kernel, initial RAM disk and `module.N.path` / `module.N.cmdline`, N from 0 without gaps.
  * @throws VmError naming variable and file.
  */
-export async function readBootFiles(tree: ConfigTree, settings: VmSettings, boot: DirectBoot, given: GivenImages): Promise<BootFiles> {
+export async function readBootFiles(
+  files: OpenFiles,
+  tree: ConfigTree,
+  settings: VmSettings,
+  boot: DirectBoot,
+  given: GivenImages,
+): Promise<BootFiles> {
   const image = async (variable: string, path: string): Promise<ImageFile> =>
-    given.get(variable) ?? {
-      name: path,
-      // Whatever is larger than the guest's memory fits nowhere; what is a little smaller is for the loader to say.
-      bytes: await readFileBounded(variable, path, settings.memoryBytes, `guest memory: ${formatSize(settings.memoryBytes)}`),
-    };
+    given.get(variable) ??
+    // Whatever is larger than the guest's memory fits nowhere; what is a little smaller is for the loader to say.
+    (await readImage(files, variable, path, settings.memoryBytes, `guest memory: ${formatSize(settings.memoryBytes)}`));
   const kernel = await image('kernel', boot.kernel);
   const initrd = boot.initrd === undefined ? undefined : await image('initrd', boot.initrd);
   const modules: BootModule[] = [];
@@ -139,10 +197,11 @@ export async function readBootFiles(tree: ConfigTree, settings: VmSettings, boot
 }
 
 /** Firmware: whole pages, at most what the top of the 32-bit space has room for. */
-export async function readBootrom(path: string): Promise<ImageFile> {
-  const bytes = await readFileBounded('-l bootrom', path, 16 << 20, 'the space below 4 GiB');
-  if (bytes.length % 4096 !== 0) {
-    throw new VmError('ENOEXEC', `-l bootrom ${quote(path)}: ${bytes.length} bytes; expected a multiple of 4096, up to 16M`);
+export async function readBootrom(files: OpenFiles, path: string): Promise<ImageFile> {
+  const image = await readImage(files, '-l bootrom', path, 16 << 20, 'the space below 4 GiB');
+  const sizeBytes = image.bytes.length;
+  if (sizeBytes % 4096 !== 0) {
+    throw new VmError('ENOEXEC', `-l bootrom ${quote(path)}: ${sizeBytes} bytes; expected a multiple of 4096, up to 16M`);
   }
-  return { name: path, bytes };
+  return image;
 }

@@ -54,9 +54,16 @@ export function createNodeHost({
   };
 }
 
+/** What a vCPU's thread allocates stays (decoded code) or is tiny: the 32 MB that a young generation grows to would lie idle. */
+const YOUNG_GENERATION_MB = 3;
+
 function spawn(program: URL, init: VcpuInit, failed: (error: Error) => void): VcpuThread {
   // Console input and output belong to the main thread; a vCPU's thread has none.
-  const thread = new Worker(program, { workerData: init, name: `vcpu ${init.vcpu}` });
+  const thread = new Worker(program, {
+    workerData: init,
+    name: `vcpu ${init.vcpu}`,
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+  });
   thread.on('error', (error) => {
     failed(error instanceof Error ? error : new Error(String(error)));
   });

@@ -5,7 +5,7 @@
 import { VmError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { readBootFiles, readBootrom } from './boot-files.ts';
-import type { GivenImages } from './boot-files.ts';
+import type { GivenImages, OpenFiles } from './boot-files.ts';
 import type { OpenBackend } from './chars/char-port.ts';
 import { openBackends } from './chars/open-backend.ts';
 import { readSettings } from './config/settings.ts';
@@ -45,6 +45,7 @@ export class VmRun implements AsyncDisposable {
   readonly #options: RunVmOptions;
   readonly #engine: Engine;
   readonly #opened: ReadonlyMap<string, OpenBackend>;
+  readonly #files: OpenFiles;
   #restarts = 0;
   #stopping = false;
   #closed: Promise<void> | undefined;
@@ -61,8 +62,10 @@ export class VmRun implements AsyncDisposable {
     }
     if (settings.bootvars !== undefined)
       throw new VmError('ENOTSUP', `lpc.bootvars=${settings.bootvars}: a variable store: not in this version`);
-    const boot = settings.boot ? await readBootFiles(tree, settings, settings.boot, options.images ?? new Map()) : undefined;
-    const bootrom = settings.bootrom === undefined ? undefined : await readBootrom(settings.bootrom);
+    // Open as long as the VM: it reads them again when it restarts.
+    await using filesSoFar = new AsyncDisposableStack();
+    const boot = settings.boot ? await readBootFiles(filesSoFar, tree, settings, settings.boot, options.images ?? new Map()) : undefined;
+    const bootrom = settings.bootrom === undefined ? undefined : await readBootrom(filesSoFar, settings.bootrom);
     const given = options.backends ?? new Map<string, OpenBackend>();
     const opened = await openBackends(
       settings.serial.filter(({ port }) => !given.has(port)),
@@ -73,18 +76,25 @@ export class VmRun implements AsyncDisposable {
     );
     try {
       const engine = await options.createEngine({ settings, config: tree, boot, bootrom, backends: new Map([...opened, ...given]), log });
-      return new VmRun(options, settings, engine, opened);
+      return new VmRun(options, settings, engine, opened, filesSoFar.move());
     } catch (error) {
       await Promise.all([...opened.values()].map((backend) => backend.close()));
       throw error;
     }
   }
 
-  private constructor(options: RunVmOptions, settings: VmSettings, engine: Engine, opened: ReadonlyMap<string, OpenBackend>) {
+  private constructor(
+    options: RunVmOptions,
+    settings: VmSettings,
+    engine: Engine,
+    opened: ReadonlyMap<string, OpenBackend>,
+    files: OpenFiles,
+  ) {
     this.#options = options;
     this.settings = settings;
     this.#engine = engine;
     this.#opened = opened;
+    this.#files = files;
   }
 
   get engine(): Engine {
@@ -123,6 +133,7 @@ export class VmRun implements AsyncDisposable {
         await this.#engine.close();
       } finally {
         await Promise.all([...this.#opened.values()].map((backend) => backend.close()));
+        await this.#files.disposeAsync();
       }
     })();
     return this.#closed;

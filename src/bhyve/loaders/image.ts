@@ -10,6 +10,8 @@ export interface ImageFile {
   /** As the user wrote it; messages name it. */
   readonly name: string;
   readonly bytes: Uint8Array;
+  /** Its bytes are not needed before they are asked for again. Absent: they stay. */
+  release?(): void;
 }
 
 export interface BootModule {
