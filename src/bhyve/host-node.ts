@@ -57,9 +57,21 @@ export function createNodeHost({
 /** What a vCPU's thread allocates stays (decoded code) or is tiny: the 32 MB that a young generation grows to would lie idle. */
 const YOUNG_GENERATION_MB = 3;
 
+/**
+ * The compile cache is on before the first of the program's own modules is loaded: else, where the environment does not ask for it, Node
+ * loads its TypeScript compiler for that one.
+ */
+const withCompileCache = (program: URL): URL =>
+  new URL(
+    `data:text/javascript,${encodeURIComponent(`
+      import { enableCompileCache } from 'node:module';
+      enableCompileCache();
+      await import(${JSON.stringify(program.href)});`)}`,
+  );
+
 function spawn(program: URL, init: VcpuInit, failed: (error: Error) => void): VcpuThread {
   // Console input and output belong to the main thread; a vCPU's thread has none.
-  const thread = new Worker(program, {
+  const thread = new Worker(withCompileCache(program), {
     workerData: init,
     name: `vcpu ${init.vcpu}`,
     resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
