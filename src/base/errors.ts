@@ -4,8 +4,32 @@
  * Runs on: any thread.
  */
 export type ErrorCode =
-  | 'EINVAL' | 'EEXIST' | 'ENOENT' | 'EBUSY' | 'EALREADY' | 'EFAULT' | 'ENOMEM' | 'ENOSPC' | 'ENAMETOOLONG' | 'ENXIO' | 'ENODEV' | 'ENOTSUP'
-  | 'EOPNOTSUPP' | 'ENOTTY' | 'ESRCH' | 'EIO' | 'EFBIG' | 'EACCES' | 'ENOEXEC' | 'ETIMEDOUT' | 'ECONNREFUSED' | 'ERANGE' | 'EPERM' | 'EBADMSG' | 'EUSAGE' | 'EDOOFUS';
+  | 'EINVAL'
+  | 'EEXIST'
+  | 'ENOENT'
+  | 'EBUSY'
+  | 'EALREADY'
+  | 'EFAULT'
+  | 'ENOMEM'
+  | 'ENOSPC'
+  | 'ENAMETOOLONG'
+  | 'ENXIO'
+  | 'ENODEV'
+  | 'ENOTSUP'
+  | 'EOPNOTSUPP'
+  | 'ENOTTY'
+  | 'ESRCH'
+  | 'EIO'
+  | 'EFBIG'
+  | 'EACCES'
+  | 'ENOEXEC'
+  | 'ETIMEDOUT'
+  | 'ECONNREFUSED'
+  | 'ERANGE'
+  | 'EPERM'
+  | 'EBADMSG'
+  | 'EUSAGE'
+  | 'EDOOFUS';
 
 export class VmError extends Error {
   readonly code: ErrorCode;

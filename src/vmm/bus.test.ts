@@ -10,12 +10,18 @@ import { PostedRing, type PostedSink } from './posted-ring.ts';
 import { POSTED_RANGE, VM } from './state.ts';
 import { InCoreMachine } from './testing/in-core-machine.ts';
 
-function setMode(m: InCoreMachine, port: number, read: number, write: number): void { m.view.setUint8(PORT_MODES + port, read | (write << 4)); }
+function setMode(m: InCoreMachine, port: number, read: number, write: number): void {
+  m.view.setUint8(PORT_MODES + port, read | (write << 4));
+}
 
 class Recorder implements PostedSink {
   readonly writes: (readonly [kind: string, at: number, sizeBytes: number, value: number, high: number, vcpu: number])[] = [];
-  writePort(port: number, sizeBytes: number, value: number, vcpu: number): void { this.writes.push(['port', port, sizeBytes, value, 0, vcpu]); }
-  writeMemory(gpa: number, sizeBytes: number, low: number, high: number, vcpu: number): void { this.writes.push(['memory', gpa, sizeBytes, low, high, vcpu]); }
+  writePort(port: number, sizeBytes: number, value: number, vcpu: number): void {
+    this.writes.push(['port', port, sizeBytes, value, 0, vcpu]);
+  }
+  writeMemory(gpa: number, sizeBytes: number, low: number, high: number, vcpu: number): void {
+    this.writes.push(['memory', gpa, sizeBytes, low, high, vcpu]);
+  }
 }
 
 test('a port without a mode exits with its whole access', () => {
@@ -25,8 +31,19 @@ test('a port without a mode exits with its whole access', () => {
   equal(m.vmm.portRead(m.cpu(), 0xcfe, 2), 0x5678);
   m.vmm.portWrite(m.cpu(), 0xcf8, 4, 0x80000000);
   m.vmm.portWrite(m.cpu(), 0x3f8, 1, 0x1ff);
-  deepEqual(m.exits.map((e) => [e.reason, e.input, e.port, e.sizeBytes]), [[EXIT_INOUT, true, 0xcfc, 4], [EXIT_INOUT, true, 0xcfe, 2], [EXIT_INOUT, false, 0xcf8, 4], [EXIT_INOUT, false, 0x3f8, 1]]);
-  deepEqual(m.exits.slice(2).map((e) => e.value), [0x80000000n, 0xffn]);
+  deepEqual(
+    m.exits.map((e) => [e.reason, e.input, e.port, e.sizeBytes]),
+    [
+      [EXIT_INOUT, true, 0xcfc, 4],
+      [EXIT_INOUT, true, 0xcfe, 2],
+      [EXIT_INOUT, false, 0xcf8, 4],
+      [EXIT_INOUT, false, 0x3f8, 1],
+    ],
+  );
+  deepEqual(
+    m.exits.slice(2).map((e) => e.value),
+    [0x80000000n, 0xffn],
+  );
 });
 
 test('byte devices take wide accesses byte by byte, and the neighbour exits for itself', () => {
@@ -37,7 +54,10 @@ test('byte devices take wide accesses byte by byte, and the neighbour exits for 
   equal(m.exits.length, 0);
   m.answer = 0xabn;
   equal(m.vmm.portRead(m.cpu(), 0x71, 2), 0xab55);
-  deepEqual(m.exits.map((e) => [e.port, e.sizeBytes]), [[0x72, 1]]);
+  deepEqual(
+    m.exits.map((e) => [e.port, e.sizeBytes]),
+    [[0x72, 1]],
+  );
 });
 
 test('shadowed reads and open-bus ports ask nobody', () => {
@@ -56,7 +76,13 @@ test('shadowed reads and open-bus ports ask nobody', () => {
 test('device memory exits with address, width and value; reads are cut to the width', () => {
   const m = new InCoreMachine();
   m.answer = 0x1122_3344_5566_7788n;
-  for (const [size, value] of [[1, 0x88n], [2, 0x7788n], [4, 0x5566_7788n], [8, 0x1122_3344_5566_7788n]] as const) equal(m.vmm.mmioRead(m.cpu(), 0xc0000000n, size), value);
+  for (const [size, value] of [
+    [1, 0x88n],
+    [2, 0x7788n],
+    [4, 0x5566_7788n],
+    [8, 0x1122_3344_5566_7788n],
+  ] as const)
+    equal(m.vmm.mmioRead(m.cpu(), 0xc0000000n, size), value);
   m.vmm.mmioWrite(m.cpu(), 0xf_ffff_ffff_f000n, 4, 0xabcd_1234_5678n);
   equal(m.exits.at(-1)?.gpa, 0xf_ffff_ffff_f000n);
   equal(m.exits.at(-1)?.value, 0x1234_5678n);
@@ -68,9 +94,11 @@ test('device memory exits with address, width and value; reads are cut to the wi
 
 test('posted writes arrive in order, with ports and memory, and wrap around the ring', () => {
   const m = new InCoreMachine({ vcpus: 2 });
-  const seen = new Recorder(), ring = new PostedRing(m.memory, seen, () => nextTurn());
+  const seen = new Recorder(),
+    ring = new PostedRing(m.memory, seen, () => nextTurn());
   setMode(m, 0x3f8, 0, PORT_MODE_POSTED);
-  const view = m.view, range = VM_BASE + VM.offset.postedRanges;
+  const view = m.view,
+    range = VM_BASE + VM.offset.postedRanges;
   view.setBigUint64(range + POSTED_RANGE.offset.gpa, 0xf_c000_0000_0000n, true);
   view.setBigUint64(range + POSTED_RANGE.offset.end, 0xf_c000_0000_1000n, true);
   view.setUint32(range + POSTED_RANGE.offset.mode, PORT_MODE_NOTIFIED, true);
@@ -83,7 +111,10 @@ test('posted writes arrive in order, with ports and memory, and wrap around the 
   m.vmm.mmioWrite(m.cpu(), 0xf_c000_0000_0000n, 4, 0n);
   equal(m.exits.length, 2, 'while the list is edited: an exit');
   equal(ring.drain(), 2);
-  deepEqual(seen.writes, [['port', 0x3f8, 1, 0x41, 0, 0], ['memory', 0xf_c000_0000_0ff8, 8, 0x9abcdef0, 0x12345678, 1]]);
+  deepEqual(seen.writes, [
+    ['port', 0x3f8, 1, 0x41, 0, 0],
+    ['memory', 0xf_c000_0000_0ff8, 8, 0x9abcdef0, 0x12345678, 1],
+  ]);
   seen.writes.length = 0;
   for (let i = 0; i < POSTED_ENTRIES * 5; i += 1000) {
     for (let k = 0; k < 1000; k++) m.out(0x3f8, (i + k) & 0xff);
@@ -97,7 +128,17 @@ test('a sink that drains the ring itself sees each write once', () => {
   const m = new InCoreMachine();
   setMode(m, 0x3f8, 0, PORT_MODE_POSTED);
   const values: number[] = [];
-  const ring: PostedRing = new PostedRing(m.memory, { writePort(_port, _size, value) { values.push(value); ring.drain(2); }, writeMemory() {} }, () => nextTurn());
+  const ring: PostedRing = new PostedRing(
+    m.memory,
+    {
+      writePort(_port, _size, value) {
+        values.push(value);
+        ring.drain(2);
+      },
+      writeMemory() {},
+    },
+    () => nextTurn(),
+  );
   for (let i = 0; i < 10; i++) m.out(0x3f8, i);
   ring.drainAll();
   deepEqual(values, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
@@ -105,11 +146,14 @@ test('a sink that drains the ring itself sees each write once', () => {
 
 test('the consumer sleeps until a notified write, or until a slice ends', async () => {
   const m = new InCoreMachine();
-  const seen = new Recorder(), ring = new PostedRing(m.memory, seen, () => nextTurn());
+  const seen = new Recorder(),
+    ring = new PostedRing(m.memory, seen, () => nextTurn());
   setMode(m, 0x100, 0, PORT_MODE_NOTIFIED);
   setMode(m, 0x101, 0, PORT_MODE_POSTED);
   const served = ring.run();
-  const until = async (length: number): Promise<void> => { for (let i = 0; i < 1000 && seen.writes.length < length; i++) await nextTurn(); };
+  const until = async (length: number): Promise<void> => {
+    for (let i = 0; i < 1000 && seen.writes.length < length; i++) await nextTurn();
+  };
   m.out(0x100, 1);
   await until(1);
   equal(seen.writes.length, 1);
@@ -129,34 +173,63 @@ test('the consumer sleeps until a notified write, or until a slice ends', async 
 });
 
 test('random traffic never traps, and answers fit their widths', () => {
-  const size = fc.constantFrom(1, 2, 4, 8), value = fc.oneof(fc.bigInt(0n, (1n << 64n) - 1n), fc.constantFrom(0n, 1n, 0xffn, 0xffffffffn, ~0n & ((1n << 64n) - 1n)));
-  const gpa = fc.oneof(fc.integer({ min: 0, max: 0x3ff }).map((o) => 0xfee00000n + BigInt(o)), fc.constantFrom(0xfec00000n, 0xfec00010n), fc.integer({ min: 0, max: 0x3ff }).map((o) => 0xfed00000n + BigInt(o)), fc.bigInt(0n, (1n << 52n) - 1n));
-  const port = fc.oneof(fc.constantFrom(0x20, 0x21, 0xa0, 0xa1, 0x40, 0x41, 0x42, 0x43, 0x61, 0x70, 0x71, 0x408, 0x4d0, 0x4d1), fc.integer({ min: 0, max: 0xffff }));
-  const msr = fc.oneof(fc.integer({ min: 0x800, max: 0x83f }), fc.constantFrom(0x1b, 0x6e0), fc.integer({ min: 0, max: 0xffffffff }).map((n) => n | 0));
+  const size = fc.constantFrom(1, 2, 4, 8),
+    value = fc.oneof(fc.bigInt(0n, (1n << 64n) - 1n), fc.constantFrom(0n, 1n, 0xffn, 0xffffffffn, ~0n & ((1n << 64n) - 1n)));
+  const gpa = fc.oneof(
+    fc.integer({ min: 0, max: 0x3ff }).map((o) => 0xfee00000n + BigInt(o)),
+    fc.constantFrom(0xfec00000n, 0xfec00010n),
+    fc.integer({ min: 0, max: 0x3ff }).map((o) => 0xfed00000n + BigInt(o)),
+    fc.bigInt(0n, (1n << 52n) - 1n),
+  );
+  const port = fc.oneof(
+    fc.constantFrom(0x20, 0x21, 0xa0, 0xa1, 0x40, 0x41, 0x42, 0x43, 0x61, 0x70, 0x71, 0x408, 0x4d0, 0x4d1),
+    fc.integer({ min: 0, max: 0xffff }),
+  );
+  const msr = fc.oneof(
+    fc.integer({ min: 0x800, max: 0x83f }),
+    fc.constantFrom(0x1b, 0x6e0),
+    fc.integer({ min: 0, max: 0xffffffff }).map((n) => n | 0),
+  );
   const step = fc.oneof(
-    fc.tuple(fc.constant('load' as const), gpa, size, value), fc.tuple(fc.constant('store' as const), gpa, size, value),
-    fc.tuple(fc.constant('in' as const), port, size, value), fc.tuple(fc.constant('out' as const), port, size, value),
-    fc.tuple(fc.constant('rdmsr' as const), msr, size, value), fc.tuple(fc.constant('wrmsr' as const), msr, size, value),
-    fc.tuple(fc.constant('line' as const), fc.integer({ min: -2, max: 40 }), size, value), fc.tuple(fc.constant('time' as const), fc.integer({ min: 0, max: 2_000_000_000 }), size, value),
+    fc.tuple(fc.constant('load' as const), gpa, size, value),
+    fc.tuple(fc.constant('store' as const), gpa, size, value),
+    fc.tuple(fc.constant('in' as const), port, size, value),
+    fc.tuple(fc.constant('out' as const), port, size, value),
+    fc.tuple(fc.constant('rdmsr' as const), msr, size, value),
+    fc.tuple(fc.constant('wrmsr' as const), msr, size, value),
+    fc.tuple(fc.constant('line' as const), fc.integer({ min: -2, max: 40 }), size, value),
+    fc.tuple(fc.constant('time' as const), fc.integer({ min: 0, max: 2_000_000_000 }), size, value),
   );
   const m = new InCoreMachine({ vcpus: 2 });
-  fc.assert(fc.property(fc.array(step, { minLength: 20, maxLength: 120 }), fc.integer({ min: 0, max: 1 }), (steps, index) => {
-    const cpu = m.cpu(index), { vmm } = m;
-    m.exits.length = 0;
-    for (const [kind, at, sizeBytes, bits] of steps) {
-      const limit = 1n << BigInt(sizeBytes * 8), n = Number(at);
-      if (kind === 'load') ok(BigInt.asUintN(64, vmm.mmioRead(cpu, BigInt(at), sizeBytes)) < limit);
-      else if (kind === 'store') vmm.mmioWrite(cpu, BigInt(at), sizeBytes, bits);
-      else if (kind === 'in') { const read = vmm.portRead(cpu, n, sizeBytes) >>> 0; if (sizeBytes < 4) ok(read < Number(limit)); }
-      else if (kind === 'out') vmm.portWrite(cpu, n, sizeBytes, Number(bits & 0xffffffffn));
-      else if (kind === 'rdmsr') vmm.msrRead(cpu, n);
-      else if (kind === 'wrmsr') vmm.msrWrite(cpu, n, bits);
-      else if (kind === 'line') { vmm.isaPulse(n, n); vmm.ioapicAssert(n); vmm.ioapicDeassert(n); vmm.lapicIrq(index, n * 8); vmm.lapicMsi(0xfee00000n | (bits & 0xfffffn), bits); }
-      else m.advance(n, index);
-      ok(vmm.nextDeadlineNs(cpu) >= 0);
-      const offered = vmm.interruptVector(cpu);
-      ok(offered >= -1 && offered < 256);
-      if (offered >= 0 && (bits & 1n) === 1n) ok(vmm.interruptAck(cpu) >= 0);
-    }
-  }), { numRuns: 300 });
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 20, maxLength: 120 }), fc.integer({ min: 0, max: 1 }), (steps, index) => {
+      const cpu = m.cpu(index),
+        { vmm } = m;
+      m.exits.length = 0;
+      for (const [kind, at, sizeBytes, bits] of steps) {
+        const limit = 1n << BigInt(sizeBytes * 8),
+          n = Number(at);
+        if (kind === 'load') ok(BigInt.asUintN(64, vmm.mmioRead(cpu, BigInt(at), sizeBytes)) < limit);
+        else if (kind === 'store') vmm.mmioWrite(cpu, BigInt(at), sizeBytes, bits);
+        else if (kind === 'in') {
+          const read = vmm.portRead(cpu, n, sizeBytes) >>> 0;
+          if (sizeBytes < 4) ok(read < Number(limit));
+        } else if (kind === 'out') vmm.portWrite(cpu, n, sizeBytes, Number(bits & 0xffffffffn));
+        else if (kind === 'rdmsr') vmm.msrRead(cpu, n);
+        else if (kind === 'wrmsr') vmm.msrWrite(cpu, n, bits);
+        else if (kind === 'line') {
+          vmm.isaPulse(n, n);
+          vmm.ioapicAssert(n);
+          vmm.ioapicDeassert(n);
+          vmm.lapicIrq(index, n * 8);
+          vmm.lapicMsi(0xfee00000n | (bits & 0xfffffn), bits);
+        } else m.advance(n, index);
+        ok(vmm.nextDeadlineNs(cpu) >= 0);
+        const offered = vmm.interruptVector(cpu);
+        ok(offered >= -1 && offered < 256);
+        if (offered >= 0 && (bits & 1n) === 1n) ok(vmm.interruptAck(cpu) >= 0);
+      }
+    }),
+    { numRuns: 300 },
+  );
 });

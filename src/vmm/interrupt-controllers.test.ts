@@ -5,7 +5,9 @@ import { EINVAL } from './exits.ts';
 import { IOAPIC_GPA } from './layout.ts';
 import { InCoreMachine } from './testing/in-core-machine.ts';
 
-const LEVEL = 0x8000, MASKED = 0x10000, REMOTE_IRR = 0x4000;
+const LEVEL = 0x8000,
+  MASKED = 0x10000,
+  REMOTE_IRR = 0x4000;
 
 /** LAPIC off: the PIC drives the CPU's INTR. */
 function picMachine(mask = 0): InCoreMachine {
@@ -68,7 +70,12 @@ test('PIC: level inputs follow the line and ask again after EOI', () => {
   equal(m.in(0x4d1), 2);
   m.vmm.isaAssert(9, -1);
   m.vmm.isaAssert(9, -1);
-  const serve = (): number => { const v = m.take(); m.out(0xa0, 0x20); m.out(0x20, 0x20); return v; };
+  const serve = (): number => {
+    const v = m.take();
+    m.out(0xa0, 0x20);
+    m.out(0x20, 0x20);
+    return v;
+  };
   equal(serve(), 0x29);
   equal(serve(), 0x29);
   m.vmm.isaDeassert(9, -1);
@@ -210,7 +217,10 @@ test('IOAPIC: a level interrupt that nobody accepts leaves no remote IRR', () =>
 
 test('IOAPIC: logical, lowest-priority, NMI and ExtINT messages', () => {
   const m = new InCoreMachine({ vcpus: 2 });
-  for (let i = 0; i < 2; i++) { m.enableLapic(i); m.lapicWrite(0xd0, 1 << (24 + i), i); }
+  for (let i = 0; i < 2; i++) {
+    m.enableLapic(i);
+    m.lapicWrite(0xd0, 1 << (24 + i), i);
+  }
   m.route(3, 0x800 | 0x43, 2);
   m.vmm.ioapicPulse(3);
   deepEqual([m.take(0), m.take(1)], [-1, 0x43]);

@@ -6,11 +6,31 @@ import { EINVAL, EXIT_IPI } from './exits.ts';
 import { VM_OPTION_AMD, VM_OPTION_LENIENT_MSR } from './layout.ts';
 import { InCoreMachine } from './testing/in-core-machine.ts';
 
-const APIC_BASE = 0x1b, TSC_DEADLINE = 0x6e0;
-const TPR = 0x80, PPR = 0xa0, LDR = 0xd0, DFR = 0xe0, SVR = 0xf0, ISR = 0x100, TMR = 0x180, IRR = 0x200, ESR = 0x280, ICR_LOW = 0x300, ICR_HIGH = 0x310;
-const LVT_TIMER = 0x320, LVT_LINT0 = 0x350, LVT_LINT1 = 0x360, LVT_ERROR = 0x370, INITIAL = 0x380, CURRENT = 0x390, DIVIDE = 0x3e0;
-const MASKED = 0x10000, PERIODIC = 0x20000, DEADLINE = 0x40000;
-const ENABLED = 0xfee00800n, X2 = 0xfee00c00n;
+const APIC_BASE = 0x1b,
+  TSC_DEADLINE = 0x6e0;
+const TPR = 0x80,
+  PPR = 0xa0,
+  LDR = 0xd0,
+  DFR = 0xe0,
+  SVR = 0xf0,
+  ISR = 0x100,
+  TMR = 0x180,
+  IRR = 0x200,
+  ESR = 0x280,
+  ICR_LOW = 0x300,
+  ICR_HIGH = 0x310;
+const LVT_TIMER = 0x320,
+  LVT_LINT0 = 0x350,
+  LVT_LINT1 = 0x360,
+  LVT_ERROR = 0x370,
+  INITIAL = 0x380,
+  CURRENT = 0x390,
+  DIVIDE = 0x3e0;
+const MASKED = 0x10000,
+  PERIODIC = 0x20000,
+  DEADLINE = 0x40000;
+const ENABLED = 0xfee00800n,
+  X2 = 0xfee00c00n;
 
 function machine(options?: ConstructorParameters<typeof InCoreMachine>[0]): InCoreMachine {
   const m = new InCoreMachine(options);
@@ -21,9 +41,28 @@ function machine(options?: ConstructorParameters<typeof InCoreMachine>[0]): InCo
 test('a LAPIC out of reset has the values of the SDM', () => {
   const m = new InCoreMachine({ vcpus: 2 });
   for (const [offset, value] of [
-    [0x20, 0], [0x30, 0x60010], [TPR, 0], [PPR, 0], [LDR, 0], [DFR, 0xffffffff], [SVR, 0xff], [ESR, 0], [ICR_LOW, 0], [ICR_HIGH, 0], [INITIAL, 0], [CURRENT, 0], [DIVIDE, 0],
-    [0x2f0, MASKED], [LVT_TIMER, MASKED], [0x330, MASKED], [0x340, MASKED], [LVT_LINT0, MASKED], [LVT_LINT1, MASKED], [LVT_ERROR, MASKED],
-  ] as const) equal(m.lapicRead(offset), value, `offset ${offset.toString(16)}`);
+    [0x20, 0],
+    [0x30, 0x60010],
+    [TPR, 0],
+    [PPR, 0],
+    [LDR, 0],
+    [DFR, 0xffffffff],
+    [SVR, 0xff],
+    [ESR, 0],
+    [ICR_LOW, 0],
+    [ICR_HIGH, 0],
+    [INITIAL, 0],
+    [CURRENT, 0],
+    [DIVIDE, 0],
+    [0x2f0, MASKED],
+    [LVT_TIMER, MASKED],
+    [0x330, MASKED],
+    [0x340, MASKED],
+    [LVT_LINT0, MASKED],
+    [LVT_LINT1, MASKED],
+    [LVT_ERROR, MASKED],
+  ] as const)
+    equal(m.lapicRead(offset), value, `offset ${offset.toString(16)}`);
   equal(m.lapicRead(0x20, 1), 0x1000000);
   equal(m.rdmsr(APIC_BASE), 0xfee00900n);
   equal(m.rdmsr(APIC_BASE, 1), ENABLED);
@@ -103,8 +142,17 @@ test('software disable masks the LVTs, refuses new interrupts and keeps what was
 
 test('IPIs reach self, all, all but self, physical, flat and cluster destinations', () => {
   const m = machine({ vcpus: 4 });
-  const pending = (): number[] => [0, 1, 2, 3].map((i) => { const v = m.take(i); if (v >= 0) m.eoi(i); return v; });
-  const send = (low: number, high = 0, from = 0): number[] => { m.lapicWrite(ICR_HIGH, high << 24, from); m.lapicWrite(ICR_LOW, low, from); return pending(); };
+  const pending = (): number[] =>
+    [0, 1, 2, 3].map((i) => {
+      const v = m.take(i);
+      if (v >= 0) m.eoi(i);
+      return v;
+    });
+  const send = (low: number, high = 0, from = 0): number[] => {
+    m.lapicWrite(ICR_HIGH, high << 24, from);
+    m.lapicWrite(ICR_LOW, low, from);
+    return pending();
+  };
   deepEqual(send(0x40041), [0x41, -1, -1, -1]);
   deepEqual(send(0x80042), [0x42, 0x42, 0x42, 0x42]);
   deepEqual(send(0xc0043, 0, 2), [0x43, 0x43, -1, 0x43]);
@@ -113,13 +161,19 @@ test('IPIs reach self, all, all but self, physical, flat and cluster destination
   deepEqual(send(0x46, 9), [-1, -1, -1, -1]);
   for (let i = 0; i < 4; i++) m.lapicWrite(LDR, (1 << i) << 24, i);
   deepEqual(send(0x847, 0b1010), [-1, 0x47, -1, 0x47]);
-  for (let i = 0; i < 4; i++) { m.lapicWrite(DFR, 0, i); m.lapicWrite(LDR, (((i >> 1) << 4) | (1 << (i & 1))) << 24, i); }
+  for (let i = 0; i < 4; i++) {
+    m.lapicWrite(DFR, 0, i);
+    m.lapicWrite(LDR, (((i >> 1) << 4) | (1 << (i & 1))) << 24, i);
+  }
   deepEqual(send(0x848, 0x13), [-1, -1, 0x48, 0x48]);
   m.lapicWrite(TPR, 0x80, 2);
   deepEqual(send(0x949, 0x13), [-1, -1, -1, 0x49], 'lowest priority');
   m.lapicWrite(ICR_HIGH, 1 << 24);
   m.lapicWrite(ICR_LOW, 0x400);
-  deepEqual([0, 1, 2, 3].map((i) => m.nmiPending(i)), [false, true, false, false]);
+  deepEqual(
+    [0, 1, 2, 3].map((i) => m.nmiPending(i)),
+    [false, true, false, false],
+  );
 });
 
 test('INIT and STARTUP leave as IPI exits; INIT de-assert does not', () => {
@@ -128,7 +182,13 @@ test('INIT and STARTUP leave as IPI exits; INIT de-assert does not', () => {
   m.lapicWrite(ICR_LOW, 0x88500);
   m.lapicWrite(ICR_HIGH, 2 << 24);
   m.lapicWrite(ICR_LOW, 0x469a);
-  deepEqual(m.exits.map(({ reason, code, value }) => [reason, code, value]), [[EXIT_IPI, 0x500, 0b110n], [EXIT_IPI, 0x69a, 0b100n]]);
+  deepEqual(
+    m.exits.map(({ reason, code, value }) => [reason, code, value]),
+    [
+      [EXIT_IPI, 0x500, 0b110n],
+      [EXIT_IPI, 0x69a, 0b100n],
+    ],
+  );
 });
 
 test('LINT0 as ExtINT lets the PIC through, LINT1 is NMI', () => {
@@ -160,10 +220,19 @@ test('the timer counts down once, at the bus clock over the divider', () => {
   equal(m.lapicRead(CURRENT), 0);
   equal(m.vmm.nextDeadlineNs(m.cpu()), Infinity);
   m.eoi();
-  for (const [code, divider] of [[0, 2], [1, 4], [2, 8], [3, 16], [8, 32], [9, 64], [10, 128], [11, 1]] as const) {
+  for (const [code, divider] of [
+    [0, 2],
+    [1, 4],
+    [2, 8],
+    [3, 16],
+    [8, 32],
+    [9, 64],
+    [10, 128],
+    [11, 1],
+  ] as const) {
     m.lapicWrite(DIVIDE, code);
     m.lapicWrite(INITIAL, 1 << 20);
-    m.advance(7_812_500 / 2 * divider);
+    m.advance((7_812_500 / 2) * divider);
     equal(m.lapicRead(CURRENT), 1 << 19, `divider ${divider}`);
   }
   m.lapicWrite(INITIAL, 0);
@@ -285,11 +354,35 @@ test('x2APIC: ids, ICR in one write, self IPI, and #GP where the SDM says so', (
   equal(m.rdmsr(0x830), (18n << 32n) | 0x82n);
   equal(m.take(18), 0x82);
   m.wrmsr(0x830, (0x10005n << 32n) | 0x883n);
-  deepEqual([16, 17, 18].map((i) => m.vmm.interruptVector(m.cpu(i))), [0x83, -1, -1], '18 is still serving 82h');
+  deepEqual(
+    [16, 17, 18].map((i) => m.vmm.interruptVector(m.cpu(i))),
+    [0x83, -1, -1],
+    '18 is still serving 82h',
+  );
   m.wrmsr(0x830, (0xffffffffn << 32n) | 0x91n);
-  deepEqual([1, 7, 18].map((i) => m.vmm.interruptVector(m.cpu(i))), [0x91, 0x91, 0x91]);
-  for (const [msr, value] of [[0x802, 0n], [0x803, 0n], [0x808, 0x100n], [0x80a, 0n], [0x80b, 1n], [0x80d, 0n], [0x80e, 0n], [0x810, 0n], [0x828, 1n], [0x830, 1n << 20n], [0x831, 0n], [0x839, 0n],
-    [0x83f, 0x100n], [0x840, 0n], [0x8ff, 0n], [0x832, 1n << 32n]] as const) equal(m.wrmsr(msr, value), false, `wrmsr ${msr.toString(16)}`);
+  deepEqual(
+    [1, 7, 18].map((i) => m.vmm.interruptVector(m.cpu(i))),
+    [0x91, 0x91, 0x91],
+  );
+  for (const [msr, value] of [
+    [0x802, 0n],
+    [0x803, 0n],
+    [0x808, 0x100n],
+    [0x80a, 0n],
+    [0x80b, 1n],
+    [0x80d, 0n],
+    [0x80e, 0n],
+    [0x810, 0n],
+    [0x828, 1n],
+    [0x830, 1n << 20n],
+    [0x831, 0n],
+    [0x839, 0n],
+    [0x83f, 0x100n],
+    [0x840, 0n],
+    [0x8ff, 0n],
+    [0x832, 1n << 32n],
+  ] as const)
+    equal(m.wrmsr(msr, value), false, `wrmsr ${msr.toString(16)}`);
   for (const msr of [0x80b, 0x80e, 0x83f, 0x831, 0x800, 0x8ff]) equal(m.rdmsr(msr), undefined, `rdmsr ${msr.toString(16)}`);
   equal(machine().rdmsr(0x802), undefined, 'not in xAPIC mode');
 });

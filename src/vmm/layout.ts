@@ -45,16 +45,28 @@ export const LAPIC_TIMER_HZ = 134217728;
  * POSTED, NOTIFIED (writes): into the posted ring without waiting; NOTIFIED wakes the main loop at once.
  * OPEN_BUS: reads give ones, writes are dropped, nobody is asked.
  */
-export const PORT_MODE_EXIT = 0, PORT_MODE_IN_CORE = 1, PORT_MODE_SHADOW = 2, PORT_MODE_POSTED = 3, PORT_MODE_NOTIFIED = 4, PORT_MODE_OPEN_BUS = 5;
+export const PORT_MODE_EXIT = 0,
+  PORT_MODE_IN_CORE = 1,
+  PORT_MODE_SHADOW = 2,
+  PORT_MODE_POSTED = 3,
+  PORT_MODE_NOTIFIED = 4,
+  PORT_MODE_OPEN_BUS = 5;
 
 /** Bits of VM.options. */
-export const VM_OPTION_X2APIC = 1, VM_OPTION_LENIENT_MSR = 2, VM_OPTION_EXTENDED_DESTINATION = 4, VM_OPTION_AMD = 8;
+export const VM_OPTION_X2APIC = 1,
+  VM_OPTION_LENIENT_MSR = 2,
+  VM_OPTION_EXTENDED_DESTINATION = 4,
+  VM_OPTION_AMD = 8;
 
 /** Limits of the shared tables. */
 export const MAX_VCPUS = 63;
 export const MAX_POSTED_RANGES = 64;
 export const POSTED_ENTRIES = 2048;
 /** Fields of POSTED_ENTRY.control. */
-export const POSTED_SIZE_SHIFT = 20, POSTED_VCPU_SHIFT = 24, POSTED_MEMORY = 0x40000000;
+export const POSTED_SIZE_SHIFT = 20,
+  POSTED_VCPU_SHIFT = 24,
+  POSTED_MEMORY = 0x40000000;
 
-export const PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4;
+export const PROT_READ = 1,
+  PROT_WRITE = 2,
+  PROT_EXEC = 4;

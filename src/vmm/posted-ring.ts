@@ -51,13 +51,15 @@ export class PostedRing {
       const entry = this.#entries + (tail & (POSTED_ENTRIES - 1)) * (POSTED_ENTRY.sizeBytes >> 2);
       const control = Atomics.load(words, entry + (POSTED_ENTRY.offset.control >> 2));
       const phase = ((tail >>> LAP_SHIFT) & 1) === 0 ? PHASE : 0;
-      if (((control & PHASE) >>> 0) !== phase) break;
+      if ((control & PHASE) >>> 0 !== phase) break;
       const address = words[entry + (POSTED_ENTRY.offset.address >> 2)]! >>> 0;
-      const low = words[entry + (POSTED_ENTRY.offset.value >> 2)]! >>> 0, high = words[entry + (POSTED_ENTRY.offset.value >> 2) + 1]! >>> 0;
+      const low = words[entry + (POSTED_ENTRY.offset.value >> 2)]! >>> 0,
+        high = words[entry + (POSTED_ENTRY.offset.value >> 2) + 1]! >>> 0;
       // The slot is free from here on, also when the sink should fail.
       Atomics.store(words, this.#tail, (tail + 1) | 0);
       done++;
-      const sizeBytes = (control >>> POSTED_SIZE_SHIFT) & 15, vcpu = (control >>> POSTED_VCPU_SHIFT) & 63;
+      const sizeBytes = (control >>> POSTED_SIZE_SHIFT) & 15,
+        vcpu = (control >>> POSTED_VCPU_SHIFT) & 63;
       if ((control & POSTED_MEMORY) !== 0) this.#sink.writeMemory((control & 0xfffff) * 2 ** 32 + address, sizeBytes, low, high, vcpu);
       else this.#sink.writePort(address, sizeBytes, low, vcpu);
     }

@@ -4,8 +4,24 @@ import { test } from 'node:test';
 import { EINVAL } from './exits.ts';
 import { InCoreMachine } from './testing/in-core-machine.ts';
 
-const SECONDS = 0, MINUTES = 2, HOURS = 4, WEEKDAY = 6, DAY = 7, MONTH = 8, YEAR = 9, A = 10, B = 11, C = 12, D = 13, CENTURY = 0x32;
-const SET = 0x80, PIE = 0x40, AIE = 0x20, UIE = 0x10, BINARY = 4, H24 = 2;
+const SECONDS = 0,
+  MINUTES = 2,
+  HOURS = 4,
+  WEEKDAY = 6,
+  DAY = 7,
+  MONTH = 8,
+  YEAR = 9,
+  A = 10,
+  B = 11,
+  C = 12,
+  D = 13,
+  CENTURY = 0x32;
+const SET = 0x80,
+  PIE = 0x40,
+  AIE = 0x20,
+  UIE = 0x10,
+  BINARY = 4,
+  H24 = 2;
 
 function rtcMachine(iso = '2024-02-28T23:59:58Z'): InCoreMachine {
   const m = new InCoreMachine();
@@ -15,11 +31,16 @@ function rtcMachine(iso = '2024-02-28T23:59:58Z'): InCoreMachine {
 }
 
 const date = (m: InCoreMachine): string =>
-  [CENTURY, YEAR, MONTH, DAY, WEEKDAY, HOURS, MINUTES, SECONDS].map((register) => m.cmosRead(register).toString(16).padStart(2, '0')).join(' ');
+  [CENTURY, YEAR, MONTH, DAY, WEEKDAY, HOURS, MINUTES, SECONDS]
+    .map((register) => m.cmosRead(register).toString(16).padStart(2, '0'))
+    .join(' ');
 
 function takeIrq8(m: InCoreMachine): boolean {
   const vector = m.take();
-  if (vector >= 0) { m.out(0xa0, 0x20); m.out(0x20, 0x20); }
+  if (vector >= 0) {
+    m.out(0xa0, 0x20);
+    m.out(0x20, 0x20);
+  }
   return vector === 0x28;
 }
 
@@ -35,11 +56,34 @@ test('the date is shown in BCD and runs over a leap day', () => {
 
 test('dates from year 0 to 9999 come back as they were set', () => {
   const m = rtcMachine();
-  for (const iso of ['0000-01-01T00:00:00Z', '1969-12-31T23:59:59Z', '1970-01-01T00:00:00Z', '1900-03-01T12:00:00Z', '2000-02-29T01:02:03Z', '2100-02-28T13:14:15Z', '9999-12-31T23:59:59Z']) {
+  for (const iso of [
+    '0000-01-01T00:00:00Z',
+    '1969-12-31T23:59:59Z',
+    '1970-01-01T00:00:00Z',
+    '1900-03-01T12:00:00Z',
+    '2000-02-29T01:02:03Z',
+    '2100-02-28T13:14:15Z',
+    '9999-12-31T23:59:59Z',
+  ]) {
     const when = new Date(iso);
     equal(m.vmm.rtcSetTime(when.getTime() / 1000), 0, iso);
     const bcd = (n: number): string => String(n % 100).padStart(2, '0');
-    equal(date(m), [Math.floor(when.getUTCFullYear() / 100), when.getUTCFullYear(), when.getUTCMonth() + 1, when.getUTCDate(), when.getUTCDay() + 1, when.getUTCHours(), when.getUTCMinutes(), when.getUTCSeconds()].map(bcd).join(' '), iso);
+    equal(
+      date(m),
+      [
+        Math.floor(when.getUTCFullYear() / 100),
+        when.getUTCFullYear(),
+        when.getUTCMonth() + 1,
+        when.getUTCDate(),
+        when.getUTCDay() + 1,
+        when.getUTCHours(),
+        when.getUTCMinutes(),
+        when.getUTCSeconds(),
+      ]
+        .map(bcd)
+        .join(' '),
+      iso,
+    );
     m.cmosWrite(B, SET | H24);
     m.cmosWrite(B, H24);
     equal(m.vmm.rtcGetTime(), when.getTime() / 1000);
@@ -50,7 +94,10 @@ test('dates from year 0 to 9999 come back as they were set', () => {
 test('binary and 12-hour formats', () => {
   const m = rtcMachine('2024-12-31T13:45:59Z');
   m.cmosWrite(B, BINARY | H24);
-  deepEqual([HOURS, MINUTES, SECONDS, YEAR].map((r) => m.cmosRead(r)), [13, 45, 59, 24]);
+  deepEqual(
+    [HOURS, MINUTES, SECONDS, YEAR].map((r) => m.cmosRead(r)),
+    [13, 45, 59, 24],
+  );
   m.cmosWrite(B, 0);
   equal(m.cmosRead(HOURS), 0x81);
   m.cmosWrite(B, BINARY);
@@ -67,7 +114,16 @@ test('SET stops the clock and takes the registers at its end; nonsense stops it'
   equal(m.cmosRead(B), SET | H24, 'SET clears UIE');
   m.advance(100e9);
   equal(m.cmosRead(SECONDS), 0x58);
-  for (const [register, value] of [[SECONDS, 0x30], [MINUTES, 0x15], [HOURS, 0x07], [DAY, 0x04], [MONTH, 0x07], [YEAR, 0x76], [CENTURY, 0x19]] as const) m.cmosWrite(register, value);
+  for (const [register, value] of [
+    [SECONDS, 0x30],
+    [MINUTES, 0x15],
+    [HOURS, 0x07],
+    [DAY, 0x04],
+    [MONTH, 0x07],
+    [YEAR, 0x76],
+    [CENTURY, 0x19],
+  ] as const)
+    m.cmosWrite(register, value);
   m.cmosWrite(B, H24);
   equal(m.vmm.rtcGetTime(), Date.parse('1976-07-04T07:15:30Z') / 1000);
   m.advance(1e9);
@@ -129,14 +185,20 @@ test('periodic interrupts at the rate of register A, once until C is read', () =
   equal(m.cmosRead(C), 0);
   m.advance(1e6);
   equal(takeIrq8(m), true);
-  for (const [rate, hz] of [[1, 256], [2, 128], [3, 8192], [6, 1024], [15, 2]] as const) {
+  for (const [rate, hz] of [
+    [1, 256],
+    [2, 128],
+    [3, 8192],
+    [6, 1024],
+    [15, 2],
+  ] as const) {
     m.cmosWrite(A, 0x20 | rate);
     m.cmosRead(C);
     const start = m.hostNs - 5_000_000;
     m.cmosWrite(B, H24 | PIE);
     const next = m.vmm.nextDeadlineNs(m.cpu()) - 5_000_000;
     ok(next > start && next - start <= Math.ceil(1e9 / hz), `rate ${rate}`);
-    equal(next, Math.ceil(Math.round(next * hz / 1e9) * 1e9 / hz));
+    equal(next, Math.ceil((Math.round((next * hz) / 1e9) * 1e9) / hz));
   }
   m.cmosWrite(A, 0x20);
   m.cmosRead(C);
@@ -186,7 +248,11 @@ test('CMOS: index bit 7 is ignored, C and D are read-only, 70h reads ones, odd v
   m.cmosWrite(D, 0);
   equal(m.cmosRead(D), 0x80);
   for (let register = 0; register < 256; register++) {
-    for (const value of [0, 0xff, 0x80, 0x5a]) { m.cmosWrite(register, value); m.advance(7e8); m.cmosRead(register); }
+    for (const value of [0, 0xff, 0x80, 0x5a]) {
+      m.cmosWrite(register, value);
+      m.advance(7e8);
+      m.cmosRead(register);
+    }
   }
 });
 

@@ -22,7 +22,9 @@ test('no interrupt posted from another thread is lost, neither edge nor level no
   m.route(4, 0x44);
   m.route(20, 0x8000 | 0x55);
   const counters = new Int32Array(new SharedArrayBuffer(8));
-  const worker = new Worker(new URL('./testing/interrupt-taker.ts', import.meta.url), { workerData: { module, memory0: m.memory, vcpu: m.cpu(), counters } satisfies TakerData });
+  const worker = new Worker(new URL('./testing/interrupt-taker.ts', import.meta.url), {
+    workerData: { module, memory0: m.memory, vcpu: m.cpu(), counters } satisfies TakerData,
+  });
   for (let sent = 0; sent < INTERRUPTS; sent++) {
     if (sent % 3 === 0) m.vmm.isaPulse(4, 4);
     else if (sent % 3 === 1) m.vmm.ioapicPulse(20);
@@ -33,26 +35,48 @@ test('no interrupt posted from another thread is lost, neither edge nor level no
   equal(Atomics.load(counters, 0), INTERRUPTS);
   Atomics.store(counters, 1, 1);
   m.vmm.kick(0, 1);
-  await new Promise((resolve) => { worker.once('exit', resolve); });
+  await new Promise((resolve) => {
+    worker.once('exit', resolve);
+  });
 });
 
 test('vCPUs that post more than the ring holds wait for the consumer, and each one’s writes keep their order', async () => {
   const m = new InCoreMachine({ vcpus: 2 });
   m.view.setUint8(PORT_MODES + 0x3f8, PORT_MODE_POSTED << 4);
-  const next = [0, 0], disorder: number[] = [];
+  const next = [0, 0],
+    disorder: number[] = [];
   let finished = (): void => {};
-  const all = new Promise<void>((resolve) => { finished = resolve; });
-  const ring = new PostedRing(m.memory, {
-    writePort(_port, _sizeBytes, value, vcpu) {
-      if (value !== next[vcpu]) disorder.push(vcpu);
-      next[vcpu] = value + 1;
-      if (next[0] === WRITES && next[1] === WRITES) finished();
+  const all = new Promise<void>((resolve) => {
+    finished = resolve;
+  });
+  const ring = new PostedRing(
+    m.memory,
+    {
+      writePort(_port, _sizeBytes, value, vcpu) {
+        if (value !== next[vcpu]) disorder.push(vcpu);
+        next[vcpu] = value + 1;
+        if (next[0] === WRITES && next[1] === WRITES) finished();
+      },
+      writeMemory() {},
     },
-    writeMemory() {},
-  }, () => nextTurn());
+    () => nextTurn(),
+  );
   const served = ring.run();
-  const workers = [0, 1].map((i) => new Worker(new URL('./testing/posting-vcpu.ts', import.meta.url), { workerData: { module, memory0: m.memory, vcpu: m.cpu(i), port: 0x3f8, writes: WRITES } satisfies PosterData }));
-  await Promise.all([all, ...workers.map((worker) => new Promise((resolve) => { worker.once('exit', resolve); }))]);
+  const workers = [0, 1].map(
+    (i) =>
+      new Worker(new URL('./testing/posting-vcpu.ts', import.meta.url), {
+        workerData: { module, memory0: m.memory, vcpu: m.cpu(i), port: 0x3f8, writes: WRITES } satisfies PosterData,
+      }),
+  );
+  await Promise.all([
+    all,
+    ...workers.map(
+      (worker) =>
+        new Promise((resolve) => {
+          worker.once('exit', resolve);
+        }),
+    ),
+  ]);
   ring.close();
   await served;
   deepEqual([next, disorder], [[WRITES, WRITES], []]);

@@ -197,7 +197,7 @@ test('the PM timer runs at 3579545 Hz and is read as a dword only', () => {
 });
 
 const HPET_HZ = 2 ** 24;
-const hpetNs = (ticks: number): number => Math.ceil(ticks / HPET_HZ * 1e9);
+const hpetNs = (ticks: number): number => Math.ceil((ticks / HPET_HZ) * 1e9);
 
 function hpetMachine(): InCoreMachine {
   const m = new InCoreMachine();
@@ -209,7 +209,7 @@ function hpetMachine(): InCoreMachine {
 
 test('HPET: capabilities, reset values, a 32-bit counter that stops', () => {
   const m = hpetMachine();
-  equal(m.hpetRead(0, 8), 0x038d7ea480860701n & ~0xffffffff00000000n | 59604644n << 32n);
+  equal(m.hpetRead(0, 8), (0x038d7ea480860701n & ~0xffffffff00000000n) | (59604644n << 32n));
   equal(m.vmm.hpetCapabilities() >>> 0, 0x80860701);
   equal(m.hpetRead(4), 59604644n);
   for (let i = 0; i < 8; i++) equal(m.hpetRead(0x100 + i * 0x20, 8), 0x00f0000000008010n);
@@ -311,7 +311,10 @@ test('device timers wake any vCPU and are run once', () => {
   const m = new InCoreMachine({ vcpus: 2 });
   m.initPic(0);
   program(m, 0, 2, 1000);
-  deepEqual([0, 1].map((i) => m.vmm.nextDeadlineNs(m.cpu(i))), [5_000_000 + pitNs(1000), 5_000_000 + pitNs(1000)]);
+  deepEqual(
+    [0, 1].map((i) => m.vmm.nextDeadlineNs(m.cpu(i))),
+    [5_000_000 + pitNs(1000), 5_000_000 + pitNs(1000)],
+  );
   m.advance(pitNs(1000), 1);
   equal(m.take(0), 0x20);
   ok((m.requests(0) & 2) !== 0);

@@ -65,6 +65,14 @@ export interface VmmImports {
 
 export function instantiateVmm(module: WebAssembly.Module, memory0: WebAssembly.Memory, host: VmmImports): VmmExports {
   const { nowNs, exit } = host;
-  const instance = new WebAssembly.Instance(module, { env: { memory: memory0 }, host: { nowNs: () => nowNs(), exit: (vcpu: number, reason: number) => { exit(vcpu, reason); } } });
+  const instance = new WebAssembly.Instance(module, {
+    env: { memory: memory0 },
+    host: {
+      nowNs: () => nowNs(),
+      exit: (vcpu: number, reason: number) => {
+        exit(vcpu, reason);
+      },
+    },
+  });
   return instance.exports as unknown as VmmExports;
 }

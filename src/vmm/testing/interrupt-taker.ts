@@ -16,7 +16,8 @@ export interface TakerData {
 
 const { module, memory0, vcpu, counters } = workerData as TakerData;
 const vmm = instantiateVmm(module, memory0, { nowNs: () => 0, exit: () => {} });
-const words = new Int32Array(memory0.buffer), requests = (vcpu + VCPU_REQUESTS) >> 2;
+const words = new Int32Array(memory0.buffer),
+  requests = (vcpu + VCPU_REQUESTS) >> 2;
 
 while (Atomics.load(counters, 1) === 0) {
   Atomics.store(words, requests, 0);
