@@ -87,6 +87,20 @@ export interface Operand {
   displaced(bytes: Value): Operand;
 }
 
+/** The form of an operand, without its registers and numbers: what a handler is specialised on. */
+export type Shape =
+  | { readonly kind: 'gpr' | 'imm' | 'stringDestination'; readonly size: Size }
+  | {
+      readonly kind: 'mem';
+      readonly size: number;
+      readonly read: boolean;
+      readonly write: boolean;
+      readonly aligned: boolean;
+      readonly locked: boolean;
+    }
+  | { readonly kind: 'vector' | 'mmx'; readonly size: number }
+  | { readonly kind: 'rel' | 'number' | 'far' };
+
 const log2 = (size: number): number => 31 - Math.clz32(size);
 const RAM = 1;
 const GUEST_LOAD: Readonly<Record<Size, LoadKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64' };
@@ -108,9 +122,11 @@ const MXCSR_PE = 0x20,
   MXCSR_MASKS = 0x1f80,
   MXCSR_RC = 0x6000;
 const TLB_INDEX_MASK = 4095 << 5;
+const GP = 13;
 
 export abstract class Emit {
   readonly f: FunctionBuilder;
+  #again: Label | undefined;
 
   constructor(f: FunctionBuilder) {
     this.f = f;
@@ -150,15 +166,109 @@ export abstract class Emit {
   abstract jumpTo(rip: Value): void;
   abstract helperIndex(name: HelperName): number;
   abstract readonly caught: Label;
-  /** Linear address of an implied access that a segment prefix overrides (XLAT, MASKMOVDQU, MONITOR); default DS. */
-  abstract dataLinear(offset: Value, sizeBytes: number, access: 'read' | 'write'): Value;
-  /** Its segment register number (i32). */
+  /** Segment register number (i32) of the instruction's memory operand, as encoded or overridden. */
   abstract dataSegment(): Value;
+  /** Its base (i64), in 64-bit mode: 0 except for FS and GS. */
+  protected abstract dataSegmentBase(): Value;
+  /** Base, scaled index and displacement of the memory operand, not yet cut to the address size. */
+  protected abstract encodedAddress(): Value;
+  /** The slow way of a store has returned: it may have changed code. */
+  protected afterSlowStore(): void {}
   protected abstract tlb(): Value;
   /** What the run loop must see before a helper that asks for rip runs. */
   protected abstract publishRip(): void;
   /** Where the stage keeps registers in locals, it writes them back before and reads them again after a helper. */
   protected abstract aroundHelper(name: HelperName, call: () => void): void;
+
+  // --- operands ---
+
+  /** In a LOCKed instruction: where to start again when memory changed meanwhile. */
+  lockedLoop(again: Label): void {
+    this.#again = again;
+  }
+
+  /** ES:rDI; no segment override. */
+  protected stringDestination(size: Size): Operand {
+    const linear = (sizeBytes: number, access: 'read' | 'write'): Value => this.linearOf('ES', this.counter(RDI), sizeBytes, access),
+      es = (): Value => this.f.i32(SEG.ES);
+    return {
+      ...this.plainOperand(size),
+      isMemory: true,
+      linear,
+      segment: es,
+      read: () => this.load(linear(size, 'read'), size, es()),
+      write: (value) => this.store(linear(size, 'write'), value, es()),
+    };
+  }
+  protected plainOperand(size: number): Operand {
+    const never = (): never => {
+      throw new Error('this operand has no such property');
+    };
+    return {
+      size,
+      isMemory: false,
+      read: never,
+      write: never,
+      address: never,
+      linear: never,
+      segment: never,
+      number: never,
+      offset: never,
+      displaced: never,
+    };
+  }
+  protected memoryOperand(shape: Shape & { kind: 'mem' }, displacement?: Value): Operand {
+    const f = this.f,
+      size = shape.size as AccessSize;
+    const effective = (): Value => {
+      const encoded = this.encodedAddress(),
+        sum = displacement ? f.op('add', encoded, displacement) : encoded;
+      return this.addressSize === 8 ? sum : f.op('and', sum, f.i64(this.addressSize === 4 ? 0xffff_ffff : 0xffff));
+    };
+    const segment = (): Value => this.dataSegment();
+    const linear = (sizeBytes: number, access: 'read' | 'write'): Value => {
+      if (this.long) return f.op('add', effective(), this.dataSegmentBase());
+      return this.call('legacyAddress', segment(), effective(), f.i32(sizeBytes), f.i32(access === 'write' ? 1 : 0));
+    };
+    const checkedLinear = (access: 'read' | 'write'): Value => {
+      const at = f.pin(linear(size, access));
+      if (shape.aligned) f.if(f.wrap(f.op('and', at, f.i64(15))), () => this.raise(GP, 'error'));
+      return at;
+    };
+    let host: Value | undefined, old: Value | undefined;
+    return {
+      size,
+      isMemory: true,
+      address: effective,
+      linear,
+      segment,
+      offset: () => {
+        throw new Error('memory has no register offset');
+      },
+      number: () => {
+        throw new Error('memory has no register number');
+      },
+      displaced: (bytes) => this.memoryOperand(shape, f.pin(bytes)),
+      read: () => {
+        if (!shape.write) return this.load(checkedLinear('read'), size, segment());
+        host = this.probe(checkedLinear('write'), size, segment());
+        old = this.loadHost(host, size);
+        return old;
+      },
+      write: (value) => {
+        if (!host) this.store(checkedLinear('write'), value, segment());
+        else if (shape.locked && this.#again) this.storeLocked(host, old!, value, this.#again);
+        else this.storeHost(host, value);
+      },
+    };
+  }
+
+  /** Linear address of an implied access that a segment prefix overrides (XLAT, MASKMOVDQU, MONITOR); default DS. */
+  dataLinear(offset: Value, sizeBytes: number, access: 'read' | 'write'): Value {
+    const f = this.f;
+    if (this.long) return f.op('add', offset, this.dataSegmentBase());
+    return this.call('legacyAddress', this.dataSegment(), offset, f.i32(sizeBytes), f.i32(access === 'write' ? 1 : 0));
+  }
 
   // --- integers ---
 
@@ -390,6 +500,7 @@ export abstract class Emit {
           f.store('v128', this.vcpu(), data, VCPU.offset.scratch);
           f.callVoid(this.helperIndex('slowStore128'), [this.vcpu(), va, segment], 0, failure);
         } else f.callVoid(this.helperIndex(`slowStore${size * 8}` as HelperName), [this.vcpu(), va, data, segment], 0, failure);
+        this.afterSlowStore();
       },
     );
   }
@@ -414,9 +525,10 @@ export abstract class Emit {
     const f = this.f,
       size = value.size as AccessSize;
     f.store(size === 16 ? 'v128' : GUEST_STORE[size], host, value, 0, 0, RAM);
-    f.if(f.compare('lt_u', host, f.i64(HVA_RAM)), () =>
-      f.callVoid(this.helperIndex('commitBounce'), [this.vcpu()], CLOBBERS_ALL, this.#failure()),
-    );
+    f.if(f.compare('lt_u', host, f.i64(HVA_RAM)), () => {
+      f.callVoid(this.helperIndex('commitBounce'), [this.vcpu()], CLOBBERS_ALL, this.#failure());
+      this.afterSlowStore();
+    });
   }
   /**
    * Store if memory still holds `old`; else go back to `again`. A misaligned place gets a plain store: wasm atomics must be aligned, and
@@ -586,6 +698,26 @@ export abstract class Emit {
       () => f.op('or', less(), bit(ZF)),
     ][cc >> 1]!();
     return cc & 1 ? f.compare('eqz', value) : value;
+  }
+
+  /** A condition on a record whose kind is known at run time only. The values are pinned. */
+  protected conditionOf(cc: number, op: Value, p: Value, q: Value, r: () => Value): Value {
+    const f = this.f;
+    // Nodes are not shared between the arms of a choice: each asks anew.
+    const general = (): Value => this.eflagsCondition(cc, f.call(this.helperIndex('computeFlags'), 'i32', [op, p, q, r()]));
+    const kind = (): Value => f.op('and', op, f.i32(0xfc));
+    // Zero and sign of every other kind but RAW are those of p; neither is changed by a rotate laid over the record.
+    const test = cc >> 1,
+      ofResult = test === 2 || test === 4;
+    const ofValue = (): Value => f.compare(test === 2 ? (cc & 1 ? 'ne' : 'eq') : cc & 1 ? 'ge_s' : 'lt_s', p, f.i64(0));
+    // (kind - 1) below RAW - 1, unsigned: neither SUB nor RAW.
+    const rest = ofResult
+      ? f.choose(f.compare('lt_u', f.op('sub', kind(), f.i32(4)), f.i32((FLAG_RAW << 2) - 4)), ofValue(), general())
+      : general();
+    // The carry of ADD is p < y, as that of SUB is x < y.
+    const plain = test === 1 ? (FLAG_ADD + 1) << 2 : (FLAG_SUB + 1) << 2;
+    const direct = this.subCondition(cc, p, q);
+    return f.pin(direct ? f.choose(f.compare('lt_u', op, f.i32(plain)), direct, rest) : rest);
   }
 
   // --- inside ---

@@ -4,6 +4,7 @@
  */
 import { VCPUS, VCPU_STRIDE, WASM_PAGE_BYTES } from '../base/memory-map.ts';
 import { CodeStore } from './decode/code-store.ts';
+import { Jit } from './jit/compiler.ts';
 import { VCPU } from './state.ts';
 
 export interface ProcessorModules {
@@ -30,6 +31,17 @@ export interface Bus {
   tsc(vcpu: number): bigint;
 }
 
+/** `default`: what is hot is compiled. `always`: everything that can be, at its first execution. */
+export type CpuTier = 'interpreter' | 'default' | 'always';
+/** Jumps to a place before it is compiled. */
+const HOT = 512;
+/** Guest instructions in a region, at most and at least. */
+const REGION_CAP = 250,
+  REGION_MINIMUM = 3;
+/** Entries compiled together; how many slices they wait for each other. */
+const BATCH = 12,
+  BATCH_SLICES = 4;
+
 export interface ProcessorOptions {
   readonly index: number;
   readonly memory0: WebAssembly.Memory;
@@ -45,6 +57,9 @@ export interface ProcessorOptions {
   readonly takeWrittenPages?: () => readonly number[] | undefined;
   /** Fills 8 bytes (RDRAND, RDSEED). */
   readonly random: (bytes: Uint8Array) => void;
+  readonly tier?: CpuTier;
+  /** For tests: limits of a region, in guest instructions. */
+  readonly regionCap?: number;
 }
 
 interface CpuExports {
@@ -76,15 +91,20 @@ export class Processor {
   readonly code: CodeStore;
   readonly cpu: CpuExports;
   readonly vmm: VmmExports | undefined;
+  readonly jit: Jit | undefined;
+  #slices = 0;
   readonly #view: DataView;
 
   constructor(options: ProcessorOptions) {
     const { memory0, memory1, modules, index } = options;
-    const vcpu = VCPUS + index * VCPU_STRIDE, memory0Buffer = memory0.buffer as unknown as SharedArrayBuffer;
+    const vcpu = VCPUS + index * VCPU_STRIDE,
+      memory0Buffer = memory0.buffer as unknown as SharedArrayBuffer;
     this.vcpu = vcpu;
     this.#view = new DataView(memory0Buffer);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SLOTS });
-    const random = new Uint8Array(8), bytes0 = new Uint8Array(memory0Buffer), scratch = vcpu + VCPU.offset.scratch;
+    const random = new Uint8Array(8),
+      bytes0 = new Uint8Array(memory0Buffer),
+      scratch = vcpu + VCPU.offset.scratch;
     const host = {
       nowNs: options.nowNs,
       exit: (_vcpu: number, reason: number) => options.exit(reason),
@@ -93,18 +113,22 @@ export class Processor {
         bytes0.set(random, scratch);
       },
       decode: () => this.code.lookup(),
-      codeWritten: (_vcpu: number, hvaPage: number) => this.code.written(hvaPage, this.#view.getInt32(scratch, true), this.#view.getInt32(scratch + 4, true)),
+      hot: () => this.code.hot(),
+      codeWritten: (_vcpu: number, hvaPage: number) =>
+        this.code.written(hvaPage, this.#view.getInt32(scratch, true), this.#view.getInt32(scratch + 4, true)),
       codeRequest: () => this.#codeRequest(options.takeWrittenPages?.()),
     };
     const env = { memory: memory0, ram: memory1, table };
-    const instantiate = (module: WebAssembly.Module, imports: WebAssembly.Imports): WebAssembly.Exports => new WebAssembly.Instance(module, imports).exports;
+    const instantiate = (module: WebAssembly.Module, imports: WebAssembly.Imports): WebAssembly.Exports =>
+      new WebAssembly.Instance(module, imports).exports;
     const ram = instantiate(modules.ram, { env });
     if (!options.bus && modules.vmm) this.vmm = instantiate(modules.vmm, { env, ram, host }) as unknown as VmmExports;
     const bus = options.bus ?? this.vmm;
     if (!bus) throw new Error('a processor needs a bus');
     this.cpu = instantiate(modules.cpu, { env, ram, host, bus: bus as unknown as WebAssembly.ModuleImports }) as unknown as CpuExports;
-    instantiate(modules.handlers, { env, cpu: this.cpu as unknown as WebAssembly.ModuleImports });
-    const { cpu } = this;
+    const handlers = instantiate(modules.handlers, { env, cpu: this.cpu as unknown as WebAssembly.ModuleImports });
+    const { cpu } = this,
+      tier = options.tier ?? 'default';
     this.code = new CodeStore({
       memory0: memory0Buffer,
       memory1: new Uint8Array(memory1.buffer),
@@ -115,7 +139,21 @@ export class Processor {
         return hva === NO_TRANSLATION ? undefined : Number(hva);
       },
       protectPage: (hvaPage) => cpu.tlbProtectPage(vcpu, BigInt(hvaPage)),
+      threshold: tier === 'interpreter' ? 0 : tier === 'always' ? 1 : HOT,
     });
+    if (tier !== 'interpreter') {
+      this.jit = new Jit({
+        memory0: memory0Buffer,
+        memory1: new Uint8Array(memory1.buffer),
+        table,
+        imports: { env, cpu: this.cpu as unknown as WebAssembly.ModuleImports, tier0: handlers as unknown as WebAssembly.ModuleImports },
+        code: this.code,
+        cap: options.regionCap ?? REGION_CAP,
+        minimum: tier === 'always' ? 1 : REGION_MINIMUM,
+        batch: tier === 'always' ? 1 : BATCH,
+      });
+      this.code.jit = this.jit;
+    }
     cpu.tlbInitialize(vcpu);
     cpu.refreshState(vcpu);
   }
@@ -124,14 +162,26 @@ export class Processor {
   run(instructions: number): number {
     const reason = this.cpu.run(this.vcpu, instructions);
     this.vmm?.poll(this.vcpu);
+    if (this.jit && this.jit.waiting > 0 && ++this.#slices >= BATCH_SLICES) {
+      this.#slices = 0;
+      this.jit.compile();
+    }
     return reason;
   }
-  poll(): void { this.vmm?.poll(this.vcpu); }
-  nextDeadlineNs(): number { return this.vmm?.nextDeadlineNs(this.vcpu) ?? Infinity; }
+  poll(): void {
+    this.vmm?.poll(this.vcpu);
+  }
+  nextDeadlineNs(): number {
+    return this.vmm?.nextDeadlineNs(this.vcpu) ?? Infinity;
+  }
   /** Recompute what is derived from registers: they were written from outside. */
-  refreshState(): void { this.cpu.refreshState(this.vcpu); }
+  refreshState(): void {
+    this.cpu.refreshState(this.vcpu);
+  }
   /** Leave the lazy flags as plain bits, so that others can read them. */
-  settleFlags(): void { this.cpu.settleFlags(this.vcpu); }
+  settleFlags(): void {
+    this.cpu.settleFlags(this.vcpu);
+  }
 
   #codeRequest(pages: readonly number[] | undefined): void {
     if (!pages) this.code.flush();
@@ -140,4 +190,6 @@ export class Processor {
 }
 
 /** Pages of memory 0 (64 KiB each) that a machine with so many vCPUs needs. */
-export function memory0Pages(vcpus: number): number { return (VCPUS + vcpus * VCPU_STRIDE) / WASM_PAGE_BYTES; }
+export function memory0Pages(vcpus: number): number {
+  return (VCPUS + vcpus * VCPU_STRIDE) / WASM_PAGE_BYTES;
+}

@@ -5,10 +5,10 @@
  * Runs on: the vCPU's own thread.
  */
 import {
-  CODE_CACHE_ENTRIES, COUNTER_NMI, UOP_BYTES, UOP_HANDLER, UOP_LENGTH, UOP_OFFSET, UOP_REG2, UOP_SHIFT, VCPU_CODE_CACHE, VCPU_STEP_UOPS,
+  CODE_CACHE_ENTRIES, COUNTER_NMI, UOP_BYTES, UOP_HANDLER, UOP_IMM, UOP_LENGTH, UOP_OFFSET, UOP_REG2, UOP_SHIFT, VCPU_CODE_CACHE, VCPU_STEP_UOPS,
 } from '../../base/memory-map.ts';
-import { FIRST_PAIR, HANDLER_FPU_CHECK, HANDLER_STOP, HANDLER_STRADDLE } from '../decode/pseudo.ts';
-import { LEAVE_FAULT, LEAVE_STRADDLE, LEAVE_TRANSFER } from '../interp/leave.ts';
+import { FIRST_PAIR, FIRST_REGION, HANDLER_FPU_CHECK, HANDLER_STOP, HANDLER_STRADDLE } from '../decode/pseudo.ts';
+import { LEAVE_FAULT, LEAVE_HOT, LEAVE_REGION_FAULT, LEAVE_STRADDLE, LEAVE_TRANSFER } from '../interp/leave.ts';
 import {
   VCPU_BUDGET, VCPU_CAPABILITIES, VCPU_COUNTERS, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_EXIT_UOP, VCPU_FAULT, VCPU_FAULT_ERROR, VCPU_FAULT_HAS_ERROR, VCPU_HALTED, VCPU_INJECTED,
   VCPU_MODE, VCPU_NMI_BLOCKED, VCPU_NMI_PENDING, VCPU_PENDING_DEBUG, VCPU_REQUESTS, VCPU_RETIRED, VCPU_RFLAGS, VCPU_RIP, VCPU_RIP_PAGE, VCPU_SEG_BASE, VCPU_SEG_LIMIT,
@@ -23,6 +23,7 @@ import { raise } from './raise';
 import { tlbFlushAll } from './tlb';
 
 @external('host', 'decode') declare function hostDecode(vcpu: usize): u32;
+@external('host', 'hot') declare function hostHot(vcpu: usize): void;
 @external('host', 'codeRequest') declare function hostCodeRequest(vcpu: usize): void;
 @external('bus', 'interruptVector') declare function busInterruptVector(vcpu: usize): i32;
 @external('bus', 'interruptAck') declare function busInterruptAck(vcpu: usize): i32;
@@ -90,9 +91,10 @@ function lookup(vcpu: usize): u32 {
 function stepBuffer(vcpu: usize, uop: u32): u32 {
   let to = vcpu + VCPU_STEP_UOPS, from = <usize>uop;
   for (;;) {
-    const handler: u32 = load<u16>(from, UOP_HANDLER);
-    memory.copy(to, from, UOP_BYTES);
-    if (<i32>handler >= FIRST_PAIR) store<u16>(to, load<u16>(from, UOP_REG2), UOP_HANDLER);
+    const present = <i32>load<u16>(from, UOP_HANDLER), whole = present >= FIRST_REGION && present < FIRST_PAIR ? <usize>load<u32>(from, UOP_IMM) : from;
+    const handler: u32 = load<u16>(whole, UOP_HANDLER);
+    memory.copy(to, whole, UOP_BYTES);
+    if (<i32>handler >= FIRST_PAIR) store<u16>(to, load<u16>(whole, UOP_REG2), UOP_HANDLER);
     to += UOP_BYTES;
     if (!isPrelude(handler)) break;
     from += UOP_BYTES;
@@ -113,13 +115,15 @@ function isPrelude(handler: u32): bool { return handler == HANDLER_STRADDLE || h
  */
 function execute(vcpu: usize, uop: u32, instructions: i32): u32 {
   store<i32>(vcpu, instructions + <i32>(uop >>> UOP_SHIFT), VCPU_BUDGET);
-  const reason = call_indirect<u32>(load<u16>(<usize>uop, UOP_HANDLER), vcpu, uop);
+  let reason = call_indirect<u32>(load<u16>(<usize>uop, UOP_HANDLER), vcpu, uop);
   if (reason == LEAVE_FAULT) {
     const exitUop = load<u32>(vcpu, VCPU_EXIT_UOP);
     store<i32>(vcpu, load<i32>(vcpu, VCPU_BUDGET) - <i32>(exitUop >>> UOP_SHIFT), VCPU_BUDGET);
     const rip = load<u64>(vcpu, VCPU_RIP_PAGE) + load<u16>(<usize>exitUop, UOP_OFFSET);
     store<u64>(vcpu, (load<u32>(vcpu, VCPU_MODE) & 3) == MODE_64 ? rip : rip & 0xffffffff, VCPU_RIP);
   }
+  if (reason == LEAVE_REGION_FAULT) reason = LEAVE_FAULT;
+  else if (reason == LEAVE_HOT) hostHot(vcpu);
   store<u64>(vcpu, load<u64>(vcpu, VCPU_RETIRED) + (instructions - load<i32>(vcpu, VCPU_BUDGET)), VCPU_RETIRED);
   return reason;
 }

@@ -58,9 +58,32 @@ export interface CodeStoreOptions {
   readonly fetchTranslate: FetchTranslate;
   /** The first code of this page of memory 1 has been decoded: stores to it must take the slow path. */
   readonly protectPage: (hvaPage: number) => void;
+  /** Times that a place is jumped to before tier 1 is asked to compile it; 0: never. */
+  readonly threshold: number;
 }
 
-interface CodePage {
+/** A compiled region that is in use: its entry, and the 64-byte lines of its page that it was made from. */
+export interface InstalledRegion {
+  readonly page: CodePage;
+  readonly key: number;
+  readonly uop: number;
+  readonly slot: number;
+  readonly linesLow: number;
+  readonly linesHigh: number;
+  readonly copy: number;
+}
+
+/** Tier 1, as this store sees it. */
+export interface RegionCompiler {
+  /** An entry has become hot. */
+  add(page: CodePage, key: number): void;
+  /** Compile what has been added. */
+  compile(): number;
+  remove(region: InstalledRegion): void;
+  flush(): void;
+}
+
+export interface CodePage {
   readonly hvaPage: number;
   /** Micro-op by offset | mode << 12. */
   readonly entries: Map<number, number>;
@@ -68,6 +91,10 @@ interface CodePage {
   readonly waiting: Map<number, number[]>;
   /** Straddling micro-ops whose second half lies here: [page of the first half, key there]. */
   readonly tails: [CodePage, number][];
+  /** Regions of tier 1 made from this page. */
+  regions: InstalledRegion[];
+  /** How many of them its changes have killed. */
+  regionDeaths: number;
 }
 
 const MAX_RUN = 256;
@@ -85,6 +112,8 @@ export class CodeStore {
   readonly #scratch = new Uint8Array(MAX_LENGTH);
   readonly #pairs: Pairs;
   #pages = new Map<number, CodePage>();
+  /** Tier 1, where there is one. */
+  jit: RegionCompiler | undefined;
   #next: number;
   readonly #end: number;
 
@@ -132,7 +161,52 @@ export class CodeStore {
     this.#cache[slot] = hva | 0;
     this.#cache[slot + 1] = Math.floor(hva / 0x1_0000_0000) | (mode << 16);
     this.#cache[slot + 2] = uop;
+    this.#cache[slot + 3] = this.#options.threshold;
+    if (this.jit && this.#options.threshold === 1) {
+      this.jit.add(this.#page(hvaPage), key);
+      this.jit.compile();
+    }
     return uop;
+  }
+
+  /** The vCPU's rip has become hot. */
+  hot(): void {
+    if (!this.jit) return;
+    const { vcpu } = this.#options,
+      view = this.#view,
+      mode = view.getUint32(vcpu + VCPU.offset.mode, true);
+    const hva = this.#options.fetchTranslate(this.#linearOfRip(mode));
+    if (hva === undefined) {
+      view.setUint32(vcpu + VCPU.offset.fault, 0, true); // the jump that was going there will find out by itself
+      return;
+    }
+    const offset = hva % PAGE_BYTES,
+      page = this.#pages.get(hva - offset);
+    if (page) this.jit.add(page, offset | (mode << 12));
+  }
+
+  /** Room beside the micro-ops; 0 where it is full. */
+  reserve(bytes: number): number {
+    if (this.#next + RUN_RESERVE_BYTES + bytes > this.#end) return 0;
+    const at = this.#next;
+    this.#next += bytes;
+    return at;
+  }
+
+  /** These lines of a page have been decoded. */
+  markLines(hvaPage: number, linesLow: number, linesHigh: number): void {
+    const at = (hvaPage / PAGE_BYTES) * 2,
+      lines = this.#lines;
+    if (lines[at] === 0 && lines[at + 1] === 0) this.#options.protectPage(hvaPage);
+    Atomics.or(lines, at, linesLow);
+    Atomics.or(lines, at + 1, linesHigh);
+  }
+
+  #linearOfRip(mode: number): bigint {
+    const { vcpu } = this.#options,
+      view = this.#view,
+      rip = view.getBigUint64(vcpu + VCPU.offset.rip, true);
+    return (mode & 3) === 2 ? rip : BigInt.asUintN(32, rip + view.getBigUint64(vcpu + VCPU.offset.segBase + 8, true));
   }
 
   /** Bytes of the given 64-byte lines of a page of memory 1 change: forget what was decoded there. @param linesLow lines 0-31 */
@@ -140,6 +214,12 @@ export class CodeStore {
     const page = this.#pages.get(hvaPage);
     if (!page) return;
     this.stats.invalidatedPages++;
+    if (page.regions.length > 0)
+      page.regions = page.regions.filter((region) => {
+        if ((region.linesLow & linesLow) === 0 && (region.linesHigh & linesHigh) === 0) return true;
+        this.jit?.remove(region);
+        return false;
+      });
     for (const [key, uop] of page.entries) {
       const offset = key & 4095,
         last = Math.min(offset + Math.max(1, this.#lengthAt(uop)) - 1, PAGE_BYTES - 1);
@@ -173,6 +253,7 @@ export class CodeStore {
     this.#pages = new Map();
     this.#next = this.#options.vcpu + VCPU_UOPS;
     this.#clearCache();
+    this.jit?.flush();
   }
 
   #clearCache(): void {
@@ -182,7 +263,7 @@ export class CodeStore {
   #page(hvaPage: number): CodePage {
     let page = this.#pages.get(hvaPage);
     if (!page) {
-      page = { hvaPage, entries: new Map(), waiting: new Map(), tails: [] };
+      page = { hvaPage, entries: new Map(), waiting: new Map(), tails: [], regions: [], regionDeaths: 0 };
       this.#pages.set(hvaPage, page);
     }
     return page;
@@ -333,7 +414,7 @@ export class CodeStore {
       view.setInt32(uop + UOP_IMM, target, true);
       view.setInt32(uop + UOP_IMM + 4, Math.floor(target / 0x1_0000_0000), true);
       view.setInt32(uop + UOP_TARGET, 0, true);
-      view.setInt32(uop + UOP_HEAT, 0, true);
+      view.setInt32(uop + UOP_HEAT, this.#options.threshold, true);
       if (target >= 0 && target < PAGE_BYTES) this.#link(page, uop, target | (mode << 12));
     } else {
       view.setInt32(uop + UOP_IMM, decoder.immediateLow, true);

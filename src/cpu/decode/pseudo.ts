@@ -18,5 +18,7 @@ export const HANDLER_UNDEFINED = 7;
 /** #GP(0): more than 15 bytes. */
 export const HANDLER_TOO_LONG = 8;
 export const FIRST_HANDLER = 16;
+/** From here to FIRST_PAIR handlers are regions of tier 1; the entry's own micro-op is kept where its immediate says. */
+export const FIRST_REGION = 0x4000;
 /** Handlers from here on do two instructions; the first one's own is in UOP_REG2 of its micro-op. */
 export const FIRST_PAIR = 0x8000;

@@ -23,11 +23,11 @@ import {
   variantOf,
 } from '../decode/variants.ts';
 import { RCX, RDI, RSI } from '../emit.ts';
-import type { Operand, Size, Value } from '../emit.ts';
+import type { Operand, Shape, Size, Value } from '../emit.ts';
 import { HELPERS } from '../helpers.ts';
 import type { HelperName } from '../helpers.ts';
 import { LINES } from '../isa/index.ts';
-import type { Body, Line, OperandCode } from '../isa/inst.ts';
+import type { Body, Line } from '../isa/inst.ts';
 import { VCPU } from '../state.ts';
 import { FunctionBuilder } from '../wasm/function.ts';
 import type { Label } from '../wasm/function.ts';
@@ -35,8 +35,9 @@ import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import type { Type } from '../wasm/opcodes.ts';
 import { LEAVE_BUDGET, LEAVE_LOOKUP, LEAVE_STRADDLE } from './leave.ts';
+import { shapesOf } from '../shapes.ts';
 import { ENVIRONMENTS, OpenEmit, emitGoto, leaveByFault } from './open-emit.ts';
-import type { HandlerContext, Shape } from './open-emit.ts';
+import type { HandlerContext } from './open-emit.ts';
 import { pairNames } from './pairs.ts';
 
 export interface Handlers {
@@ -56,73 +57,6 @@ const UD = 6,
   GP = 13;
 const CC_EQUAL = 4,
   CC_NOT_EQUAL = 5;
-
-export function operandBytes(code: OperandCode, operandSize: Size): number {
-  switch (code.size) {
-    case 'v':
-      return operandSize;
-    case 'y':
-      return operandSize === 8 ? 8 : 4;
-    case 'z':
-      return code.kind === 'E' ? (Math.min(operandSize, 4) as Size) : operandSize; // an immediate comes sign-extended
-    default:
-      return code.size;
-  }
-}
-
-/** The open form of a line's operands. */
-function shapesOf(line: Line, operandSize: Size, isMemory: boolean, prefix: number): Shape[] {
-  const locked = prefix === PREFIX_LOCK || (line.attributes.alwaysLocked === true && isMemory);
-  return line.operands.map((code): Shape => {
-    const size = operandBytes(code, operandSize);
-    const memory = (): Shape => ({
-      kind: 'mem',
-      size,
-      read: code.read,
-      write: code.write && size > 0,
-      locked: locked && code.write,
-      aligned: size === 16 && (line.attributes.aligned === true || (line.fpu === 'sse' && !line.attributes.unaligned)),
-    });
-    switch (code.kind) {
-      case 'E':
-        return isMemory ? memory() : { kind: 'gpr', size: size as Size };
-      case 'M':
-      case 'O':
-      case 'X':
-        return memory();
-      case 'W':
-        return isMemory ? memory() : { kind: 'vector', size };
-      case 'Q':
-        return isMemory ? memory() : { kind: 'mmx', size };
-      case 'G':
-      case 'Z':
-      case 'R':
-      case 'fixed':
-        return { kind: 'gpr', size: size as Size };
-      case 'V':
-      case 'U':
-        return { kind: 'vector', size };
-      case 'P':
-      case 'N':
-        return { kind: 'mmx', size };
-      case 'I':
-      case 'one':
-      case 'opcode':
-        return { kind: 'imm', size: size as Size };
-      case 'J':
-        return { kind: 'rel' };
-      case 'A':
-        return { kind: 'far' };
-      case 'S':
-      case 'C':
-      case 'D':
-      case 'STi':
-        return { kind: 'number' };
-      case 'Y':
-        return { kind: 'stringDestination', size: size as Size };
-    }
-  });
-}
 
 const shapeText = (shape: Shape): string => {
   switch (shape.kind) {
@@ -283,7 +217,7 @@ export function buildHandlers(): Handlers {
     const f = new FunctionBuilder(['i32', 'i64', 'i32']);
     emitGoto(f, long, handlerType);
     f.flush();
-    return module.add(f, ['i32']);
+    return module.add(f, ['i32'], { exportAs: long ? 'goto64' : 'gotoLegacy' });
   });
   const context: HandlerContext = { handlerType, goto64: gotos[0]!, gotoLegacy: gotos[1]!, helperIndex: (name) => helpers.get(name)! };
 

@@ -13,3 +13,7 @@ export const LEAVE_SYSTEM = 4;
 export const LEAVE_STRADDLE = 5;
 /** A system instruction whose helper set rip: far transfers, interrupts, system calls. */
 export const LEAVE_TRANSFER = 6;
+/** A fault inside a region, which has written `rip` and the plain budget already. */
+export const LEAVE_REGION_FAULT = 7;
+/** Go on at rip, which has been jumped to often enough to be compiled. */
+export const LEAVE_HOT = 8;

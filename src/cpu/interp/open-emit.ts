@@ -15,6 +15,7 @@ import {
   UOP_BYTES,
   UOP_DISP,
   UOP_HANDLER,
+  UOP_HEAT,
   UOP_IMM,
   UOP_INDEX,
   UOP_LENGTH,
@@ -28,15 +29,14 @@ import {
   UOP_TARGET,
   VCPU_CODE_CACHE,
 } from '../../base/memory-map.ts';
-import { ALIAS_FLAGS, ALIAS_GPR, ALIAS_STATE, ALIAS_VECTOR, Emit, RDI } from '../emit.ts';
-import type { AccessSize, FlagKind, Operand, Size, Value } from '../emit.ts';
-import { FLAG_ADD, FLAG_RAW, FLAG_SUB } from '../flag-kinds.ts';
+import { ALIAS_FLAGS, ALIAS_GPR, ALIAS_STATE, ALIAS_VECTOR, Emit } from '../emit.ts';
+import type { AccessSize, FlagKind, Operand, Shape, Size, Value } from '../emit.ts';
 import type { HelperName } from '../helpers.ts';
-import { SEG, VCPU } from '../state.ts';
+import { VCPU } from '../state.ts';
 import type { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts';
 
-import { LEAVE_BUDGET, LEAVE_FAULT, LEAVE_LOOKUP, LEAVE_SYSTEM, LEAVE_TRANSFER } from './leave.ts';
+import { LEAVE_BUDGET, LEAVE_FAULT, LEAVE_HOT, LEAVE_LOOKUP, LEAVE_SYSTEM, LEAVE_TRANSFER } from './leave.ts';
 
 /** Address size and mode that a handler is made for. */
 export interface Environment {
@@ -50,20 +50,6 @@ export const ENVIRONMENTS: readonly Environment[] = [
   { long: false, addressSize: 4 },
   { long: false, addressSize: 2 },
 ];
-
-/** The open form of an operand: what a handler is specialised on. */
-export type Shape =
-  | { readonly kind: 'gpr' | 'imm' | 'stringDestination'; readonly size: Size }
-  | {
-      readonly kind: 'mem';
-      readonly size: number;
-      readonly read: boolean;
-      readonly write: boolean;
-      readonly aligned: boolean;
-      readonly locked: boolean;
-    }
-  | { readonly kind: 'vector' | 'mmx'; readonly size: number }
-  | { readonly kind: 'rel' | 'number' | 'far' };
 
 /** Flags of the instruction before: those of `p - q`, or of the sum `p`, one of whose parts was `q`. Values stay valid within the handler. */
 export interface KnownFlags {
@@ -84,7 +70,6 @@ const GPR_STORE: Readonly<Record<Size, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i6
 const VECTOR_LOAD: Readonly<Record<AccessSize, LoadKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
 const VECTOR_STORE: Readonly<Record<AccessSize, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
 const REG_FIELDS = [UOP_REG0, UOP_REG1, UOP_REG2] as const;
-const GP = 13;
 
 export class OpenEmit extends Emit {
   readonly operandSize: Size;
@@ -101,7 +86,6 @@ export class OpenEmit extends Emit {
   readonly #before: number;
   #known: KnownFlags | undefined;
   #published = false;
-  #again: Label | undefined;
 
   /** @param before bytes of micro-ops that the same handler has done already; @param known what they left in the flag record */
   constructor(
@@ -163,14 +147,9 @@ export class OpenEmit extends Emit {
 
   // --- operands ---
 
-  /** In a LOCKed instruction: where to start again when memory changed meanwhile. */
-  lockedLoop(again: Label): void {
-    this.#again = again;
-  }
-
   #gprAt(address: Value, size: Size): Operand {
     return {
-      ...this.#plainOperand(size),
+      ...this.plainOperand(size),
       read: () => this.f.resized(this.f.load(GPR_LOAD[size], address, 0, ALIAS_GPR), size),
       write: (value) => this.f.store(GPR_STORE[size], address, size === 4 ? this.f.widen(value) : value, 0, ALIAS_GPR),
     };
@@ -179,7 +158,7 @@ export class OpenEmit extends Emit {
     const at = VCPU.offset.gpr + index * 8,
       f = this.f;
     return {
-      ...this.#plainOperand(size),
+      ...this.plainOperand(size),
       read: () => f.resized(f.load(GPR_LOAD[size], this.vcpu(), at, ALIAS_GPR), size),
       write: (value) => f.store(GPR_STORE[size], this.vcpu(), size === 4 ? f.widen(value) : value, at, ALIAS_GPR),
     };
@@ -188,7 +167,7 @@ export class OpenEmit extends Emit {
     const at = VCPU.offset.vector + index * 32,
       f = this.f;
     return {
-      ...this.#plainOperand(16),
+      ...this.plainOperand(16),
       read: () => f.load('v128', this.vcpu(), at, ALIAS_VECTOR),
       write: (value) => f.store(VECTOR_STORE[value.size as AccessSize], this.vcpu(), value, at, ALIAS_VECTOR),
       offset: () => f.i32(at),
@@ -208,7 +187,7 @@ export class OpenEmit extends Emit {
           address = f.op('add', this.vcpu(), offset),
           size = shape.size as AccessSize;
         return {
-          ...this.#plainOperand(size),
+          ...this.plainOperand(size),
           read: () => f.resized(f.load(VECTOR_LOAD[size], address, 0, ALIAS_VECTOR), size),
           write: (value) => f.store(VECTOR_STORE[value.size as AccessSize], address, value, 0, ALIAS_VECTOR),
           offset: () => offset,
@@ -216,109 +195,37 @@ export class OpenEmit extends Emit {
       }
       case 'number': {
         const number = this.uopField('u16', REG_FIELDS[nth]!);
-        return { ...this.#plainOperand(0), number: () => number };
+        return { ...this.plainOperand(0), number: () => number };
       }
       case 'imm': {
         const at = nth ? UOP_DISP : UOP_IMM; // ENTER has two; no line has two and a memory operand
         const read = (): Value => (shape.size === 8 ? this.uopField('i64', at) : f.resized(this.uopField('i32', at), shape.size));
-        return { ...this.#plainOperand(shape.size), read };
+        return { ...this.plainOperand(shape.size), read };
       }
       case 'rel':
-        return { ...this.#plainOperand(0), read: () => this.#relativeTarget() };
+        return { ...this.plainOperand(0), read: () => this.#relativeTarget() };
       case 'far':
         return {
-          ...this.#plainOperand(0),
+          ...this.plainOperand(0),
           read: () => this.uopField('i64', UOP_IMM),
           number: () => f.wrap(this.uopField('i64', UOP_DISP)),
         };
       case 'mem':
-        return this.#memory(shape);
+        return this.memoryOperand(shape);
       case 'stringDestination':
-        return this.#stringDestination(shape.size);
+        return this.stringDestination(shape.size);
     }
   }
-  /** ES:rDI; no segment override. */
-  #stringDestination(size: Size): Operand {
-    const linear = (sizeBytes: number, access: 'read' | 'write'): Value => this.linearOf('ES', this.counter(RDI), sizeBytes, access),
-      es = (): Value => this.f.i32(SEG.ES);
-    return {
-      ...this.#plainOperand(size),
-      isMemory: true,
-      linear,
-      segment: es,
-      read: () => this.load(linear(size, 'read'), size, es()),
-      write: (value) => this.store(linear(size, 'write'), value, es()),
-    };
+  #slot(at: number): Value {
+    return this.f.load('i64', this.f.op('add', this.vcpu(), this.uopField('u8', at)), 0, ALIAS_GPR);
   }
-  #plainOperand(size: number): Operand {
-    const never = (): never => {
-      throw new Error('this operand has no such property');
-    };
-    return {
-      size,
-      isMemory: false,
-      read: never,
-      write: never,
-      address: never,
-      linear: never,
-      segment: never,
-      number: never,
-      offset: never,
-      displaced: never,
-    };
-  }
-  #memory(shape: Shape & { kind: 'mem' }, displacement?: Value): Operand {
+  protected encodedAddress(): Value {
     const f = this.f,
-      size = shape.size as AccessSize;
-    const slot = (at: number): Value => f.load('i64', f.op('add', this.vcpu(), this.uopField('u8', at)), 0, ALIAS_GPR);
-    const scaled = (): Value => f.op('shl', slot(UOP_INDEX), f.widen(this.uopField('u8', UOP_SCALE)));
-    const effective = (): Value => {
-      const encoded = f.op('add', f.op('add', slot(UOP_BASE), scaled()), this.uopField('i64', UOP_DISP)),
-        sum = displacement ? f.op('add', encoded, displacement) : encoded;
-      return this.addressSize === 8 ? sum : f.op('and', sum, f.i64(this.addressSize === 4 ? 0xffff_ffff : 0xffff));
-    };
-    const segment = (): Value => this.dataSegment();
-    const linear = (sizeBytes: number, access: 'read' | 'write'): Value => {
-      if (this.long) return f.op('add', effective(), slot(UOP_SEGMENT));
-      return this.call('legacyAddress', segment(), effective(), f.i32(sizeBytes), f.i32(access === 'write' ? 1 : 0));
-    };
-    const checkedLinear = (access: 'read' | 'write'): Value => {
-      const at = f.pin(linear(size, access));
-      if (shape.aligned) f.if(f.wrap(f.op('and', at, f.i64(15))), () => this.raise(GP, 'error'));
-      return at;
-    };
-    let host: Value | undefined, old: Value | undefined;
-    return {
-      size,
-      isMemory: true,
-      address: effective,
-      linear,
-      segment,
-      offset: () => {
-        throw new Error('memory has no register offset');
-      },
-      number: () => {
-        throw new Error('memory has no register number');
-      },
-      displaced: (bytes) => this.#memory(shape, f.pin(bytes)),
-      read: () => {
-        if (!shape.write) return this.load(checkedLinear('read'), size, segment());
-        host = this.probe(checkedLinear('write'), size, segment());
-        old = this.loadHost(host, size);
-        return old;
-      },
-      write: (value) => {
-        if (!host) this.store(checkedLinear('write'), value, segment());
-        else if (shape.locked && this.#again) this.storeLocked(host, old!, value, this.#again);
-        else this.storeHost(host, value);
-      },
-    };
+      scaled = f.op('shl', this.#slot(UOP_INDEX), f.widen(this.uopField('u8', UOP_SCALE)));
+    return f.op('add', f.op('add', this.#slot(UOP_BASE), scaled), this.uopField('i64', UOP_DISP));
   }
-
-  dataLinear(offset: Value, sizeBytes: number, access: 'read' | 'write'): Value {
-    const f = this.f;
-    if (this.long) return f.op('add', offset, f.load('i64', f.op('add', this.vcpu(), this.uopField('u8', UOP_SEGMENT)), 0, ALIAS_GPR));
-    return this.call('legacyAddress', this.dataSegment(), offset, f.i32(sizeBytes), f.i32(access === 'write' ? 1 : 0));
+  protected dataSegmentBase(): Value {
+    return this.#slot(UOP_SEGMENT);
   }
   dataSegment(): Value {
     return this.f.op('shr_u', this.uopField('u8', UOP_ATTRIBUTES), this.f.i32(2));
@@ -388,22 +295,7 @@ export class OpenEmit extends Emit {
       op = f.pin(this.#flag('i32', VCPU.offset.flagOp)),
       p = f.pin(this.#flag('i64', VCPU.offset.flagP)),
       q = f.pin(this.#flag('i64', VCPU.offset.flagQ));
-    // Nodes are not shared between the arms of a choice: each asks anew.
-    const general = (): Value =>
-      this.eflagsCondition(cc, f.call(this.helperIndex('computeFlags'), 'i32', [op, p, q, this.#flag('i64', VCPU.offset.flagR)]));
-    const kind = (): Value => f.op('and', op, f.i32(0xfc));
-    // Zero and sign of every other kind but RAW are those of p; neither is changed by a rotate laid over the record.
-    const test = cc >> 1,
-      ofResult = test === 2 || test === 4;
-    const ofValue = (): Value => f.compare(test === 2 ? (cc & 1 ? 'ne' : 'eq') : cc & 1 ? 'ge_s' : 'lt_s', p, f.i64(0));
-    // (kind - 1) below RAW - 1, unsigned: neither SUB nor RAW.
-    const rest = ofResult
-      ? f.choose(f.compare('lt_u', f.op('sub', kind(), f.i32(4)), f.i32((FLAG_RAW << 2) - 4)), ofValue(), general())
-      : general();
-    // The carry of ADD is p < y, as that of SUB is x < y.
-    const plain = test === 1 ? (FLAG_ADD + 1) << 2 : (FLAG_SUB + 1) << 2;
-    const direct = this.subCondition(cc, p, q);
-    return f.pin(direct ? f.choose(f.compare('lt_u', op, f.i32(plain)), direct, rest) : rest);
+    return this.conditionOf(cc, op, p, q, () => this.#flag('i64', VCPU.offset.flagR));
   }
 
   #knownCondition(cc: number): Value | undefined {
@@ -458,6 +350,9 @@ export class OpenEmit extends Emit {
       remaining = this.remaining(1);
     f.if(uop, () => {
       f.if(f.compare('le_s', remaining, f.i32(0)), () => this.leave(LEAVE_BUDGET, target.read(), remaining));
+      const heat = f.pin(f.op('sub', this.uopField('i32', UOP_HEAT), f.i32(1)));
+      f.store('i32', this.uop(), heat, UOP_HEAT);
+      f.if(f.compare('eqz', heat), () => this.leave(LEAVE_HOT, target.read(), remaining));
       this.setBudget(remaining, uop);
       this.dispatch(uop);
     });
@@ -527,6 +422,9 @@ export function emitGoto(f: FunctionBuilder, long: boolean, handlerType: number)
   const slot = f.pin(f.op('add', vcpu, f.op('shl', f.op('and', hash, f.i32(CODE_CACHE_ENTRIES - 1)), f.i32(4))));
   f.if(f.compare('ne', f.load('i64', slot, VCPU_CODE_CACHE), key), () => leave(LEAVE_LOOKUP));
   f.store('i64', vcpu, f.op('sub', rip, f.op('and', linear, f.i64(4095))), VCPU.offset.ripPage);
+  const heat = f.pin(f.op('sub', f.load('i32', slot, VCPU_CODE_CACHE + 12), f.i32(1)));
+  f.store('i32', slot, heat, VCPU_CODE_CACHE + 12);
+  f.if(f.compare('eqz', heat), () => leave(LEAVE_HOT));
   const uop = f.pin(f.load('i32', slot, VCPU_CODE_CACHE + 8));
   f.store('i32', vcpu, f.op('add', remaining, f.op('shr_u', uop, f.i32(UOP_SHIFT))), VCPU.offset.budget);
   f.returnCallIndirect(handlerType, f.load('u16', uop, UOP_HANDLER), [vcpu, uop]);

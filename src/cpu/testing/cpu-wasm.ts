@@ -126,6 +126,7 @@ export class CpuWasm {
       host: {
         nowNs: () => 0,
         decode: () => 0,
+        hot: () => undefined,
         codeRequest: () => undefined,
         exit: () => undefined,
         codeWritten: (_: number, page: number) => this.codeWritten.push({ page, lines: this.get('scratch') }),

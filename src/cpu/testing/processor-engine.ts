@@ -5,11 +5,10 @@
  * Runs on: any thread of Node; needs the built modules in src/generated.
  */
 import { readFileSync } from 'node:fs';
-import { VmError } from '../../base/errors.ts';
 import { GUEST_MAP_COUNT, GUEST_MAP_RANGES, HVA_RAM, PAGE_BYTES, VCPU_STATE_BYTES, VCPUS, WASM_PAGE_BYTES } from '../../base/memory-map.ts';
 import { Processor, memory0Pages } from '../processor.ts';
 import type { Bus } from '../processor.ts';
-import { CAPABILITY_EXIT_ON_EXCEPTION, CAPABILITY_STEP, GPR_NAMES, RUN_EXCEPTION, RUN_STEPPED, SEG, VCPU } from '../state.ts';
+import { CAPABILITY_EXIT_ON_EXCEPTION, CAPABILITY_STEP, GPR_NAMES, RUN_BUDGET, RUN_EXCEPTION, RUN_STEPPED, SEG, VCPU } from '../state.ts';
 import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
 import { isRepeatedString } from './step-engine.ts';
 import type { StepEngine } from './step-engine.ts';
@@ -57,6 +56,7 @@ const FULL_LIMIT = 0xffffffff;
 const MAX_SLICES = 1 << 20;
 /** CF PF AF ZF SF OF, which the record keeps apart. */
 const STATUS_FLAGS = 0x8d5n;
+const TF_RF = 0x10100n;
 
 const NO_DEVICES: Bus = {
   mmioRead: () => 0xffffffffffffffffn,
@@ -77,6 +77,7 @@ const { offset } = VCPU;
 
 export class ProcessorEngine implements StepEngine {
   readonly name: string;
+  readonly #jit: boolean;
   readonly #processor: Processor;
   readonly #view: DataView;
   readonly #memory0: Uint8Array;
@@ -88,8 +89,8 @@ export class ProcessorEngine implements StepEngine {
   #codePage = -1;
 
   private constructor(jit: boolean) {
-    if (jit) throw new VmError('ENOTSUP', 'engine jit: tier 1 is not in this build; accepted: interpreter, native');
-    this.name = 'interpreter';
+    this.name = jit ? 'jit' : 'interpreter';
+    this.#jit = jit;
     const memory0 = new WebAssembly.Memory({ initial: memory0Pages(1), maximum: MEMORY0_MAX_PAGES, shared: true });
     // Memory64 is not in the library's types yet.
     const memory1 = new WebAssembly.Memory({
@@ -118,6 +119,8 @@ export class ProcessorEngine implements StepEngine {
       nowNs: () => performance.now() * 1e6,
       exit: () => {},
       random: (bytes) => bytes.fill(0x5a),
+      tier: jit ? 'always' : 'interpreter',
+      regionCap: 1,
       modules: {
         ram: new WebAssembly.Module(generated('ram.wasm')),
         cpu: new WebAssembly.Module(generated('cpu.wasm')),
@@ -212,12 +215,25 @@ export class ProcessorEngine implements StepEngine {
     processor.refreshState();
 
     const repeated = isRepeatedString(input);
+    if (this.#jit && !repeated && (rflags & TF_RF) === 0n) this.#compile();
     let reason = processor.run(1),
       slices = 1;
     while (repeated && reason === RUN_STEPPED && view.getBigUint64(at + offset.rip, true) === rip && slices++ < MAX_SLICES)
       reason = processor.run(1);
-    if (reason !== RUN_STEPPED && reason !== RUN_EXCEPTION) return { id: input.id, unsupported: `run ended with reason ${reason}` };
+    if (reason !== RUN_STEPPED && reason !== RUN_EXCEPTION && reason !== RUN_BUDGET)
+      return { id: input.id, unsupported: `run ended with reason ${reason}` };
     return this.#answer(input, reason === RUN_EXCEPTION);
+  }
+
+  /** Where a region can hold the instruction, it runs in one instead of being stepped; the region ends after it. */
+  #compile(): void {
+    const { jit, code } = this.#processor,
+      before = jit!.stats.regions;
+    if (code.lookup() === 0) {
+      this.#view.setUint32(VCPUS + offset.fault, 0, true); // the run will meet it again
+      return;
+    }
+    if (jit!.stats.regions > before) this.#view.setUint32(VCPUS + offset.capabilities, CAPABILITY_EXIT_ON_EXCEPTION, true);
   }
 
   #forgetCode(): void {

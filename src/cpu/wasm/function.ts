@@ -48,7 +48,11 @@ export class Node {
   }
 
   isConstant(value?: number): boolean {
-    return this.kind === 'const' && this.type !== 'v128' && (value === undefined || (this.low === value && (this.type === 'i32' || this.high === value >> 31)));
+    return (
+      this.kind === 'const' &&
+      this.type !== 'v128' &&
+      (value === undefined || (this.low === value && (this.type === 'i32' || this.high === value >> 31)))
+    );
   }
 }
 
@@ -116,6 +120,13 @@ export class FunctionBuilder {
     return node;
   }
 
+  i64Halves(low: number, high: number): Node {
+    const node = this.#node('const', 'i64', []);
+    node.low = low | 0;
+    node.high = high | 0;
+    return node;
+  }
+
   /** @param bytes 16 bytes, lowest first. */
   v128(bytes: readonly number[]): Node {
     const node = this.#node('const', 'v128', []);
@@ -124,13 +135,18 @@ export class FunctionBuilder {
   }
 
   op(name: IntegerOp, x: Node, y?: Node): Node {
-    if (y?.isConstant(0) && (name === 'add' || name === 'sub' || name === 'or' || name === 'xor' || name === 'shl' || name === 'shr_u' || name === 'shr_s')) return x;
+    if (
+      y?.isConstant(0) &&
+      (name === 'add' || name === 'sub' || name === 'or' || name === 'xor' || name === 'shl' || name === 'shr_u' || name === 'shr_s')
+    )
+      return x;
     if (y && x.isConstant(0) && (name === 'add' || name === 'or' || name === 'xor')) return y;
     if (y?.isConstant(-1) && name === 'and') return x;
     if (x.isConstant() && y?.isConstant()) {
       const folded = x.type === 'i32' ? fold32(name, x.low, y.low) : undefined;
       if (folded !== undefined) return this.i32(folded);
-      if (x.type === 'i64' && (name === 'add' || name === 'and' || name === 'sub')) return this.i64(fold64(name, constantOf(x), constantOf(y)));
+      if (x.type === 'i64' && (name === 'add' || name === 'and' || name === 'sub'))
+        return this.i64(fold64(name, constantOf(x), constantOf(y)));
     }
     const node = this.#node('op', x.type, y ? [x, y] : [x]);
     node.code = INTEGER[name][x.type === 'i32' ? 0 : 1];
@@ -328,29 +344,37 @@ export class FunctionBuilder {
   if(condition: Node, yes: () => void, no?: () => void): void {
     const from = ++this.#serial;
     const nested = no ? [this.#list(yes), this.#list(no)] : [this.#list(yes)];
-    this.#effect([condition], 0, (out, encodeNested) => {
-      out.u8(0x04);
-      out.u8(EMPTY_BLOCK);
-      this.#labels.push(undefined);
-      encodeNested(0);
-      if (no) {
-        out.u8(0x05);
-        encodeNested(1);
-      }
-      this.#labels.pop();
-      out.u8(0x0b);
-    }, nested, from);
+    this.#effect(
+      [condition],
+      0,
+      (out, encodeNested) => {
+        out.u8(0x04);
+        out.u8(EMPTY_BLOCK);
+        this.#labels.push(undefined);
+        encodeNested(0);
+        if (no) {
+          out.u8(0x05);
+          encodeNested(1);
+        }
+        this.#labels.pop();
+        out.u8(0x0b);
+      },
+      nested,
+      from,
+    );
   }
 
   /** `body` gets the label that continues the loop; without a branch to it, it runs once. */
   loop(body: (again: Label) => void): void {
-    const label = new Label(), from = ++this.#serial;
+    const label = new Label(),
+      from = ++this.#serial;
     this.#effect([], 0, (out, nested) => this.#encodeBlock(out, 0x03, label, nested), [this.#list(() => body(label))], from, true);
   }
 
   /** `body` gets the label that leaves the block. */
   block(body: (leave: Label) => void): void {
-    const label = new Label(), from = ++this.#serial;
+    const label = new Label(),
+      from = ++this.#serial;
     this.#effect([], 0, (out, nested) => this.#encodeBlock(out, 0x02, label, nested), [this.#list(() => body(label))], from);
   }
 
@@ -544,7 +568,13 @@ export class FunctionBuilder {
     for (const { clobbers, nested } of effects) {
       if (clobbers) {
         for (const node of this.#readers) {
-          if ((node.reads === clobbers || clobbers === CLOBBERS_ALL) && node.uses > 0 && node.temp < 0 && node.serial < Math.min(before, from)) this.#save(node);
+          if (
+            (node.reads === clobbers || clobbers === CLOBBERS_ALL) &&
+            node.uses > 0 &&
+            node.temp < 0 &&
+            node.serial < Math.min(before, from)
+          )
+            this.#save(node);
         }
       }
       for (const list of nested) this.#saveReaders(list, before, from);
@@ -656,15 +686,24 @@ function memarg(out: Bytes, align: number, offset: number, memory: number): void
 
 function fold32(name: IntegerOp, x: number, y: number): number | undefined {
   switch (name) {
-    case 'add': return (x + y) | 0;
-    case 'sub': return (x - y) | 0;
-    case 'and': return x & y;
-    case 'or': return x | y;
-    case 'xor': return x ^ y;
-    case 'shl': return x << y;
-    case 'shr_u': return (x >>> y) | 0;
-    case 'shr_s': return x >> y;
-    default: return undefined;
+    case 'add':
+      return (x + y) | 0;
+    case 'sub':
+      return (x - y) | 0;
+    case 'and':
+      return x & y;
+    case 'or':
+      return x | y;
+    case 'xor':
+      return x ^ y;
+    case 'shl':
+      return x << y;
+    case 'shr_u':
+      return (x >>> y) | 0;
+    case 'shr_s':
+      return x >> y;
+    default:
+      return undefined;
   }
 }
 

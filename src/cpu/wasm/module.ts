@@ -3,17 +3,27 @@
  * Implements: WebAssembly core specification 5.5 Modules. Runs on: any thread.
  */
 import { Bytes } from './bytes.ts';
-import type { FunctionBuilder } from './function.ts';
 import { TYPE_CODE } from './opcodes.ts';
 import type { Type } from './opcodes.ts';
+
+/** Code and locals of a function: a FunctionBuilder, or pieces of several. */
+export interface FunctionBody {
+  readonly params: readonly Type[];
+  readonly locals: readonly Type[];
+  readonly out: Bytes;
+}
 
 interface FunctionType {
   readonly params: readonly Type[];
   readonly results: readonly Type[];
 }
 
-const EXTERNAL_FUNCTION = 0, EXTERNAL_TABLE = 1, EXTERNAL_MEMORY = 2;
-const LIMITS_MAX = 1, LIMITS_SHARED = 2, LIMITS_64 = 4;
+const EXTERNAL_FUNCTION = 0,
+  EXTERNAL_TABLE = 1,
+  EXTERNAL_MEMORY = 2;
+const LIMITS_MAX = 1,
+  LIMITS_SHARED = 2,
+  LIMITS_64 = 4;
 const FUNCREF = 0x70;
 
 export class ModuleBuilder {
@@ -23,7 +33,7 @@ export class ModuleBuilder {
   #importCount = 0;
   #functionCount = 0;
   readonly #declared: number[] = [];
-  readonly #bodies: FunctionBuilder[] = [];
+  readonly #bodies: FunctionBody[] = [];
   readonly #exports: { readonly name: string; readonly index: number }[] = [];
   readonly #elements: { readonly slot: number; readonly index: number }[] = [];
 
@@ -59,7 +69,7 @@ export class ModuleBuilder {
     return this.#functionCount++;
   }
 
-  add(body: FunctionBuilder, results: readonly Type[], options: { readonly exportAs?: string; readonly tableSlot?: number } = {}): number {
+  add(body: FunctionBody, results: readonly Type[], options: { readonly exportAs?: string; readonly tableSlot?: number } = {}): number {
     const index = this.#functionCount++;
     this.#declared.push(this.type(body.params, results));
     this.#bodies.push(body);
