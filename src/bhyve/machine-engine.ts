@@ -76,7 +76,12 @@ class MachineEngine implements Engine {
     } else throw new VmError('ENOEXEC', `${settings.name}: nothing to boot`);
     const { cpus, sockets, cores, threads } = settings.topology;
     this.#api = new Vmmapi(makeHost(log.named('vmm')));
-    this.#vm = this.#api.create(settings.name, { maxCpus: cpus, x2apic: settings.x2apic, lenientMsr: !settings.strictMsr });
+    this.#vm = this.#api.create(settings.name, {
+      maxCpus: cpus,
+      x2apic: settings.x2apic,
+      lenientMsr: !settings.strictMsr,
+      cpuTier: settings.cpuTier,
+    });
     this.#vm.setTopology(sockets, cores, threads);
     this.#vm.setupMemory(settings.memoryBytes);
     // Its thread begins while kernel and devices are being set up.

@@ -5,7 +5,7 @@
 export * from './state.ts';
 export * from './flag-kinds.ts';
 export { Processor, memory0Pages } from './processor.ts';
-export type { Bus, ProcessorModules, ProcessorOptions } from './processor.ts';
+export type { Bus, CpuTier, ProcessorModules, ProcessorOptions } from './processor.ts';
 export { cpuidRows, DEFAULT_BRAND, DEFAULT_VENDOR, PHYSICAL_ADDRESS_BITS, writeCpuidTable } from './cpuid.ts';
 export type { CpuidConfig, CpuidRow } from './cpuid.ts';
 export { CONSTANT_MSRS, writeMsrTable } from './msr.ts';

@@ -11,6 +11,7 @@ export const createProcessor: ProcessorFactory = (init, host) =>
     memory0: init.memory0,
     memory1: init.memory1,
     modules: init.modules,
+    ...(init.cpuTier && { tier: init.cpuTier }),
     nowNs: () => host.nowNs(),
     exit: (reason) => {
       host.exit(reason);

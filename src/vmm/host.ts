@@ -3,6 +3,7 @@
  * Runs on: main event loop, and `ProcessorFactory` on the vCPUs' threads.
  */
 import type { Log } from '../base/log.ts';
+import type { CpuTier } from '../cpu/index.ts';
 import type { InCoreDevices } from './in-core.ts';
 
 /** The compiled modules of docs/internals.md, in the order of their instantiation. */
@@ -21,6 +22,8 @@ export interface VcpuInit {
   readonly memory0: WebAssembly.Memory;
   readonly memory1: WebAssembly.Memory;
   readonly modules: EngineModules;
+  /** How guest code is run; absent: interpreted, and compiled where it is hot. */
+  readonly cpuTier?: CpuTier;
 }
 
 export interface VcpuThread {

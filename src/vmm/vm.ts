@@ -4,7 +4,7 @@
  */
 import { PORT_MODES, PORT_SHADOWS, TLB_BYTES, VCPUS, VCPU_STRIDE, VCPU_TLB, VM_BASE, WASM_PAGE_BYTES } from '../base/memory-map.ts';
 import { VmError } from '../base/errors.ts';
-import { cpuidRows, REQUEST_KICK, REQUEST_TLB, writeCpuidTable, writeMsrTable, type CpuidConfig } from '../cpu/index.ts';
+import { cpuidRows, REQUEST_KICK, REQUEST_TLB, writeCpuidTable, writeMsrTable, type CpuidConfig, type CpuTier } from '../cpu/index.ts';
 import { VCPU_TLB_GLOBAL_LOG_COUNT, VCPU_TLB_LARGE, VCPU_TLB_LOG_COUNT, VCPU_WALK_GENERATION } from '../generated/vcpu-layout.ts';
 import { VM_OPTIONS } from '../generated/vmm-layout.ts';
 import { GuestMemory } from './guest-memory.ts';
@@ -37,6 +37,8 @@ export interface VmOptions {
   readonly x2apic?: boolean;
   /** Unknown MSRs read 0 and ignore writes, instead of #GP. */
   readonly lenientMsr?: boolean;
+  /** How guest code is run. */
+  readonly cpuTier?: CpuTier;
   /** Who the processor says it is. */
   readonly cpu?: Pick<CpuidConfig, 'vendor' | 'brand' | 'family' | 'model' | 'stepping'>;
 }
@@ -130,7 +132,17 @@ export class Vm {
       devices: () => this.devices,
       memory: () => this.memory,
       map: () => this.#map,
-      spawn: (vcpu, failed) => host.spawnVcpu({ vcpu, memory0: this.memory0, memory1: this.memory.memory1, modules: host.modules }, failed),
+      spawn: (vcpu, failed) =>
+        host.spawnVcpu(
+          {
+            vcpu,
+            memory0: this.memory0,
+            memory1: this.memory.memory1,
+            modules: host.modules,
+            ...(options.cpuTier && { cpuTier: options.cpuTier }),
+          },
+          failed,
+        ),
       startClock: () => {
         this.#startClock();
       },

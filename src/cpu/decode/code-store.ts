@@ -276,14 +276,14 @@ export class CodeStore {
 
   #kill(page: CodePage, key: number, uop: number): void {
     this.#view.setUint16(uop + UOP_HANDLER, HANDLER_STALE, true);
-    this.#separate(uop - UOP_BYTES);
+    this.separate(uop - UOP_BYTES);
     page.entries.delete(key);
     const slot = hash(page.hvaPage + (key & 4095)) * 4;
     if (this.#cache[slot + 2] === uop) this.#cache[slot + 1] = -1;
   }
 
   /** The micro-op after this one is no longer what it was paired with. */
-  #separate(uop: number): void {
+  separate(uop: number): void {
     const view = this.#view;
     if (view.getUint16(uop + UOP_HANDLER, true) >= FIRST_PAIR)
       view.setUint16(uop + UOP_HANDLER, view.getUint16(uop + UOP_REG2, true), true);

@@ -7,7 +7,7 @@
  */
 import { UOP_BYTES, UOP_HANDLER, UOP_IMM } from '../../base/memory-map.ts';
 import type { CodePage, CodeStore, InstalledRegion, RegionCompiler } from '../decode/code-store.ts';
-import { FIRST_HANDLER, FIRST_REGION, HANDLER_FPU_CHECK } from '../decode/pseudo.ts';
+import { FIRST_HANDLER, FIRST_PAIR, FIRST_REGION, HANDLER_FPU_CHECK } from '../decode/pseudo.ts';
 import { HELPERS } from '../helpers.ts';
 import type { HelperName } from '../helpers.ts';
 import { MODE_FPU_TRAP } from '../state.ts';
@@ -34,7 +34,6 @@ export interface JitOptions {
   readonly batch: number;
 }
 
-const TABLE_SLOTS = 65536;
 /** Regions of a page that may die before it is left to tier 0. */
 const MAX_DEATHS = 24;
 const OFFSET_MASK = 4095;
@@ -113,7 +112,7 @@ export class Jit implements RegionCompiler {
         this.stats.refused++;
         continue;
       }
-      const slot = this.#freeSlots.pop() ?? (this.#nextSlot < TABLE_SLOTS ? this.#nextSlot++ : 0),
+      const slot = this.#freeSlots.pop() ?? (this.#nextSlot < FIRST_PAIR ? this.#nextSlot++ : 0),
         copy = code.reserve(UOP_BYTES);
       if (slot === 0 || copy === 0) break;
       let linesLow = 0,
@@ -151,12 +150,15 @@ export class Jit implements RegionCompiler {
 
   #replaceable(uop: number): boolean {
     const handler = this.#view.getUint16(uop + UOP_HANDLER, true);
-    return (handler >= FIRST_HANDLER && handler < FIRST_REGION) || handler === HANDLER_FPU_CHECK;
+    return (handler >= FIRST_HANDLER && handler < FIRST_REGION) || handler >= FIRST_PAIR || handler === HANDLER_FPU_CHECK;
   }
 
   #install(region: InstalledRegion): void {
     const { uop, copy, page } = region,
       { code } = this.#options;
+    // Neither it nor the one before it reads the other's fields any more.
+    code.separate(uop);
+    code.separate(uop - UOP_BYTES);
     this.#bytes.copyWithin(copy, uop, uop + UOP_BYTES);
     // The page's mark says that these bytes are decoded, so that whoever changes them tells us.
     code.markLines(page.hvaPage, region.linesLow, region.linesHigh);
