@@ -557,7 +557,7 @@ export class KnownEmit extends Emit {
   }
   #instruction(instruction: Instruction): void {
     const f = this.f,
-      { line } = instruction.row;
+      { line } = instruction;
     this.#at = instruction;
     this.#published = false;
     this.#storedSlowly = false;

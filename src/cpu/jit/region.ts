@@ -6,11 +6,14 @@
 import { PAGE_BYTES } from '../../base/memory-map.ts';
 import { DECODED, Decoder } from '../decode/decoder.ts';
 import type { Row } from '../decode/table.ts';
+import { LINES } from '../isa/index.ts';
+import type { Line } from '../isa/inst.ts';
 import { PREFIX_PLAIN } from '../decode/variants.ts';
 
 /** A decoded instruction that outlives the decoder's next one. Offsets count from the page's start. */
 export interface Instruction {
   readonly row: Row;
+  readonly line: Line;
   readonly offset: number;
   readonly lengthBytes: number;
   readonly operandSize: number;
@@ -68,16 +71,16 @@ const QUIET = new Set(
 );
 const CONDITIONAL = /^(j|set|cmov)(n?[obespl]|ae|n?e|be|a|np|ge|le|g)$/;
 
-function mayFault({ row, isMemory }: Instruction): boolean {
-  const { name } = row.line;
+function mayFault({ line, isMemory }: Instruction): boolean {
+  const { name } = line;
   if (isMemory && name !== 'lea' && name !== 'nop') return true;
   return !QUIET.has(name) && !CONDITIONAL.test(name);
 }
 
 const SHIFTS = new Set(['shl', 'shr', 'sar', 'shld', 'shrd']);
 /** A shift by a constant other than 0 writes all flags. */
-function replacesFlags({ row, immediateLow, operandSize }: Instruction): boolean {
-  const { effect, name, operands } = row.line;
+function replacesFlags({ line, immediateLow, operandSize }: Instruction): boolean {
+  const { effect, name, operands } = line;
   if (effect === 'write') return !SHIFTS.has(name);
   if (!SHIFTS.has(name)) return false;
   const kind = operands.at(-1)!.kind;
@@ -86,14 +89,14 @@ function replacesFlags({ row, immediateLow, operandSize }: Instruction): boolean
 
 /** After a store the region may have to end, because its code has changed. */
 function mayStore(instruction: Instruction): boolean {
-  const { name, operands } = instruction.row.line;
+  const { name, operands } = instruction.line;
   if (!instruction.isMemory) return !QUIET.has(name) && !CONDITIONAL.test(name);
   return operands.some((operand) => operand.write && 'EMWQO'.includes(operand.kind));
 }
 
 function flagsLiveBefore(instruction: Instruction, liveAfter: boolean): boolean {
   if (mayFault(instruction)) return true; // a fault shows them to its handler
-  const { effect } = instruction.row.line;
+  const { effect } = instruction.line;
   if (effect === 'read' || effect === 'through') return true;
   return replacesFlags(instruction) ? false : liveAfter;
 }
@@ -147,6 +150,7 @@ export class RegionFormer {
     if (d.decode(memory1, hvaPage + offset, hvaPage + PAGE_BYTES, mode) !== DECODED || !compilable(d.row, d.prefix)) return undefined;
     return {
       row: d.row,
+      line: LINES[d.row.lineIndex]!,
       offset,
       lengthBytes: d.lengthBytes,
       operandSize: d.operandSize,
