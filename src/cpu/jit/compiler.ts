@@ -172,7 +172,8 @@ export class Jit implements RegionCompiler {
     this.#bytes.copyWithin(region.uop, region.copy, region.copy + UOP_BYTES);
     this.#options.table.set(region.slot, null);
     this.#freeSlots.push(region.slot);
-    region.page.regionDeaths++;
+    // It was hot, and its jumps have stopped counting: it is compiled again, with what is there then.
+    if (region.page.regionDeaths++ < MAX_DEATHS) this.#waiting.push({ page: region.page, key: region.key });
     this.stats.deaths++;
   }
 
