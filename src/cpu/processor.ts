@@ -34,13 +34,13 @@ export interface Bus {
 /** `default`: what is hot is compiled. `always`: everything that can be, at its first execution. */
 export type CpuTier = 'interpreter' | 'default' | 'always';
 /** Jumps to a place before it is compiled. */
-const HOT = 512;
+const HOT = 2048;
 /** Guest instructions in a region, at most and at least. */
 const REGION_CAP = 250,
   REGION_MINIMUM = 3;
 /** Entries compiled together; how many slices they wait for each other. */
-const BATCH = 12,
-  BATCH_SLICES = 4;
+const BATCH = 32,
+  BATCH_SLICES = 32;
 
 export interface ProcessorOptions {
   readonly index: number;
