@@ -7,7 +7,22 @@ import { field, layout } from '../base/layout.ts';
 
 /** Order of the general registers in instruction encodings (SDM vol. 2A 2.1). */
 export const GPR_NAMES = [
-  'rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15',
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
 ] as const;
 
 /** Segment registers in their encoding order, then the two system ones. Arrays `seg*` are indexed by this. */
@@ -44,26 +59,53 @@ export const VCPU = layout('VCPU', {
   segSelector: field('u32', 'selector of ES CS SS DS FS GS LDTR TR', { count: 8 }),
   segAccess: field('u32', 'type 0-4 (with S), DPL 5-6, P 7, AVL 12, L 13, D 14, G 15, unusable 16', { count: 8 }),
   segLimit: field('u32', 'limit in bytes, granularity applied', { count: 8 }),
-  gdtrBase: field('u64', ''), idtrBase: field('u64', ''),
-  gdtrLimit: field('u32', ''), idtrLimit: field('u32', ''),
+  gdtrBase: field('u64', ''),
+  idtrBase: field('u64', ''),
+  gdtrLimit: field('u32', ''),
+  idtrLimit: field('u32', ''),
 
   // --- SIMD and x87 ---
   vector: field('v128', 'XMM/YMM 0-15, 32 bytes each: the XMM half first', { count: 32, at: 0x200 }),
   fpr: field('v128', 'physical x87 registers 0-7: 10 bytes each, MMX in the low 8', { count: 8, at: 0x400 }),
-  mxcsr: field('u32', ''), fcw: field('u32', 'x87 control word'), fsw: field('u32', 'x87 status word with TOP'),
+  mxcsr: field('u32', ''),
+  fcw: field('u32', 'x87 control word'),
+  fsw: field('u32', 'x87 status word with TOP'),
   ftw: field('u32', 'bit n: physical register n is in use (the FXSAVE form)'),
-  fop: field('u32', 'x87 last opcode'), fcs: field('u32', ''), fds: field('u32', ''), xmmScratchPad: field('u32', ''),
-  fip: field('u64', 'x87 last instruction pointer'), fdp: field('u64', 'x87 last data pointer'),
+  fop: field('u32', 'x87 last opcode'),
+  fcs: field('u32', ''),
+  fds: field('u32', ''),
+  xmmScratchPad: field('u32', ''),
+  fip: field('u64', 'x87 last instruction pointer'),
+  fdp: field('u64', 'x87 last data pointer'),
 
   // --- control, debug and model-specific registers ---
-  cr0: field('u64', '', { at: 0x500 }), cr2: field('u64', ''), cr3: field('u64', ''), cr4: field('u64', ''), cr8: field('u64', 'TPR bits 7:4'),
-  efer: field('u64', ''), xcr0: field('u64', ''),
+  cr0: field('u64', '', { at: 0x500 }),
+  cr2: field('u64', ''),
+  cr3: field('u64', ''),
+  cr4: field('u64', ''),
+  cr8: field('u64', 'TPR bits 7:4'),
+  efer: field('u64', ''),
+  xcr0: field('u64', ''),
   dr: field('u64', 'DR0-DR7', { count: 8 }),
-  star: field('u64', ''), lstar: field('u64', ''), cstar: field('u64', ''), sfmask: field('u64', 'IA32_FMASK'),
-  kernelGsBase: field('u64', ''), sysenterCs: field('u64', ''), sysenterEsp: field('u64', ''), sysenterEip: field('u64', ''),
-  pat: field('u64', ''), tscAux: field('u64', ''), tscOffset: field('u64', ''), apicBase: field('u64', ''), miscEnable: field('u64', ''),
-  mtrrDefType: field('u64', ''), mtrrFixed: field('u64', '', { count: 11 }), mtrrVariable: field('u64', 'base, mask pairs', { count: 20 }),
-  mcgStatus: field('u64', ''), debugctl: field('u64', ''), tscAdjust: field('u64', ''),
+  star: field('u64', ''),
+  lstar: field('u64', ''),
+  cstar: field('u64', ''),
+  sfmask: field('u64', 'IA32_FMASK'),
+  kernelGsBase: field('u64', ''),
+  sysenterCs: field('u64', ''),
+  sysenterEsp: field('u64', ''),
+  sysenterEip: field('u64', ''),
+  pat: field('u64', ''),
+  tscAux: field('u64', ''),
+  tscOffset: field('u64', ''),
+  apicBase: field('u64', ''),
+  miscEnable: field('u64', ''),
+  mtrrDefType: field('u64', ''),
+  mtrrFixed: field('u64', '', { count: 11 }),
+  mtrrVariable: field('u64', 'base, mask pairs', { count: 20 }),
+  mcgStatus: field('u64', ''),
+  debugctl: field('u64', ''),
+  tscAdjust: field('u64', ''),
   pdpte: field('u64', 'PAE page directory pointers as loaded by MOV CR3', { count: 4 }),
 
   // --- events and exits ---
@@ -71,7 +113,10 @@ export const VCPU = layout('VCPU', {
   running: field('u32', 'shared: 1 while inside run()'),
   nmiBlocked: field('u32', '1 from NMI delivery until IRET'),
   nmiPending: field('u32', 'shared: an NMI waits'),
-  intinfo: field('u64', 'event that was in delivery, bhyve format: vector 0-7, type 8-10, bit 11 error valid, bit 31 valid, error code above'),
+  intinfo: field(
+    'u64',
+    'event that was in delivery, bhyve format: vector 0-7, type 8-10, bit 11 error valid, bit 31 valid, error code above',
+  ),
   injected: field('u64', 'exception to inject at next entry, same format'),
   halted: field('u32', '1 after HLT, until an event'),
   apicId: field('u32', 'index of this vCPU'),
@@ -85,7 +130,8 @@ export const VCPU = layout('VCPU', {
   exitValue: field('u64', 'value written, or the answer'),
   bounceGva: field('u64', 'linear address of a read-modify-write that goes through the bounce page'),
   bounceGpa: field('u64', 'its two guest-physical pieces', { count: 2 }),
-  bounceSizeBytes: field('u32', ''), bounceKind: field('u32', '0 none, 1 RAM across pages or with code, 2 device'),
+  bounceSizeBytes: field('u32', ''),
+  bounceKind: field('u32', '0 none, 1 RAM across pages or with code, 2 device'),
   retired: field('u64', 'guest instructions executed'),
   budgetStart: field('u32', 'budget of the present slice'),
   sliceTicks: field('u32', ''),
@@ -98,7 +144,9 @@ export const VCPU = layout('VCPU', {
   walkGeneration: field('u32', 'part of every tag in VCPU_WALK_CACHE: another number empties it'),
   walkError: field('u32', 'page-fault error code of the last page walk that failed'),
   pendingDebug: field('u32', 'DR6 bits of data breakpoints hit by the present instruction; a trap #DB follows it'),
-  tlbLarge: field('u64', 'filter of 2 MiB (0-31) and 1 GiB (32-35) regions with a large page in the TLB: INVLPG inside one flushes all', { count: 36 }),
+  tlbLarge: field('u64', 'filter of 2 MiB (0-31) and 1 GiB (32-35) regions with a large page in the TLB: INVLPG inside one flushes all', {
+    count: 36,
+  }),
   specCtrl: field('u64', 'IA32_SPEC_CTRL: kept; nothing here speculates'),
 
   // --- floating-point helpers (cpu/assembly/softfloat.ts, x87.ts, sse.ts) ---
@@ -110,7 +158,9 @@ export const VCPU = layout('VCPU', {
 });
 
 /** Code size of the present code segment. */
-export const MODE_16 = 0, MODE_32 = 1, MODE_64 = 2;
+export const MODE_16 = 0,
+  MODE_32 = 1,
+  MODE_64 = 2;
 /**
  * Bit of `mode`: x87, MMX or SSE instructions might be refused (CR0.EM or TS set, CR4.OSFXSR clear), so code decoded under
  * this key checks before each of them. Code decoded without it checks nothing.
@@ -121,13 +171,31 @@ export const MODE_FPU_TRAP = 4;
  * TLB of each access class: who is asking decides which pages it may see. SLOW is never filled, so that every access takes the
  * slow path: alignment checking (CR0.AM, RFLAGS.AC, CPL 3) and data breakpoints live there.
  */
-export const ACCESS_SUPERVISOR = 0, ACCESS_SUPERVISOR_AC = 1, ACCESS_USER = 2, ACCESS_SLOW = 3;
+export const ACCESS_SUPERVISOR = 0,
+  ACCESS_SUPERVISOR_AC = 1,
+  ACCESS_USER = 2,
+  ACCESS_SLOW = 3;
 
 /** Bits of `requests`. */
-export const REQUEST_KICK = 1, REQUEST_INTERRUPT = 2, REQUEST_NMI = 4, REQUEST_SUSPEND = 8, REQUEST_DEBUG = 16, REQUEST_TLB = 32, REQUEST_CODE = 64;
+export const REQUEST_KICK = 1,
+  REQUEST_INTERRUPT = 2,
+  REQUEST_NMI = 4,
+  REQUEST_SUSPEND = 8,
+  REQUEST_DEBUG = 16,
+  REQUEST_TLB = 32,
+  REQUEST_CODE = 64;
 
 /** Bits of `capabilities` which the CPU itself obeys. */
-export const CAPABILITY_EXIT_ON_EXCEPTION = 1, CAPABILITY_STEP = 2, CAPABILITY_EXACT_BUDGET = 4, CAPABILITY_HLT_EXIT = 8;
+export const CAPABILITY_EXIT_ON_EXCEPTION = 1,
+  CAPABILITY_STEP = 2,
+  CAPABILITY_EXACT_BUDGET = 4,
+  CAPABILITY_HLT_EXIT = 8;
 
 /** What `run` in cpu/assembly/run.ts returns. */
-export const RUN_BUDGET = 0, RUN_HALTED = 1, RUN_SUSPENDED = 2, RUN_TRIPLE_FAULT = 3, RUN_EXCEPTION = 4, RUN_DEBUG = 5, RUN_STEPPED = 6;
+export const RUN_BUDGET = 0,
+  RUN_HALTED = 1,
+  RUN_SUSPENDED = 2,
+  RUN_TRIPLE_FAULT = 3,
+  RUN_EXCEPTION = 4,
+  RUN_DEBUG = 5,
+  RUN_STEPPED = 6;
