@@ -126,7 +126,10 @@ export class StdioConsole extends QueuedBackend {
     if (!this.#monitor) return;
     this.#monitor = undefined;
     this.#print('\r\n');
-    this.output.release();
+    // Two queues lead to one terminal: what the monitor said last goes out before the guest speaks again.
+    void this.#screen.flush().then(() => {
+      if (!this.#monitor) this.output.release();
+    });
     this.#flow(this.input.flowing);
   }
 
