@@ -43,7 +43,7 @@ options:
   --scale FACTOR     amount of work of the guest programs (default ${DEFAULT_SCALE})
   --workloads A,B    only these guest programs; 'bench/guest/workloads.h' has the list
   --limit SECONDS    for one guest program (default ${DEFAULT_WORKLOAD_LIMIT_SECONDS})
-  --cpu-tier TIER    of tshyve: interpreter or default
+  --cpu-tier TIER    of tshyve: default, interpreter, jit or always
   --only NAME        tshyve or qemu alone
   --qemu PROGRAM     (default qemu-system-x86_64)
   --guest NAME       a guest of 'tshyve list' with a kernel and an initramfs (default debian)

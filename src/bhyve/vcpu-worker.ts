@@ -3,8 +3,9 @@
  * Runs on: the vCPU's own thread.
  */
 import { workerData } from 'node:worker_threads';
-import { createProcessor, runVcpu, type VcpuInit } from '../vmmapi/index.ts';
+import { loadProcessor, runVcpu, type VcpuInit } from '../vmmapi/index.ts';
 import { monotonicNs } from './host-node.ts';
 
 // What spawn in host-node.ts hands over.
-runVcpu(workerData as VcpuInit, { nowNs: monotonicNs }, createProcessor);
+const init = workerData as VcpuInit;
+runVcpu(init, { nowNs: monotonicNs }, await loadProcessor(init.cpuTier));

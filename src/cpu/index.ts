@@ -4,8 +4,11 @@
  */
 export * from './state.ts';
 export * from './flag-kinds.ts';
-export { Processor, memory0Pages } from './processor.ts';
+export { Processor, compiles, memory0Pages } from './processor.ts';
 export type { Bus, CpuTier, ProcessorModules, ProcessorOptions } from './processor.ts';
 export { cpuidRows, DEFAULT_BRAND, DEFAULT_VENDOR, PHYSICAL_ADDRESS_BITS, writeCpuidTable } from './cpuid.ts';
 export type { CpuidConfig, CpuidRow } from './cpuid.ts';
 export { CONSTANT_MSRS, writeMsrTable } from './msr.ts';
+
+/** Tier 1 brings all declarations with it, so it is loaded only where it is wanted. */
+export const loadCompiler = async (): Promise<typeof import('./jit/compiler.ts').Jit> => (await import('./jit/compiler.ts')).Jit;

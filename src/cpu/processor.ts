@@ -4,7 +4,7 @@
  */
 import { VCPUS, VCPU_STRIDE, WASM_PAGE_BYTES } from '../base/memory-map.ts';
 import { CodeStore } from './decode/code-store.ts';
-import { Jit } from './jit/compiler.ts';
+import type { Jit } from './jit/compiler.ts';
 import { VCPU } from './state.ts';
 
 export interface ProcessorModules {
@@ -31,8 +31,12 @@ export interface Bus {
   tsc(vcpu: number): bigint;
 }
 
-/** `default`: what is hot is compiled. `always`: everything that can be, at its first execution. */
-export type CpuTier = 'interpreter' | 'default' | 'always';
+/**
+ * `jit`: what is hot is compiled. `always`: everything that can be, at its first execution. `default` is the interpreter for as long as tier 1
+ * costs more memory than a guest's owner would expect (docs/decisions.md).
+ */
+export type CpuTier = 'interpreter' | 'default' | 'jit' | 'always';
+export const compiles = (tier: CpuTier | undefined): boolean => tier === 'jit' || tier === 'always';
 /** Jumps to a place before it is compiled. */
 const HOT = 2048;
 /** Guest instructions in a region, at most and at least. */
@@ -58,6 +62,8 @@ export interface ProcessorOptions {
   /** Fills 8 bytes (RDRAND, RDSEED). */
   readonly random: (bytes: Uint8Array) => void;
   readonly tier?: CpuTier;
+  /** Tier 1, where the tier needs it: it brings all declarations with it, which the interpreter does without. */
+  readonly compiler?: typeof Jit | undefined;
   /** For tests: limits of a region, in guest instructions. */
   readonly regionCap?: number;
 }
@@ -139,10 +145,11 @@ export class Processor {
         return hva === NO_TRANSLATION ? undefined : Number(hva);
       },
       protectPage: (hvaPage) => cpu.tlbProtectPage(vcpu, BigInt(hvaPage)),
-      threshold: tier === 'interpreter' ? 0 : tier === 'always' ? 1 : HOT,
+      threshold: !compiles(tier) ? 0 : tier === 'always' ? 1 : HOT,
     });
-    if (tier !== 'interpreter') {
-      this.jit = new Jit({
+    if (compiles(tier)) {
+      if (!options.compiler) throw new Error(`tier ${tier} needs the compiler`);
+      this.jit = new options.compiler({
         memory0: memory0Buffer,
         memory1: new Uint8Array(memory1.buffer),
         table,

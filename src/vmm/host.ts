@@ -67,5 +67,5 @@ export interface VcpuProcessor {
   settleFlags(): void;
 }
 
-/** Makes the processor on its own thread: `createProcessor`, or a test's own. */
+/** Makes the processor on its own thread: `loadProcessor`, or a test's own. */
 export type ProcessorFactory = (init: VcpuInit, host: ProcessorHost) => VcpuProcessor;

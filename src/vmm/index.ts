@@ -21,7 +21,7 @@ export {
 } from './registers.ts';
 export type { Stat } from './stats.ts';
 export { PostedRing, type PostedSink } from './posted-ring.ts';
-export { createProcessor } from './create-processor.ts';
+export { loadProcessor } from './create-processor.ts';
 export { runVcpu, type LoopClock } from './vcpu-loop.ts';
 export { copyin, type CopyPiece, type RunStateName, Vcpu } from './vcpu.ts';
 export { EXIT, exitName, type ExitHandler, type ExitName, VmExit } from './vm-exit.ts';

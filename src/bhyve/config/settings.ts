@@ -14,7 +14,7 @@ import { readTopology } from './topology.ts';
 import type { Topology } from './topology.ts';
 import type { ConfigTree } from './tree.ts';
 
-export const CPU_TIERS = ['default', 'interpreter', 'always'] as const;
+export const CPU_TIERS = ['default', 'interpreter', 'jit', 'always'] as const;
 export type CpuTier = (typeof CPU_TIERS)[number];
 
 export interface MachineLimits {

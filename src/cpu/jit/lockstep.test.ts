@@ -6,6 +6,7 @@ import { deepEqual, ok } from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { GUEST_MAP_COUNT, GUEST_MAP_RANGES, HVA_RAM, VCPUS, WASM_PAGE_BYTES } from '../../base/memory-map.ts';
+import { Jit } from './compiler.ts';
 import { Processor, memory0Pages } from '../processor.ts';
 import type { CpuTier } from '../processor.ts';
 import { CAPABILITY_EXIT_ON_EXCEPTION, GPR_NAMES, RUN_BUDGET, RUN_EXCEPTION, RUN_HALTED, VCPU } from '../state.ts';
@@ -69,6 +70,7 @@ class Machine {
       exit: () => {},
       random: () => {},
       tier,
+      compiler: Jit,
       bus: {
         mmioRead: () => 0n,
         mmioWrite: () => {},

@@ -6,6 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { GUEST_MAP_COUNT, GUEST_MAP_RANGES, HVA_RAM, PAGE_BYTES, VCPU_STATE_BYTES, VCPUS, WASM_PAGE_BYTES } from '../../base/memory-map.ts';
+import { Jit } from '../jit/compiler.ts';
 import { Processor, memory0Pages } from '../processor.ts';
 import type { Bus } from '../processor.ts';
 import { CAPABILITY_EXIT_ON_EXCEPTION, CAPABILITY_STEP, GPR_NAMES, RUN_BUDGET, RUN_EXCEPTION, RUN_STEPPED, SEG, VCPU } from '../state.ts';
@@ -120,6 +121,7 @@ export class ProcessorEngine implements StepEngine {
       exit: () => {},
       random: (bytes) => bytes.fill(0x5a),
       tier: jit ? 'always' : 'interpreter',
+      compiler: jit ? Jit : undefined,
       regionCap: 1,
       modules: {
         ram: new WebAssembly.Module(generated('ram.wasm')),
