@@ -74,7 +74,6 @@ export const VCPU = layout('VCPU', {
   fop: field('u32', 'x87 last opcode'),
   fcs: field('u32', ''),
   fds: field('u32', ''),
-  xmmScratchPad: field('u32', ''),
   fip: field('u64', 'x87 last instruction pointer'),
   fdp: field('u64', 'x87 last data pointer'),
 
@@ -133,9 +132,6 @@ export const VCPU = layout('VCPU', {
   bounceSizeBytes: field('u32', ''),
   bounceKind: field('u32', '0 none, 1 RAM across pages or with code, 2 device'),
   retired: field('u64', 'guest instructions executed'),
-  budgetStart: field('u32', 'budget of the present slice'),
-  sliceTicks: field('u32', ''),
-  stepHandler: field('u32', ''),
   tlbLogCount: field('u32', 'filled slots logged, non-global', { count: 4 }),
   tlbGlobalLogCount: field('u32', 'filled slots logged, global', { count: 4 }),
   scratch: field('u64', 'for helpers that return more than one value', { count: 16 }),
