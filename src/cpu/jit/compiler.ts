@@ -11,11 +11,11 @@ import { FIRST_HANDLER, FIRST_PAIR, FIRST_REGION, HANDLER_FPU_CHECK } from '../d
 import { HELPERS } from '../helpers.ts';
 import type { HelperName } from '../helpers.ts';
 import { MODE_FPU_TRAP } from '../state.ts';
-import { FunctionBuilder } from '../wasm/function.ts';
+import type { FunctionBuilder } from '../wasm/function.ts';
 import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import type { Type } from '../wasm/opcodes.ts';
-import { KnownEmit } from './known-emit.ts';
+import { assemble } from './assemble.ts';
 import { RegionFormer } from './region.ts';
 import type { Region } from './region.ts';
 
@@ -99,7 +99,6 @@ export class Jit implements RegionCompiler {
     const bodies: {
       readonly installed: InstalledRegion;
       readonly f: FunctionBuilder;
-      readonly head: FunctionBuilder;
       readonly region: Region;
     }[] = [];
     for (const { page, key } of this.#waiting) {
@@ -122,17 +121,12 @@ export class Jit implements RegionCompiler {
           for (let line = offset >> 6; line <= (offset + lengthBytes - 1) >> 6; line++)
             if (line < 32) linesLow |= 1 << line;
             else linesHigh |= 1 << (line - 32);
-      const f = new FunctionBuilder(['i32', 'i32']),
-        emit = new KnownEmit(f, region, { helperIndex, gotoIndex, slot, fpuTrap: (mode & MODE_FPU_TRAP) !== 0 });
-      const head = emit.build();
-      bodies.push({ installed: { page, key, uop, slot, linesLow, linesHigh, copy }, f, head, region });
+      const f = assemble(region, { helperIndex, gotoIndex, slot, fpuTrap: (mode & MODE_FPU_TRAP) !== 0 });
+      bodies.push({ installed: { page, key, uop, slot, linesLow, linesHigh, copy }, f, region });
     }
     this.#waiting.length = 0;
     if (bodies.length === 0) return 0;
-    for (const { f, head, installed } of bodies) {
-      head.out.append(f.out);
-      module.add({ params: f.params, locals: f.locals, out: head.out }, ['i32'], { tableSlot: installed.slot });
-    }
+    for (const { f, installed } of bodies) module.add(f, ['i32'], { tableSlot: installed.slot });
     const bytes = module.encode(),
       emitted = performance.now();
     new WebAssembly.Instance(new WebAssembly.Module(bytes), this.#options.imports);
