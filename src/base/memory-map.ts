@@ -7,6 +7,7 @@
  *   0x0001_0000  devices which all vCPUs share: IOAPIC PIC PIT HPET RTC PM timer
  *   0x0002_0000  port modes and port shadows, one byte per I/O port
  *   0x0004_0000  ring of posted writes
+ *   0x0005_0000  PCI configuration address, and which functions there are
  *   0x0008_0000  CPUID and MSR tables
  *   0x0100_0000  code lines: one u64 per page of memory 1, a bit per 64 bytes that have been decoded
  *   0x0400_0000  vCPU 0, vCPU 1, ... 64 MiB apart (resident is only what they touch)
@@ -30,6 +31,10 @@ export const PORT_MODES = 0x20000;
 export const PORT_SHADOWS = 0x30000;
 export const POSTED_RING = 0x40000;
 export const POSTED_RING_BYTES = 0x10000;
+/** u32 copy of the register at CF8h; a bit per function that answers, by bus << 8 | slot << 3 | function: vmm/assembly/ports.ts. */
+export const PCI_CONFIG_ADDRESS = 0x50000;
+export const PCI_FUNCTIONS = 0x52000;
+export const PCI_FUNCTIONS_BYTES = 0x2000;
 export const CPUID_TABLE = 0x80000;
 /** u32 number of rows at CPUID_TABLE; rows sorted by leaf, subleaf: { leaf, subleaf (or CPUID_ANY_SUBLEAF), eax, ebx, ecx, edx }, u32 each. */
 export const CPUID_ROWS = 0x80010;

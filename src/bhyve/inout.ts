@@ -81,6 +81,11 @@ export class PortTable {
     this.#modes.setMode(port, read, write);
   }
 
+  /** A PCI function answers on the data port. */
+  setPciFunction(bus: number, slot: number, func: number): void {
+    this.#modes.setPciFunction(bus, slot, func);
+  }
+
   setShadow(port: number, value: number): void {
     this.#modes.setShadow(port, value);
   }

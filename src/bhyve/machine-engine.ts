@@ -377,6 +377,9 @@ function machineVm(vm: Vm): MachineVm {
       setShadow: (port, value) => {
         vm.setPortShadow(port, value);
       },
+      setPciFunction: (bus, slot, func) => {
+        vm.setPciFunction(bus, slot, func);
+      },
     },
     suspend: (reason) => {
       suspend(vm, reason);

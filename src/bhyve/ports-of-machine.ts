@@ -25,14 +25,16 @@ export interface IrqLines {
 export type SuspendReason = 'reset' | 'poweroff' | 'halt' | 'triplefault';
 
 /** How the vCPU's thread treats a port (vmm/layout.ts PORT_MODE_*). `exit`: a synchronous exit to the machine; `open-bus`: ones, dropped. */
-export type PortRead = 'exit' | 'shadow' | 'open-bus';
-/** `posted` writes arrive later and in order, before any exit; `notified` ones wake the main event loop at once. */
-export type PortWrite = 'exit' | 'posted' | 'notified' | 'open-bus';
+export type PortRead = 'exit' | 'shadow' | 'open-bus' | 'pci-data';
+/** `posted` writes arrive later and in order, before any exit; `notified` ones wake the main event loop at once. `pci-address` is `posted`. */
+export type PortWrite = 'exit' | 'posted' | 'notified' | 'open-bus' | 'pci-address';
 
 export interface PortModes {
   /** Ports of in-core devices are never named. */
   setMode(port: number, read: PortRead, write: PortWrite): void;
   setShadow(port: number, value: number): void;
+  /** This PCI function answers: `pci-data` reads of all others give ones. */
+  setPciFunction(bus: number, slot: number, func: number): void;
 }
 
 export const SEGMENT_NAMES = ['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr'] as const;

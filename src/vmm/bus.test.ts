@@ -3,9 +3,17 @@ import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
-import { PORT_MODES, PORT_SHADOWS, VM_BASE } from '../base/memory-map.ts';
+import { PCI_FUNCTIONS, PORT_MODES, PORT_SHADOWS, VM_BASE } from '../base/memory-map.ts';
 import { EXIT_INOUT, EXIT_INST_EMUL } from './exits.ts';
-import { PORT_MODE_NOTIFIED, PORT_MODE_OPEN_BUS, PORT_MODE_POSTED, PORT_MODE_SHADOW, POSTED_ENTRIES } from './layout.ts';
+import {
+  PORT_MODE_NOTIFIED,
+  PORT_MODE_OPEN_BUS,
+  PORT_MODE_PCI_ADDRESS,
+  PORT_MODE_PCI_DATA,
+  PORT_MODE_POSTED,
+  PORT_MODE_SHADOW,
+  POSTED_ENTRIES,
+} from './layout.ts';
 import { PostedRing, type PostedSink } from './posted-ring.ts';
 import { POSTED_RANGE, VM } from './state.ts';
 import { InCoreMachine } from './testing/in-core-machine.ts';
@@ -71,6 +79,29 @@ test('shadowed reads and open-bus ports ask nobody', () => {
   equal(m.exits.length, 0);
   m.vmm.portRead(m.cpu(), 0x3fd, 2);
   equal(m.exits.length, 1, 'wider than the shadow');
+});
+
+test('the PCI data port asks only for functions that are there', () => {
+  const m = new InCoreMachine();
+  setMode(m, 0xcf8, 0, PORT_MODE_PCI_ADDRESS);
+  setMode(m, 0xcfc, PORT_MODE_PCI_DATA, 0);
+  m.view.setUint8(PCI_FUNCTIONS + (((3 << 8) | (31 << 3)) >> 3), 1 << 2); // 3:31:2
+  m.answer = 0x1fb0_1fb0n;
+  const read = (address: number): number => {
+    m.vmm.portWrite(m.cpu(), 0xcf8, 4, address);
+    return m.vmm.portRead(m.cpu(), 0xcfc, 4) >>> 0;
+  };
+  equal(read(0x8003_fa00), 0x1fb01fb0);
+  equal(m.exits.length, 1);
+  equal(read(0x8003_f900), 0xffffffff, 'another function');
+  equal(read(0x0003_fa00), 0xffffffff, 'the enable bit is clear');
+  equal(m.exits.length, 1);
+  m.vmm.portWrite(m.cpu(), 0xcf8, 4, 0x8003_fa00);
+  m.vmm.portWrite(m.cpu(), 0xcf8, 1, 0x55);
+  m.vmm.portRead(m.cpu(), 0xcfc, 4);
+  equal(m.exits.length, 2, 'only a dword is the address');
+  m.vmm.vmmReset();
+  equal(m.vmm.portRead(m.cpu(), 0xcfc, 4) >>> 0, 0xffffffff, 'a reset clears it');
 });
 
 test('device memory exits with address, width and value; reads are cut to the width', () => {

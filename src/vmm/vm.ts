@@ -2,7 +2,17 @@
  * One virtual machine: memory, vCPUs, life cycle, interrupt lines, and the loop that answers exits.
  * Implements: bhyve-map 2.1, 3.1-3.3, 3.5 (libvmmapi's calls on a vmctx). Runs on: the VM's owner, which sleeps in Atomics.waitAsync; nothing polls.
  */
-import { PORT_MODES, PORT_SHADOWS, TLB_BYTES, VCPUS, VCPU_STRIDE, VCPU_TLB, VM_BASE, WASM_PAGE_BYTES } from '../base/memory-map.ts';
+import {
+  PCI_FUNCTIONS,
+  PORT_MODES,
+  PORT_SHADOWS,
+  TLB_BYTES,
+  VCPUS,
+  VCPU_STRIDE,
+  VCPU_TLB,
+  VM_BASE,
+  WASM_PAGE_BYTES,
+} from '../base/memory-map.ts';
 import { VmError } from '../base/errors.ts';
 import { cpuidRows, REQUEST_KICK, REQUEST_TLB, writeCpuidTable, writeMsrTable, type CpuidConfig, type CpuTier } from '../cpu/index.ts';
 import { VCPU_TLB_GLOBAL_LOG_COUNT, VCPU_TLB_LARGE, VCPU_TLB_LOG_COUNT, VCPU_WALK_GENERATION } from '../generated/vcpu-layout.ts';
@@ -19,6 +29,8 @@ import {
   PORT_MODE_IN_CORE,
   PORT_MODE_NOTIFIED,
   PORT_MODE_OPEN_BUS,
+  PORT_MODE_PCI_ADDRESS,
+  PORT_MODE_PCI_DATA,
   PORT_MODE_POSTED,
   PORT_MODE_SHADOW,
   VM_OPTION_LENIENT_MSR,
@@ -57,8 +69,8 @@ export interface MapEntry extends Mapping {
 }
 
 /** How the vCPU's thread answers a port: see vmm/layout.ts PORT_MODE_*. */
-export type PortReadMode = 'exit' | 'in-core' | 'shadow' | 'open-bus';
-export type PortWriteMode = 'exit' | 'in-core' | 'posted' | 'notified' | 'dropped';
+export type PortReadMode = 'exit' | 'in-core' | 'shadow' | 'open-bus' | 'pci-data';
+export type PortWriteMode = 'exit' | 'in-core' | 'posted' | 'notified' | 'dropped' | 'pci-address';
 
 const DEVMEM_BYTES = 384 * 2 ** 20;
 /** Eight times the LAPIC timer: Linux multiplies CPUID 15h's crystal (in kHz) and numerator in 32 bits, so the ratio has to be small. */
@@ -76,6 +88,7 @@ const READ_MODES: Readonly<Record<PortReadMode, number>> = {
   'in-core': PORT_MODE_IN_CORE,
   shadow: PORT_MODE_SHADOW,
   'open-bus': PORT_MODE_OPEN_BUS,
+  'pci-data': PORT_MODE_PCI_DATA,
 };
 const WRITE_MODES: Readonly<Record<PortWriteMode, number>> = {
   exit: PORT_MODE_EXIT,
@@ -83,6 +96,7 @@ const WRITE_MODES: Readonly<Record<PortWriteMode, number>> = {
   posted: PORT_MODE_POSTED,
   notified: PORT_MODE_NOTIFIED,
   dropped: PORT_MODE_OPEN_BUS,
+  'pci-address': PORT_MODE_PCI_ADDRESS,
 };
 
 export class Vm {
@@ -498,6 +512,17 @@ export class Vm {
   setPortShadow(port: number, value: number): void {
     checkPort(port);
     this.#words.view.setUint8(PORT_SHADOWS + port, value);
+  }
+
+  /** A PCI function answers: reads of a `pci-data` port ask nobody while the register at CF8h selects another. @throws VmError EINVAL. */
+  setPciFunction(bus: number, slot: number, func: number): void {
+    const number = (bus << 8) | (slot << 3) | func;
+    if (number < 0 || number > 0xffff || slot > 31 || func > 7)
+      throw new VmError('EINVAL', `PCI function ${bus}:${slot}:${func}: expected up to 255:31:7`);
+    void this.devices; // whose set-up clears the set
+    const at = PCI_FUNCTIONS + (number >> 3),
+      { view } = this.#words;
+    view.setUint8(at, view.getUint8(at) | (1 << (number & 7)));
   }
 
   // --- the inside ---

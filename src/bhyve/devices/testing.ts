@@ -63,6 +63,10 @@ export class TestPortModes implements PortModes {
   setShadow(port: number, value: number): void {
     this.shadows.set(port, value);
   }
+  readonly pciFunctions: string[] = [];
+  setPciFunction(bus: number, slot: number, func: number): void {
+    this.pciFunctions.push(`${bus}:${slot}:${func}`);
+  }
 }
 
 interface Registers {

@@ -77,6 +77,7 @@ export class PciBus implements Device {
     if (other !== undefined)
       throw new VmError('EEXIST', `-s ${pci.bus}:${pci.slot}:${pci.func},${pci.name}: the place is taken by ${other.name}`);
     this.#functions.set(key, pci);
+    this.#ports.setPciFunction(pci.bus, pci.slot, pci.func);
     for (const bar of pci.bars) if (bar !== undefined) this.#owners.set(bar, pci);
   }
 
@@ -173,8 +174,9 @@ export class PciBus implements Device {
       handler: this.#addressPort(reset),
     });
     // Half of every configuration access; a read of the register, or of the data, comes after it. The byte at CF9h is another port.
-    this.#ports.setMode(PORT.PCI_ADDRESS, 'exit', 'posted');
+    this.#ports.setMode(PORT.PCI_ADDRESS, 'exit', 'pci-address');
     this.#ports.register({ name: 'PCI data', port: PORT.PCI_DATA, sizeBytes: 4, handler: this.#dataPort });
+    for (let at = 0; at < 4; at++) this.#ports.setMode(PORT.PCI_DATA + at, 'pci-data', 'exit');
   }
 
   reset(): void {

@@ -21,7 +21,7 @@ import { lockDevices, unlockDevices } from './lock.ts';
 import { readMsr, writeMsr } from './msr.ts';
 import { isaChange, isaPulseLocked, picReset, picSetTrigger } from './pic.ts';
 import { pitReset, pitRun } from './pit.ts';
-import { portsInit, readPort, writePort } from './ports.ts';
+import { portsInit, portsReset, readPort, writePort } from './ports.ts';
 import { wakeConsumer } from './posted.ts';
 import { deliverMsi } from './routing.ts';
 import { rtcGet, rtcInit, rtcPeek, rtcPoke, rtcReset, rtcRun, rtcSet } from './rtc.ts';
@@ -54,6 +54,7 @@ export function vmmReset(): void {
   pitReset();
   hpetReset();
   unlockDevices();
+  portsReset();
   atomic.store<u32>(VM_BASE, 0, VM_POSTED_RANGE_COUNT);
   for (let i: u32 = 0, count = vcpuCount(); i < count; i++) lapic.lapicReset(vcpuAt(i));
 }

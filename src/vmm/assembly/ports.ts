@@ -4,11 +4,12 @@
  * The first port's mode decides for the whole access; byte-wide in-core devices take a wider access byte by byte, each by its own
  * port's mode, as the bus of a PC does.
  */
-import { PORT_MODES, PORT_SHADOWS } from '../../base/memory-map.ts';
+import { PCI_CONFIG_ADDRESS, PCI_FUNCTIONS, PCI_FUNCTIONS_BYTES, PORT_MODES, PORT_SHADOWS } from '../../base/memory-map.ts';
 import { VCPU_EXIT_IN, VCPU_EXIT_PORT, VCPU_EXIT_REASON, VCPU_EXIT_VALUE, VCPU_EXIT_WIDTH_BYTES } from '../../generated/vcpu-layout.ts';
 import { EXIT_INOUT } from '../exits.ts';
 import {
-  PORT_ELCR1, PORT_ELCR2, PORT_MODE_IN_CORE, PORT_MODE_NOTIFIED, PORT_MODE_OPEN_BUS, PORT_MODE_POSTED, PORT_MODE_SHADOW, PORT_NMI_STATUS, PORT_PIC1, PORT_PIC2, PORT_PIT,
+  PORT_ELCR1, PORT_ELCR2, PORT_MODE_IN_CORE, PORT_MODE_NOTIFIED, PORT_MODE_OPEN_BUS, PORT_MODE_PCI_ADDRESS, PORT_MODE_PCI_DATA, PORT_MODE_POSTED,
+  PORT_MODE_SHADOW, PORT_NMI_STATUS, PORT_PIC1, PORT_PIC2, PORT_PIT,
   PORT_PM_TIMER, PORT_RTC_DATA, PORT_RTC_INDEX,
 } from '../layout.ts';
 import { hostExit } from './host.ts';
@@ -18,6 +19,9 @@ import { nmiStatusRead, nmiStatusWrite, pitRead, pitWrite } from './pit.ts';
 import { pmTimerRead } from './pmtimer.ts';
 import { postPort } from './posted.ts';
 import { rtcPortRead, rtcPortWrite, rtcSelect } from './rtc.ts';
+
+/** Of the register at CF8h (PCI Local Bus 3.0 3.2.2.3.2). */
+const PCI_ADDRESS_ENABLE: u32 = 0x80000000;
 
 function ones(sizeBytes: u32): u32 { return sizeBytes >= 4 ? 0xffffffff : (<u32>1 << (sizeBytes << 3)) - 1; }
 
@@ -30,6 +34,7 @@ function inCore(port: u32): void { store<u8>(PORT_MODES + port, PORT_MODE_IN_COR
 export function portsInit(): void {
   memory.fill(PORT_MODES, 0, 0x10000);
   memory.fill(PORT_SHADOWS, 0, 0x10000);
+  memory.fill(PCI_FUNCTIONS, 0, PCI_FUNCTIONS_BYTES);
   for (let i: u32 = 0; i < 2; i++) { inCore(PORT_PIC1 + i); inCore(PORT_PIC2 + i); inCore(PORT_ELCR1 + i); inCore(PORT_RTC_INDEX + i); }
   for (let i: u32 = 0; i < 4; i++) { inCore(PORT_PIT + i); inCore(PORT_PM_TIMER + i); }
   inCore(PORT_NMI_STATUS);
@@ -84,6 +89,15 @@ function deviceWrite(port: u32, value: u32): void {
   unlockDevices();
 }
 
+/** Power-on state of what is kept here. */
+export function portsReset(): void { atomic.store<u32>(PCI_CONFIG_ADDRESS, 0); }
+
+/** Does the kept configuration address select a function that is there? A guest looks for 8,000 that are not. */
+function pciAnswers(): bool {
+  const address = atomic.load<u32>(PCI_CONFIG_ADDRESS), bdf = address >> 8 & 0xffff;
+  return (address & PCI_ADDRESS_ENABLE) != 0 && (atomic.load<u8>(PCI_FUNCTIONS + (bdf >> 3)) >> <u8>(bdf & 7) & 1) != 0;
+}
+
 /** All bytes shadowed? */
 function shadowed(port: u32, sizeBytes: u32): bool {
   for (let i: u32 = 0; i < sizeBytes; i++) if (readMode(port + i) != PORT_MODE_SHADOW) return false;
@@ -106,6 +120,7 @@ export function readPort(vcpu: usize, port: u32, sizeBytes: u32): u32 {
       return value;
     }
     case PORT_MODE_OPEN_BUS: return ones(sizeBytes);
+    case PORT_MODE_PCI_DATA: return pciAnswers() ? exitRead(vcpu, port, sizeBytes) : ones(sizeBytes);
     default: return exitRead(vcpu, port, sizeBytes);
   }
   let value: u32 = 0;
@@ -123,6 +138,10 @@ export function writePort(vcpu: usize, port: u32, sizeBytes: u32, value: u32): v
       if (port - <u32>PORT_PM_TIMER < 4) return;
       if (sizeBytes == 1) { deviceWrite(port, value); return; }
       break;
+    case PORT_MODE_PCI_ADDRESS:
+      if (sizeBytes == 4) atomic.store<u32>(PCI_CONFIG_ADDRESS, value);
+      postPort(vcpu, port, sizeBytes, value, PORT_MODE_POSTED);
+      return;
     case PORT_MODE_POSTED: case PORT_MODE_NOTIFIED: postPort(vcpu, port, sizeBytes, value, mode); return;
     case PORT_MODE_OPEN_BUS: return;
     default: exitWrite(vcpu, port, sizeBytes, value); return;
