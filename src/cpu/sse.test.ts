@@ -1,11 +1,8 @@
 import { equal } from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { GUEST_MAP_COUNT, GUEST_MAP_RANGES, HVA_RAM, VCPUS, WASM_PAGE_BYTES } from '../base/memory-map.ts';
-import { Processor, memory0Pages } from './processor.ts';
-import type { Bus } from './processor.ts';
+import { VCPUS } from '../base/memory-map.ts';
 import { RUN_HALTED, VCPU } from './state.ts';
-import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from './wasm/limits.ts';
+import { CODE32, SmallMachine } from './testing/small-machine.ts';
 
 const RAM_BYTES = 0x10_0000;
 const CODE = 0x1000,
@@ -18,96 +15,41 @@ const PE = 0x20,
   DEFAULT = 0x1f80,
   FLUSHING = 0x9fc0;
 
-const NO_DEVICES: Bus = {
-  mmioRead: () => 0n,
-  mmioWrite: () => {},
-  portRead: () => 0,
-  portWrite: () => {},
-  msrRead: () => 0,
-  msrWrite: () => 0,
-  interruptVector: () => -1,
-  interruptAck: () => -1,
-  readTpr: () => 0,
-  writeTpr: () => {},
-  tsc: () => 0n,
-};
-
 /** Flat 32-bit code at CPL 0 without paging, and the helpers by name. */
-class Machine {
-  readonly record: DataView;
-  readonly ram: DataView;
-  readonly #processor: Processor;
-
+class Machine extends SmallMachine {
   constructor() {
-    const memory0 = new WebAssembly.Memory({ initial: memory0Pages(1), maximum: MEMORY0_MAX_PAGES, shared: true });
-    // Memory64 is not in the library's types yet.
-    const memory1 = new WebAssembly.Memory({
-      address: 'i64',
-      initial: BigInt((HVA_RAM + RAM_BYTES) / WASM_PAGE_BYTES),
-      maximum: BigInt(MEMORY1_MAX_PAGES),
-      shared: true,
-    } as unknown as WebAssembly.MemoryDescriptor);
-    const map = new DataView(memory0.buffer);
-    map.setUint32(GUEST_MAP_COUNT, 1, true);
-    map.setBigUint64(GUEST_MAP_RANGES + 8, BigInt(RAM_BYTES), true);
-    map.setBigUint64(GUEST_MAP_RANGES + 16, BigInt(HVA_RAM), true);
-    map.setUint32(GUEST_MAP_RANGES + 24, 7, true);
-    this.record = new DataView(memory0.buffer, VCPUS);
-    this.ram = new DataView(memory1.buffer, HVA_RAM, RAM_BYTES);
-    const generated = (name: string): Buffer<ArrayBuffer> => readFileSync(new URL(`../generated/${name}`, import.meta.url));
-    const manifest = generated('handlers.manifest');
-    this.#processor = new Processor({
-      index: 0,
-      memory0,
-      memory1,
-      bus: NO_DEVICES,
-      nowNs: () => 0,
-      exit: () => {},
-      random: () => {},
-      modules: {
-        ram: new WebAssembly.Module(generated('ram.wasm')),
-        cpu: new WebAssembly.Module(generated('cpu.wasm')),
-        handlers: new WebAssembly.Module(generated('handlers.wasm')),
-        manifest: new Uint16Array(manifest.buffer, manifest.byteOffset, manifest.byteLength / 2),
-      },
-    });
+    super({ ramBytes: RAM_BYTES });
   }
 
   call(helper: string, ...values: number[]): void {
-    (this.#processor.cpu as unknown as Record<string, (...values: number[]) => void>)[helper]!(VCPUS, ...values);
+    (this.processor.cpu as unknown as Record<string, (...values: number[]) => void>)[helper]!(VCPUS, ...values);
   }
 
   /** Run `instruction` (XMM0, XMM1) on every pair of the input, each with this MXCSR; results and MXCSRs go to the output. */
   run(instruction: string, mxcsr: number): void {
-    const { record, ram } = this,
-      { offset } = VCPU;
     // ldmxcsr [ebx]; movups xmm0, [esi]; movups xmm1, [esi+10h]
     const head = '0fae130f10060f104e10';
     // movups [edi], xmm0; stmxcsr [edi+10h]; add esi, 20h; add edi, 20h; dec ecx; jnz
     const tail = '0f11070fae5f1083c62083c7204975';
     const back = (head.length + instruction.length + tail.length) / 2 + 1;
     const code = Buffer.from(`${head}${instruction}${tail}${(256 - back).toString(16)}f4`, 'hex');
-    code.forEach((byte, index) => ram.setUint8(CODE + index, byte));
-    ram.setUint32(MXCSR, mxcsr, true);
-    record.setBigUint64(offset.cr0, 0x33n, true);
-    record.setBigUint64(offset.cr4, 0x600n, true);
-    for (let segment = 0; segment < 6; segment++) {
-      record.setUint32(offset.segAccess + segment * 4, segment === 1 ? 0xc09b : 0xc093, true);
-      record.setUint32(offset.segLimit + segment * 4, 0xffff_ffff, true);
-    }
-    record.setBigUint64(offset.rip, BigInt(CODE), true);
-    record.setBigUint64(offset.rflags, 2n, true);
+    code.copy(this.ram, CODE);
+    this.ram.writeUInt32LE(mxcsr, MXCSR);
+    this.set('cr0', 0x33n);
+    this.set('cr4', 0x600n);
+    this.setFlatSegments(CODE32);
+    this.set('rip', CODE);
+    this.set('rflags', 2n);
     for (const [register, value] of [
       [1, PAIRS],
       [3, MXCSR],
       [6, INPUT],
       [7, OUTPUT],
     ] as const)
-      record.setBigUint64(offset.gpr + register * 8, BigInt(value), true);
-    this.#processor.code.flush();
-    this.#processor.refreshState();
-    equal(this.#processor.run(PAIRS * 100), RUN_HALTED);
-    record.setUint32(offset.halted, 0, true);
+      this.set('gpr', value, register);
+    this.refresh();
+    equal(this.processor.run(PAIRS * 100), RUN_HALTED);
+    this.set('halted', 0);
   }
 
   /** Result of pair n and its MXCSR, with PE. */
@@ -115,10 +57,10 @@ class Machine {
     const at = OUTPUT + n * PAIR_BYTES,
       word = (index: number): string =>
         this.ram
-          .getUint32(at + index * 4, true)
+          .readUInt32LE(at + index * 4)
           .toString(16)
           .padStart(8, '0');
-    return `${word(3)}_${word(2)}_${word(1)}_${word(0)} ${(this.ram.getUint32(at + 16, true) | PE).toString(16)}`;
+    return `${word(3)}_${word(2)}_${word(1)}_${word(0)} ${(this.ram.readUInt32LE(at + 16) | PE).toString(16)}`;
   }
 }
 
@@ -148,8 +90,8 @@ function fill(machine: Machine, double: boolean): void {
   };
   for (let at = INPUT; at < INPUT + PAIRS * PAIR_BYTES; at += 8) {
     const low = double ? (random(3) === 0 ? random(3) - 1 : random(2 ** 32)) : word(EDGES32, 0x3f80_0000, 0x300_0000);
-    machine.ram.setUint32(at, low, true);
-    machine.ram.setUint32(at + 4, double ? word(EDGES64, 0x3ff0_0000, 0x40_0000) : word(EDGES32, 0x3f80_0000, 0x300_0000), true);
+    machine.ram.writeUInt32LE(low >>> 0, at);
+    machine.ram.writeUInt32LE(double ? word(EDGES64, 0x3ff0_0000, 0x40_0000) : word(EDGES32, 0x3f80_0000, 0x300_0000), at + 4);
   }
 }
 
@@ -239,15 +181,15 @@ for (const [name, [code, double, helper, before, lanes]] of Object.entries(UNGAT
       const fast = Array.from({ length: PAIRS }, (_, n) => machine.result(n));
       for (let n = 0; n < PAIRS; n++) {
         for (let at = 0; at < 16; at += 4) {
-          record.setUint32(offset.vector + at, ram.getUint32(INPUT + n * PAIR_BYTES + at, true), true);
-          record.setUint32(offset.vector + 32 + at, ram.getUint32(INPUT + n * PAIR_BYTES + 16 + at, true), true);
+          record.setUint32(offset.vector + at, ram.readUInt32LE(INPUT + n * PAIR_BYTES + at), true);
+          record.setUint32(offset.vector + 32 + at, ram.readUInt32LE(INPUT + n * PAIR_BYTES + 16 + at), true);
         }
         record.setUint32(offset.mxcsr, mxcsr, true);
         const dst = VCPUS + offset.vector,
           src = dst + 32;
         machine.call(helper, ...before, dst, ...(helper === 'sseConvert' ? [src] : [dst, src]), lanes);
-        for (let at = 0; at < 16; at += 4) ram.setUint32(OUTPUT + n * PAIR_BYTES + at, record.getUint32(offset.vector + at, true), true);
-        ram.setUint32(OUTPUT + n * PAIR_BYTES + 16, record.getUint32(offset.mxcsr, true), true);
+        for (let at = 0; at < 16; at += 4) ram.writeUInt32LE(record.getUint32(offset.vector + at, true), OUTPUT + n * PAIR_BYTES + at);
+        ram.writeUInt32LE(record.getUint32(offset.mxcsr, true), OUTPUT + n * PAIR_BYTES + 16);
         equal(fast[n], machine.result(n), `pair ${n}, MXCSR ${mxcsr.toString(16)}`);
       }
     }

@@ -1,12 +1,9 @@
 import { deepEqual, ok } from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { GUEST_MAP_COUNT, GUEST_MAP_RANGES, HVA_RAM, UOP_HANDLER, VCPUS, WASM_PAGE_BYTES } from '../../base/memory-map.ts';
+import { UOP_HANDLER, VCPUS } from '../../base/memory-map.ts';
 import { FIRST_PAIR, pairsOf } from '../decode/variants.ts';
-import { Processor, memory0Pages } from '../processor.ts';
-import type { Bus } from '../processor.ts';
-import { CAPABILITY_STEP, RUN_HALTED, RUN_STEPPED, VCPU } from '../state.ts';
-import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
+import { CAPABILITY_STEP, RUN_HALTED, RUN_STEPPED } from '../state.ts';
+import { CODE64, SmallMachine } from '../testing/small-machine.ts';
 
 const RAM_BYTES = 0x10_0000,
   PML4 = 0x1000,
@@ -18,96 +15,43 @@ const RAM_BYTES = 0x10_0000,
   STACK = 0x3_0000;
 const PROGRAMS = 400,
   INSTRUCTIONS = 40;
-const NO_DEVICES: Bus = {
-  mmioRead: () => 0n,
-  mmioWrite() {},
-  portRead: () => 0,
-  portWrite() {},
-  msrRead: () => 0,
-  msrWrite: () => 0,
-  interruptVector: () => -1,
-  interruptAck: () => -1,
-  readTpr: () => 0,
-  writeTpr() {},
-  tsc: () => 0n,
-};
-
 /** 64-bit code at CPL 0 on one identity-mapped page of 2 MiB. */
-class Machine {
-  readonly record: DataView;
-  readonly memory0: DataView;
-  readonly ram: Uint8Array;
-  readonly processor: Processor;
-  readonly manifest: Uint16Array;
-
+class Machine extends SmallMachine {
   constructor() {
-    const memory0 = new WebAssembly.Memory({ initial: memory0Pages(1), maximum: MEMORY0_MAX_PAGES, shared: true });
-    const memory1 = new WebAssembly.Memory({
-      address: 'i64',
-      initial: BigInt((HVA_RAM + RAM_BYTES) / WASM_PAGE_BYTES),
-      maximum: BigInt(MEMORY1_MAX_PAGES),
-      shared: true,
-    } as unknown as WebAssembly.MemoryDescriptor);
-    this.memory0 = new DataView(memory0.buffer);
-    this.memory0.setUint32(GUEST_MAP_COUNT, 1, true);
-    this.memory0.setBigUint64(GUEST_MAP_RANGES + 8, BigInt(RAM_BYTES), true);
-    this.memory0.setBigUint64(GUEST_MAP_RANGES + 16, BigInt(HVA_RAM), true);
-    this.memory0.setUint32(GUEST_MAP_RANGES + 24, 7, true);
-    this.record = new DataView(memory0.buffer, VCPUS);
-    this.ram = new Uint8Array(memory1.buffer, HVA_RAM, RAM_BYTES);
-    const tables = new DataView(memory1.buffer, HVA_RAM);
-    tables.setBigUint64(PML4, BigInt(PDPT) | 7n, true);
-    tables.setBigUint64(PDPT, BigInt(PD) | 7n, true);
-    tables.setBigUint64(PD, 0x87n, true);
-    const generated = (name: string): Buffer<ArrayBuffer> => readFileSync(new URL(`../../generated/${name}`, import.meta.url));
-    const module = (name: string): WebAssembly.Module => new WebAssembly.Module(generated(name));
-    const manifest = generated('handlers.manifest');
-    this.manifest = new Uint16Array(manifest.buffer, manifest.byteOffset, manifest.byteLength / 2);
-    this.processor = new Processor({
-      index: 0,
-      memory0,
-      memory1,
-      bus: NO_DEVICES,
-      nowNs: () => 0,
-      exit: () => {},
-      random: () => {},
-      modules: { ram: module('ram.wasm'), cpu: module('cpu.wasm'), handlers: module('handlers.wasm'), manifest: this.manifest },
-    });
+    super({ ramBytes: RAM_BYTES });
+    this.ram.writeBigUInt64LE(BigInt(PDPT) | 7n, PML4);
+    this.ram.writeBigUInt64LE(BigInt(PD) | 7n, PDPT);
+    this.ram.writeBigUInt64LE(0x87n, PD);
   }
 
   /** Run `code` from given registers; what it leaves behind. */
   run(code: readonly number[], registers: readonly bigint[], step: boolean): unknown {
-    const { record, ram, processor } = this,
-      { offset } = VCPU;
+    const { ram, processor } = this;
     ram.fill(0, CODE, CODE + 0x1000);
     ram.set(code, CODE);
     for (let i = 0; i < DATA_BYTES; i++) ram[DATA + i] = i * 37;
     ram.fill(0x5a, STACK - 0x400, STACK + 0x400);
-    record.setBigUint64(offset.cr0, 0x8001_0033n, true);
-    record.setBigUint64(offset.cr3, BigInt(PML4), true);
-    record.setBigUint64(offset.cr4, 0x620n, true);
-    record.setBigUint64(offset.efer, 0xd00n, true);
-    for (let segment = 0; segment < 6; segment++) {
-      record.setUint32(offset.segAccess + segment * 4, segment === 1 ? 0xa09b : 0xc093, true);
-      record.setUint32(offset.segLimit + segment * 4, 0xffff_ffff, true);
-    }
-    record.setBigUint64(offset.rip, BigInt(CODE), true);
-    record.setBigUint64(offset.rflags, 2n, true);
-    record.setUint32(offset.halted, 0, true);
-    record.setBigUint64(offset.retired, 0n, true);
-    record.setUint32(offset.capabilities, step ? CAPABILITY_STEP : 0, true);
-    registers.forEach((value, i) => record.setBigUint64(offset.gpr + i * 8, value, true));
-    processor.code.flush();
-    processor.refreshState();
-    processor.cpu.writeFlags(VCPUS, 0);
+    this.set('cr0', 0x8001_0033n);
+    this.set('cr3', PML4);
+    this.set('cr4', 0x620n);
+    this.set('efer', 0xd00n);
+    this.setFlatSegments(CODE64);
+    this.set('rip', CODE);
+    this.set('rflags', 2n);
+    this.set('halted', 0);
+    this.set('retired', 0n);
+    this.set('capabilities', step ? CAPABILITY_STEP : 0);
+    registers.forEach((value, i) => this.set('gpr', value, i));
+    this.refresh();
+    this.flags = 0;
     let reason = processor.run(10_000);
     for (let steps = 0; reason === RUN_STEPPED && steps < 10_000; steps++) reason = processor.run(1);
     return {
       halted: reason === RUN_HALTED,
-      registers: registers.map((_, i) => record.getBigUint64(offset.gpr + i * 8, true).toString(16)),
-      flags: processor.cpu.readFlags(VCPUS),
-      retired: record.getBigUint64(offset.retired, true),
-      rip: record.getBigUint64(offset.rip, true),
+      registers: registers.map((_, i) => this.get('gpr', i).toString(16)),
+      flags: this.flags,
+      retired: this.get('retired'),
+      rip: this.get('rip'),
       data: Buffer.from(ram.slice(DATA, DATA + DATA_BYTES)).toString('hex'),
       stack: Buffer.from(ram.slice(STACK - 0x200, STACK + 0x200)).toString('hex'),
     };
@@ -206,7 +150,7 @@ test('pairs of instructions do what their instructions do one by one', () => {
     );
     const together = machine.run(code, registers, false);
     for (let at = VCPUS + 0x20_0000, uops = 0; uops < INSTRUCTIONS * 2; at += 32, uops++) {
-      const handler = machine.memory0.getUint16(at + UOP_HANDLER, true);
+      const handler = machine.record.getUint16(at + UOP_HANDLER - VCPUS, true);
       if (handler >= FIRST_PAIR) seen.add(handler);
     }
     deepEqual(together, machine.run(code, registers, true), `PAIR_SEED=${seed}, program ${program}`);

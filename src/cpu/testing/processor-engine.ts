@@ -4,13 +4,10 @@
  * Implements: "Surroundings of the instruction" of the runner's format; page tables of SDM vol. 3A 4.4 (mode 32) and 4.5 (mode 64).
  * Runs on: any thread of Node; needs the built modules in src/generated.
  */
-import { readFileSync } from 'node:fs';
-import { GUEST_MAP_COUNT, GUEST_MAP_RANGES, HVA_RAM, PAGE_BYTES, VCPU_STATE_BYTES, VCPUS, WASM_PAGE_BYTES } from '../../base/memory-map.ts';
-import { Jit } from '../jit/compiler.ts';
-import { Processor, memory0Pages } from '../processor.ts';
-import type { Bus } from '../processor.ts';
+import { HVA_RAM, PAGE_BYTES, VCPU_STATE_BYTES, VCPUS } from '../../base/memory-map.ts';
+import type { Processor } from '../processor.ts';
 import { CAPABILITY_EXIT_ON_EXCEPTION, CAPABILITY_STEP, GPR_NAMES, RUN_BUDGET, RUN_EXCEPTION, RUN_STEPPED, SEG, VCPU } from '../state.ts';
-import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
+import { SmallMachine } from './small-machine.ts';
 import { isRepeatedString } from './step-engine.ts';
 import type { StepEngine } from './step-engine.ts';
 import type { FpuState, StepAnswer, StepInput, Unsupported } from './vectors.ts';
@@ -59,20 +56,6 @@ const MAX_SLICES = 1 << 20;
 const STATUS_FLAGS = 0x8d5n;
 const TF_RF = 0x10100n;
 
-const NO_DEVICES: Bus = {
-  mmioRead: () => 0xffffffffffffffffn,
-  mmioWrite: () => {},
-  portRead: () => 0xffffffff,
-  portWrite: () => {},
-  msrRead: () => 0,
-  msrWrite: () => 0,
-  interruptVector: () => -1,
-  interruptAck: () => -1,
-  readTpr: () => 0,
-  writeTpr: () => {},
-  tsc: () => 0n,
-};
-
 const hex = (value: bigint | number): string => `0x${value.toString(16)}`;
 const { offset } = VCPU;
 
@@ -92,44 +75,18 @@ export class ProcessorEngine implements StepEngine {
   private constructor(jit: boolean) {
     this.name = jit ? 'jit' : 'interpreter';
     this.#jit = jit;
-    const memory0 = new WebAssembly.Memory({ initial: memory0Pages(1), maximum: MEMORY0_MAX_PAGES, shared: true });
-    // Memory64 is not in the library's types yet.
-    const memory1 = new WebAssembly.Memory({
-      address: 'i64',
-      initial: BigInt((HVA_RAM + RAM_BYTES) / WASM_PAGE_BYTES),
-      maximum: BigInt(MEMORY1_MAX_PAGES),
-      shared: true,
-    } as unknown as WebAssembly.MemoryDescriptor);
-    this.#view = new DataView(memory0.buffer);
-    this.#memory0 = new Uint8Array(memory0.buffer);
-    this.#ram = Buffer.from(memory1.buffer as ArrayBuffer, HVA_RAM, RAM_BYTES);
-    this.#view.setUint32(GUEST_MAP_COUNT, 1, true);
-    this.#view.setBigUint64(GUEST_MAP_RANGES, 0n, true);
-    this.#view.setBigUint64(GUEST_MAP_RANGES + 8, BigInt(RAM_BYTES), true);
-    this.#view.setBigUint64(GUEST_MAP_RANGES + 16, BigInt(HVA_RAM), true);
-    this.#view.setUint32(GUEST_MAP_RANGES + 24, 7, true);
+    const machine = new SmallMachine({
+      ramBytes: RAM_BYTES,
+      nowNs: () => performance.now() * 1e6,
+      tier: jit ? 'always' : 'interpreter',
+      regionCap: 1,
+    });
+    this.#processor = machine.processor;
+    this.#view = new DataView(machine.memory0.buffer);
+    this.#memory0 = machine.memory0;
+    this.#ram = machine.ram;
     this.#buildPageTables();
     this.#buildDescriptorTable();
-    const generated = (name: string): Buffer<ArrayBuffer> => readFileSync(new URL(`../../generated/${name}`, import.meta.url));
-    const manifest = generated('handlers.manifest');
-    this.#processor = new Processor({
-      index: 0,
-      memory0,
-      memory1,
-      bus: NO_DEVICES,
-      nowNs: () => performance.now() * 1e6,
-      exit: () => {},
-      random: (bytes) => bytes.fill(0x5a),
-      tier: jit ? 'always' : 'interpreter',
-      compiler: jit ? Jit : undefined,
-      regionCap: 1,
-      modules: {
-        ram: new WebAssembly.Module(generated('ram.wasm')),
-        cpu: new WebAssembly.Module(generated('cpu.wasm')),
-        handlers: new WebAssembly.Module(generated('handlers.wasm')),
-        manifest: new Uint16Array(manifest.buffer, manifest.byteOffset, manifest.byteLength / 2),
-      },
-    });
     this.#bases = { 64: this.#buildBase(64), 32: this.#buildBase(32) };
   }
 

@@ -1,0 +1,122 @@
+/**
+ * The one small machine of the tests: a vCPU with guest RAM from address 0 on, no device unless the test brings one, and its record by field.
+ * Implements: docs/internals.md "Memories". Runs on: any thread of Node; needs the built modules in src/generated.
+ */
+import { readFileSync } from 'node:fs';
+import { GUEST_MAP_COUNT, GUEST_MAP_RANGES, HVA_RAM, VCPUS, WASM_PAGE_BYTES } from '../../base/memory-map.ts';
+import { Jit } from '../jit/compiler.ts';
+import { Processor, compiles, memory0Pages } from '../processor.ts';
+import type { Bus, ProcessorModules, ProcessorOptions } from '../processor.ts';
+import { SEG, VCPU } from '../state.ts';
+import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
+
+export type Field = keyof typeof VCPU.fields;
+
+/** Access words of flat segments at CPL 0, as in the record's `segAccess`. */
+export const CODE32 = 0xc09b,
+  CODE64 = 0xa09b,
+  DATA = 0xc093;
+const FULL_LIMIT = 0xffff_ffff;
+
+/** Nobody answers: reads give all ones. */
+export const NO_DEVICES: Bus = {
+  mmioRead: () => 0xffff_ffff_ffff_ffffn,
+  mmioWrite: () => {},
+  portRead: () => 0xffff_ffff,
+  portWrite: () => {},
+  msrRead: () => 0,
+  msrWrite: () => 0,
+  interruptVector: () => -1,
+  interruptAck: () => -1,
+  readTpr: () => 0,
+  writeTpr: () => {},
+  tsc: () => 0n,
+};
+
+/** The built modules, compiled once in a thread. */
+const MODULES = ((): ProcessorModules => {
+  const generated = (name: string): Buffer<ArrayBuffer> => readFileSync(new URL(`../../generated/${name}`, import.meta.url));
+  const manifest = generated('handlers.manifest');
+  return {
+    ram: new WebAssembly.Module(generated('ram.wasm')),
+    cpu: new WebAssembly.Module(generated('cpu.wasm')),
+    handlers: new WebAssembly.Module(generated('handlers.wasm')),
+    manifest: new Uint16Array(manifest.buffer, manifest.byteOffset, manifest.byteLength / 2),
+  };
+})();
+
+/** What a test may say of its machine; `ramBytes` is a multiple of 64 KiB. */
+export type SmallMachineOptions = { readonly ramBytes: number; readonly bus?: Partial<Bus> } & Partial<Omit<ProcessorOptions, 'bus'>>;
+
+export class SmallMachine {
+  readonly processor: Processor;
+  /** Handler numbers by line and variant. */
+  readonly manifest = MODULES.manifest;
+  /** The vCPU's record, and all of memory 0. */
+  readonly record: DataView;
+  readonly memory0: Uint8Array;
+  /** Guest-physical memory. */
+  readonly ram: Buffer;
+
+  constructor({ ramBytes, bus, ...options }: SmallMachineOptions) {
+    const memory0 = new WebAssembly.Memory({ initial: memory0Pages(1), maximum: MEMORY0_MAX_PAGES, shared: true });
+    // Memory64 is not in the library's types yet.
+    const memory1 = new WebAssembly.Memory({
+      address: 'i64',
+      initial: BigInt((HVA_RAM + ramBytes) / WASM_PAGE_BYTES),
+      maximum: BigInt(MEMORY1_MAX_PAGES),
+      shared: true,
+    } as unknown as WebAssembly.MemoryDescriptor);
+    const map = new DataView(memory0.buffer);
+    map.setUint32(GUEST_MAP_COUNT, 1, true);
+    [0n, BigInt(ramBytes), BigInt(HVA_RAM)].forEach((value, index) => map.setBigUint64(GUEST_MAP_RANGES + index * 8, value, true));
+    map.setUint32(GUEST_MAP_RANGES + 24, 7, true);
+    this.record = new DataView(memory0.buffer, VCPUS);
+    this.memory0 = new Uint8Array(memory0.buffer);
+    this.ram = Buffer.from(memory1.buffer as ArrayBuffer, HVA_RAM, ramBytes);
+    this.processor = new Processor({
+      index: 0,
+      memory0,
+      memory1,
+      modules: MODULES,
+      bus: { ...NO_DEVICES, ...bus },
+      nowNs: () => 0,
+      exit: () => {},
+      random: (bytes) => bytes.fill(0x5a),
+      compiler: compiles(options.tier) ? Jit : undefined,
+      ...options,
+    });
+  }
+
+  get(name: Field, index = 0): bigint {
+    const at = VCPU.offset[name] + index * VCPU.fields[name].strideBytes;
+    return isWide(name) ? this.record.getBigUint64(at, true) : BigInt(this.record.getUint32(at, true));
+  }
+  set(name: Field, value: bigint | number, index = 0): void {
+    const at = VCPU.offset[name] + index * VCPU.fields[name].strideBytes;
+    if (isWide(name)) this.record.setBigUint64(at, BigInt.asUintN(64, BigInt(value)), true);
+    else this.record.setUint32(at, Number(value) >>> 0, true);
+  }
+  /** ES CS SS DS FS GS from 0 to 4 GiB. @param code CODE32 or CODE64, or such a word with another DPL; so for `data`. */
+  setFlatSegments(code: number, data = DATA): void {
+    for (let segment: number = SEG.ES; segment <= SEG.GS; segment++) {
+      this.set('segAccess', segment === SEG.CS ? code : data, segment);
+      this.set('segLimit', FULL_LIMIT, segment);
+    }
+  }
+  /** CF PF AF ZF SF OF. */
+  get flags(): number {
+    return this.processor.cpu.readFlags(VCPUS);
+  }
+  set flags(bits: number) {
+    this.processor.cpu.writeFlags(VCPUS, bits);
+  }
+  /** After registers, tables or code were written from outside. */
+  refresh(): void {
+    this.processor.code.flush();
+    this.processor.cpu.tlbFlushAll(VCPUS);
+    this.processor.refreshState();
+  }
+}
+
+const isWide = (name: Field): boolean => VCPU.fields[name].type !== 'u32' && VCPU.fields[name].type !== 'i32';
