@@ -27,11 +27,14 @@ import {
   packF80Exponent, packF80Significand, propagateNan, propagateNan1, relationOf, roundToF32, roundToF64, roundToF80, roundToIntegral, setNumber,
   signOf, significandOf, toInteger, unpackF32, unpackF64, unpackF80, unpackI64,
 } from './softfloat.ts';
+import {
+  STORE_UNDER_WAY, headOfF32, headOfF64, headOfInteger, ordinaryArithmetic, ordinaryF32, ordinaryF64, ordinaryInteger, ordinaryPush, ordinaryRelation,
+  ordinaryRelationTo, ordinaryWithNumber, significandOfF32, significandOfF64, significandOfInteger,
+} from './x87-ordinary.ts';
 import { arcTangent, cosine, exponentialMinus1, logarithm, logarithmPlus1, sine, tangent } from './x87-transcendental.ts';
 
 export const FSW_SF: u32 = 0x40, FSW_ES: u32 = 0x80, FSW_C0: u32 = 0x100, FSW_C1: u32 = 0x200, FSW_C2: u32 = 0x400, FSW_C3: u32 = 0x4000;
 export const FSW_BUSY: u32 = 0x8000, FSW_TOP: u32 = 0x3800, FSW_CODES: u32 = 0x4700;
-const STORE_UNDER_WAY: u32 = 0x80000000;
 const VECTOR_MF: u32 = 16;
 
 // Operations of D8..DE, numbered as in the ModRM byte's reg field.
@@ -128,6 +131,18 @@ function begin(vcpu: usize): bool {
   return beginWithOperand(vcpu);
 }
 
+/** Begin an instruction that computes nothing: no work area. */
+function beginMove(vcpu: usize): bool {
+  if (fswOf(vcpu) & FSW_ES) {
+    raise(vcpu, VECTOR_MF, 0, 0);
+    return true;
+  }
+  store<u64>(vcpu, load<u64>(vcpu, VCPU_FDP), VCPU_FPU_OPERAND);
+  store<u64>(vcpu, load<u64>(vcpu, VCPU_RIP), VCPU_FIP);
+  setFsw(vcpu, fswOf(vcpu) & ~FSW_C1);
+  return false;
+}
+
 /** The same for the instructions which leave C1 alone (FCOMI, FCMOV, FNOP). */
 function beginKeepingC1(vcpu: usize): bool {
   const c1 = fswOf(vcpu) & FSW_C1;
@@ -209,6 +224,7 @@ function compute(w: usize, operation: u32): void {
  * @param operation 0 add, 1 mul, 4 sub, 5 subr (source - destination), 6 div, 7 divr.
  */
 export function fpuArithmetic(vcpu: usize, operation: u32, destination: u32, source: u32, pops: u32): void {
+  if (ordinaryArithmetic(vcpu, operation, destination, source, pops)) return;
   if (begin(vcpu)) return;
   if (isEmpty(vcpu, destination) || isEmpty(vcpu, source)) {
     if (stackFault(vcpu, 0)) {
@@ -244,6 +260,7 @@ function finishMemoryForm(vcpu: usize, operation: u32): void {
 
 /** ST(0) := ST(0) op m32fp; operations as in fpuArithmetic. */
 export function fpuArithmeticF32(vcpu: usize, operation: u32, bits: u32): void {
+  if (ordinaryWithNumber(vcpu, operation, headOfF32(bits), significandOfF32(bits))) return;
   if (beginMemoryForm(vcpu)) return;
   unpackF32(memorySide(vcpu, operation), bits, 0);
   finishMemoryForm(vcpu, operation);
@@ -251,6 +268,7 @@ export function fpuArithmeticF32(vcpu: usize, operation: u32, bits: u32): void {
 
 /** ST(0) := ST(0) op m64fp. */
 export function fpuArithmeticF64(vcpu: usize, operation: u32, bits: u64): void {
+  if (ordinaryWithNumber(vcpu, operation, headOfF64(bits), significandOfF64(bits))) return;
   if (beginMemoryForm(vcpu)) return;
   unpackF64(memorySide(vcpu, operation), bits, 0);
   finishMemoryForm(vcpu, operation);
@@ -258,6 +276,7 @@ export function fpuArithmeticF64(vcpu: usize, operation: u32, bits: u64): void {
 
 /** ST(0) := ST(0) op m16int (sign-extended) or m32int. */
 export function fpuArithmeticI32(vcpu: usize, operation: u32, value: i32): void {
+  if (ordinaryWithNumber(vcpu, operation, headOfInteger(value), significandOfInteger(value))) return;
   if (beginMemoryForm(vcpu)) return;
   unpackI64(memorySide(vcpu, operation), value);
   finishMemoryForm(vcpu, operation);
@@ -265,11 +284,24 @@ export function fpuArithmeticI32(vcpu: usize, operation: u32, value: i32): void 
 
 // --- compare ---
 
+const UNORDERED: u32 = 3;
+@inline function codesOfRelation(relation: u32): u32 { return relation == 0 ? 0 : relation == 1 ? FSW_C0 : relation == 2 ? FSW_C3 : FSW_C0 | FSW_C2 | FSW_C3; }
+@inline function flagsOfRelation(relation: u32): u32 { return relation == 0 ? 0 : relation == 1 ? 1 : relation == 2 ? 0x40 : 0x45; }
+
+/** Finish FCOM with a relation that needs no exact way. @returns false for the others */
+function compareOrdinary(vcpu: usize, relation: u32, pops: u32): bool {
+  if (relation == UNORDERED) return false;
+  store<u64>(vcpu, load<u64>(vcpu, VCPU_RIP), VCPU_FIP);
+  setCodes(vcpu, codesOfRelation(relation));
+  pop(vcpu, pops);
+  return true;
+}
+
 /** Compare A with B. @returns the relation (softfloat); flags are in the work area. */
 function compareNumbers(vcpu: usize, quiet: u32): u32 {
   const w = work(vcpu);
   const a = kindOf(w + W_A), b = kindOf(w + W_B);
-  let relation: u32 = 3;
+  let relation: u32 = UNORDERED;
   if (a == KIND_UNSUPPORTED || b == KIND_UNSUPPORTED || a == KIND_SNAN || b == KIND_SNAN || (!quiet && (a == KIND_QNAN || b == KIND_QNAN))) {
     flag(w, IE);
   } else if (a != KIND_QNAN && b != KIND_QNAN) {
@@ -286,7 +318,7 @@ function setCodes(vcpu: usize, codes: u32): void {
 /** Processors set the condition codes even when an unmasked exception keeps the operands on the stack. */
 function finishCompare(vcpu: usize, quiet: u32, pops: u32): void {
   const relation = compareNumbers(vcpu, quiet);
-  setCodes(vcpu, relation == 0 ? 0 : relation == 1 ? FSW_C0 : relation == 2 ? FSW_C3 : FSW_C0 | FSW_C2 | FSW_C3);
+  setCodes(vcpu, codesOfRelation(relation));
   if (!signal(vcpu, flagsOf(work(vcpu)))) pop(vcpu, pops);
 }
 
@@ -300,6 +332,7 @@ function compareUnderflow(vcpu: usize, empty: bool, pops: u32): bool {
 
 /** FCOM(P)(PP) ST(source), and FUCOM with quiet = 1. */
 export function fpuCompare(vcpu: usize, source: u32, quiet: u32, pops: u32): void {
+  if (compareOrdinary(vcpu, ordinaryRelation(vcpu, source), pops)) return;
   if (begin(vcpu) || compareUnderflow(vcpu, isEmpty(vcpu, 0) || isEmpty(vcpu, source), pops)) return;
   const w = work(vcpu);
   unpackRegister(vcpu, 0, w + W_A);
@@ -309,6 +342,7 @@ export function fpuCompare(vcpu: usize, source: u32, quiet: u32, pops: u32): voi
 
 /** FCOM(P) m32fp. */
 export function fpuCompareF32(vcpu: usize, bits: u32, pops: u32): void {
+  if (compareOrdinary(vcpu, ordinaryRelationTo(vcpu, headOfF32(bits), significandOfF32(bits)), pops)) return;
   if (beginWithOperand(vcpu) || compareUnderflow(vcpu, isEmpty(vcpu, 0), pops)) return;
   const w = work(vcpu);
   unpackRegister(vcpu, 0, w + W_A);
@@ -318,6 +352,7 @@ export function fpuCompareF32(vcpu: usize, bits: u32, pops: u32): void {
 
 /** FCOM(P) m64fp. */
 export function fpuCompareF64(vcpu: usize, bits: u64, pops: u32): void {
+  if (compareOrdinary(vcpu, ordinaryRelationTo(vcpu, headOfF64(bits), significandOfF64(bits)), pops)) return;
   if (beginWithOperand(vcpu) || compareUnderflow(vcpu, isEmpty(vcpu, 0), pops)) return;
   const w = work(vcpu);
   unpackRegister(vcpu, 0, w + W_A);
@@ -327,6 +362,7 @@ export function fpuCompareF64(vcpu: usize, bits: u64, pops: u32): void {
 
 /** FICOM(P) m16int (sign-extended) or m32int. */
 export function fpuCompareI32(vcpu: usize, value: i32, pops: u32): void {
+  if (compareOrdinary(vcpu, ordinaryRelationTo(vcpu, headOfInteger(value), significandOfInteger(value)), pops)) return;
   if (beginWithOperand(vcpu) || compareUnderflow(vcpu, isEmpty(vcpu, 0), pops)) return;
   const w = work(vcpu);
   unpackRegister(vcpu, 0, w + W_A);
@@ -342,8 +378,14 @@ export function fpuTest(vcpu: usize): void {
 
 /** FCOMI(P), FUCOMI(P) with quiet = 1: ZF PF CF of RFLAGS; OF SF AF are cleared. */
 export function fpuCompareFlags(vcpu: usize, source: u32, quiet: u32, pops: u32): void {
+  const ordinary = ordinaryRelation(vcpu, source);
+  if (ordinary != UNORDERED) {
+    store<u64>(vcpu, load<u64>(vcpu, VCPU_RIP), VCPU_FIP);
+    writeFlags(vcpu, flagsOfRelation(ordinary));
+    return pop(vcpu, pops);
+  }
   if (beginKeepingC1(vcpu)) return;
-  let relation: u32 = 3;
+  let relation: u32 = UNORDERED;
   let done = false;
   if (isEmpty(vcpu, 0) || isEmpty(vcpu, source)) {
     done = stackFault(vcpu, 0);
@@ -354,7 +396,7 @@ export function fpuCompareFlags(vcpu: usize, source: u32, quiet: u32, pops: u32)
     relation = compareNumbers(vcpu, quiet);
     done = !signal(vcpu, flagsOf(w));
   }
-  writeFlags(vcpu, relation == 0 ? 0 : relation == 1 ? 1 : relation == 2 ? 0x40 : 0x45);
+  writeFlags(vcpu, flagsOfRelation(relation));
   if (done) pop(vcpu, pops);
 }
 
@@ -412,6 +454,7 @@ function pushConverted(vcpu: usize): void {
 
 /** FLD m32fp. */
 export function fpuLoadF32(vcpu: usize, bits: u32): void {
+  if (ordinaryPush(vcpu, headOfF32(bits), significandOfF32(bits))) return;
   if (beginWithOperand(vcpu) || !room(vcpu)) return;
   unpackF32(work(vcpu) + W_A, bits, 0);
   pushConverted(vcpu);
@@ -419,6 +462,7 @@ export function fpuLoadF32(vcpu: usize, bits: u32): void {
 
 /** FLD m64fp. */
 export function fpuLoadF64(vcpu: usize, bits: u64): void {
+  if (ordinaryPush(vcpu, headOfF64(bits), significandOfF64(bits))) return;
   if (beginWithOperand(vcpu) || !room(vcpu)) return;
   unpackF64(work(vcpu) + W_A, bits, 0);
   pushConverted(vcpu);
@@ -432,6 +476,7 @@ export function fpuLoadF80(vcpu: usize): void {
 
 /** FILD m16int and m32int (sign-extended) and m64int. */
 export function fpuLoadI64(vcpu: usize, value: i64): void {
+  if (ordinaryPush(vcpu, headOfInteger(value), significandOfInteger(value))) return;
   if (beginWithOperand(vcpu) || !room(vcpu)) return;
   unpackI64(work(vcpu) + W_A, value);
   pushConverted(vcpu);
@@ -453,7 +498,7 @@ export function fpuLoadBcd(vcpu: usize): void {
 
 /** FLD ST(i). */
 export function fpuLoadRegister(vcpu: usize, i: u32): void {
-  if (begin(vcpu)) return;
+  if (beginMove(vcpu)) return;
   // Underflow comes before overflow.
   if (isEmpty(vcpu, i)) {
     if (stackFault(vcpu, 0)) {
@@ -472,8 +517,8 @@ export function fpuLoadRegister(vcpu: usize, i: u32): void {
  * @param which 0..6 in that order, the order of their opcodes D9 E8..EE. The 66-bit constants are rounded as RC says, without PE.
  */
 export function fpuLoadConstant(vcpu: usize, which: u32): void {
-  if (begin(vcpu) || !room(vcpu)) return;
-  const rounding = load<u32>(work(vcpu), W_ROUNDING);
+  if (beginMove(vcpu) || !room(vcpu)) return;
+  const rounding = load<u32>(vcpu, VCPU_FCW) >> 10 & 3;
   const up = u64(rounding == 2);
   const down = u64(rounding == 1 || rounding == 3);
   switch (which) {
@@ -546,6 +591,8 @@ export function fpuStoreCommit(vcpu: usize, pops: u32): void {
 
 /** FST(P) m32fp: its bits. */
 export function fpuStoreF32Value(vcpu: usize): u32 {
+  const ordinary = ordinaryF32(vcpu);
+  if (ordinary != u64.MAX_VALUE) return <u32>ordinary;
   if (!beginStore(vcpu)) return 0xffc00000;
   const w = work(vcpu);
   if (!propagateNan1(w)) {
@@ -558,6 +605,8 @@ export function fpuStoreF32Value(vcpu: usize): u32 {
 
 /** FST(P) m64fp: its bits. */
 export function fpuStoreF64Value(vcpu: usize): u64 {
+  const ordinary = ordinaryF64(vcpu);
+  if (ordinary != u64.MAX_VALUE) return ordinary;
   if (!beginStore(vcpu)) return 0xfff8000000000000;
   const w = work(vcpu);
   if (!propagateNan1(w)) {
@@ -586,6 +635,7 @@ export function fpuStoreF80Value(vcpu: usize): void {
  * @param widthBits 16, 32 or 64.
  */
 export function fpuStoreIntegerValue(vcpu: usize, widthBits: u32, truncate: u32): i64 {
+  if (ordinaryInteger(vcpu, widthBits, truncate)) return load<i64>(vcpu, VCPU_SCRATCH);
   if (!beginStore(vcpu)) return <i64>(0 - ((<u64>1) << (widthBits - 1)));
   const w = work(vcpu);
   const value = toInteger(w, <i32>widthBits, truncate ? ROUND_ZERO : load<u32>(w, W_ROUNDING));
@@ -625,7 +675,7 @@ export function fpuStoreBcdValue(vcpu: usize): void {
 
 /** FST(P) ST(i). */
 export function fpuStoreRegister(vcpu: usize, i: u32, pops: u32): void {
-  if (begin(vcpu)) return;
+  if (beginMove(vcpu)) return;
   if (isEmpty(vcpu, 0)) {
     if (!stackFault(vcpu, 0)) return;
     writeIndefinite(vcpu, i);
@@ -640,7 +690,7 @@ export function fpuStoreRegister(vcpu: usize, i: u32, pops: u32): void {
 
 /** FXCH ST(i). */
 export function fpuExchange(vcpu: usize, i: u32): void {
-  if (begin(vcpu)) return;
+  if (beginMove(vcpu)) return;
   if (isEmpty(vcpu, 0) || isEmpty(vcpu, i)) {
     const first = isEmpty(vcpu, 0), second = isEmpty(vcpu, i);
     if (!stackFault(vcpu, 0)) return;
@@ -669,14 +719,14 @@ export function fpuMoveIf(vcpu: usize, condition: u32, i: u32): void {
 
 /** FINCSTP (+1), FDECSTP (-1): tags stay. */
 export function fpuRotate(vcpu: usize, by: i32): void {
-  if (begin(vcpu)) return;
+  if (beginMove(vcpu)) return;
   const fsw = fswOf(vcpu);
   setFsw(vcpu, fsw & ~FSW_TOP | (fsw + (<u32>by << 11)) & FSW_TOP);
 }
 
 /** FFREE ST(i), then `pops` (FFREEP, DF C0+i, pops 1). */
 export function fpuFree(vcpu: usize, i: u32, pops: u32): void {
-  if (begin(vcpu)) return;
+  if (beginMove(vcpu)) return;
   store<u32>(vcpu, load<u32>(vcpu, VCPU_FTW) & ~(1 << physical(vcpu, i)), VCPU_FTW);
   pop(vcpu, pops);
 }
@@ -696,7 +746,11 @@ function beginUnary(vcpu: usize): bool {
 
 /** FCHS (and = 0xffff, xor = 0x8000), FABS (and = 0x7fff, xor = 0): the sign alone, no exception but stack underflow. */
 export function fpuSign(vcpu: usize, and: u32, xor: u32): void {
-  if (!beginUnary(vcpu)) return;
+  if (beginMove(vcpu)) return;
+  if (isEmpty(vcpu, 0)) {
+    if (stackFault(vcpu, 0)) writeIndefinite(vcpu, 0);
+    return;
+  }
   const register = registerOf(vcpu, 0);
   store<u16>(register, <u16>(load<u16>(register, 8) & and ^ xor), 8);
 }

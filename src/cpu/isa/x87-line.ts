@@ -16,6 +16,10 @@ export function x87(name: string, operands: readonly string[], encoding: string,
   return inst(name, [...operands, 'opcode'], encoding, recorded(body), { cpuid: 'fpu', ...attributes, fpu: 'x87' });
 }
 
+const FSW_ES = 0x80;
+/** FWAIT: #MF for an exception that is pending. */
+export const wait = (b: Emit): void => b.if(b.and(b.field('fsw', 'i32'), number(b, FSW_ES)), () => b.call('fpuWait'));
+
 /** One wrapper for each body: handlers are shared by its identity. */
 const wrappers = new Map<Body, Body>();
 
@@ -27,7 +31,7 @@ function recorded(body: Body): Body {
     b.setField('fpuOpcode', 'i32', opcode.read());
     if (memory) {
       b.setField('fpuOperand', 'i64', memory.address());
-      b.call('fpuWait');                     // an exception that is pending comes before those of the memory operand
+      wait(b);                               // an exception that is pending comes before those of the memory operand
     }
     body(b, ...operands);
   };
