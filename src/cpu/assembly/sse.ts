@@ -16,6 +16,7 @@ import {
   W_TEMPORARY, W_UNMASKED, copyNumber, exactAdd, exactDivide, exactMultiply, exactSquareRoot, flag, flagsOf, isNan, kindOf, noteDenormal, packF32, packF64,
   propagateNan, propagateNan1, relationOf, roundToF32, roundToF64, roundToIntegral, setNumber, toInteger, unpackF32, unpackF64, unpackI64,
 } from './softfloat.ts';
+import { ordinaryLanes } from './sse-ordinary.ts';
 
 const VECTOR_XM: u32 = 19;
 const VECTOR_UD: u32 = 6;
@@ -120,6 +121,7 @@ function copyResult(w: usize, dst: usize, sizeBytes: u32): void {
 }
 
 function arithmetic(vcpu: usize, operation: u32, double: bool, dst: usize, first: usize, second: usize, lanes: u32): void {
+  if (ordinaryLanes(vcpu, operation, double, dst, first, second, lanes)) return;
   const w = begin(vcpu);
   if (load<u32>(w, W_UNMASKED) & BEFORE) {
     for (let i: u32 = 0; i < lanes; i++) lane(w, operation, double, loadLane(first, double, i), loadLane(second, double, i), false);

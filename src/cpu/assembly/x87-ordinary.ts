@@ -74,7 +74,7 @@ function arithmetic(vcpu: usize, fsw: u32, operation: u32, headX: u32, x: u64, h
       low = small << (64 - distance);
     } else {
       high = 0;
-      low = distance == 64 ? small : 1;
+      low = distance == 64 ? small : distance < 128 ? small >> (distance - 64) | u64(small << (128 - distance) != 0) : 1;
     }
     if (!differ) {
       high += big;
