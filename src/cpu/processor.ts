@@ -165,7 +165,7 @@ export class Processor {
     cpu.refreshState(vcpu);
   }
 
-  /** Execute about `instructions` guest instructions. @returns RUN_* of cpu/state.ts */
+  /** Execute about `instructions` guest instructions. @returns RUN_* of base/vcpu-words.ts */
   run(instructions: number): number {
     const reason = this.cpu.run(this.vcpu, instructions);
     this.vmm?.poll(this.vcpu);

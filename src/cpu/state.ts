@@ -118,6 +118,7 @@ export const VCPU = layout('VCPU', {
   ),
   injected: field('u64', 'exception to inject at next entry, same format'),
   halted: field('u32', '1 after HLT, until an event'),
+  look: field('u32', 'LOOK_* bits: why the run loop must look before the next instruction; 0 nearly always'),
   apicId: field('u32', 'index of this vCPU'),
   capabilities: field('u32', 'CAPABILITY_* bits'),
   exitReason: field('u32', 'VM exit number, bhyve numbering (vmm/exits)'),
@@ -172,26 +173,4 @@ export const ACCESS_SUPERVISOR = 0,
   ACCESS_USER = 2,
   ACCESS_SLOW = 3;
 
-/** Bits of `requests`. */
-export const REQUEST_KICK = 1,
-  REQUEST_INTERRUPT = 2,
-  REQUEST_NMI = 4,
-  REQUEST_SUSPEND = 8,
-  REQUEST_DEBUG = 16,
-  REQUEST_TLB = 32,
-  REQUEST_CODE = 64;
-
-/** Bits of `capabilities` which the CPU itself obeys. */
-export const CAPABILITY_EXIT_ON_EXCEPTION = 1,
-  CAPABILITY_STEP = 2,
-  CAPABILITY_EXACT_BUDGET = 4,
-  CAPABILITY_HLT_EXIT = 8;
-
-/** What `run` in cpu/assembly/run.ts returns. */
-export const RUN_BUDGET = 0,
-  RUN_HALTED = 1,
-  RUN_SUSPENDED = 2,
-  RUN_TRIPLE_FAULT = 3,
-  RUN_EXCEPTION = 4,
-  RUN_DEBUG = 5,
-  RUN_STEPPED = 6;
+export * from '../base/vcpu-words.ts';

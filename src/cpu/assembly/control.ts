@@ -13,6 +13,7 @@ import {
 } from './bits';
 import { faulted, raiseGp, raiseUd } from './faults';
 import { busReadTpr, busWriteTpr } from './imports';
+import { hasBreakpoints, lookForEvents } from './look';
 import { isCanonical, slowLoad64 } from './memory';
 import { loadPdptes } from './paging';
 import { raise } from './raise';
@@ -192,6 +193,7 @@ export function writeDebug(vcpu: usize, index: u32, value: u64): void {
   if (register == 6) value = (value & 0xe00f) | DR6_FIXED;
   if (register == 7) value = (value & 0xffff23ff) | DR7_FIXED;
   store<u64>(vcpu + <usize>register * 8, value, VCPU_DR);
+  if (hasBreakpoints(vcpu)) lookForEvents(vcpu);
   updateAccessClass(vcpu);
 }
 
@@ -249,5 +251,7 @@ export function xsetbv(vcpu: usize): void {
 
 /** HLT: the run loop waits for an event. */
 export function hlt(vcpu: usize): void {
-  if (supervisor(vcpu)) store<u32>(vcpu, 1, VCPU_HALTED);
+  if (!supervisor(vcpu)) return;
+  store<u32>(vcpu, 1, VCPU_HALTED);
+  lookForEvents(vcpu);
 }

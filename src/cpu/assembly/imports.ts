@@ -23,6 +23,7 @@
 @external('bus', 'msrWrite') export declare function busMsrWrite(vcpu: usize, msr: u32, value: u64): u32;
 @external('bus', 'readTpr') export declare function busReadTpr(vcpu: usize): u32;
 @external('bus', 'writeTpr') export declare function busWriteTpr(vcpu: usize, value: u32): void;
+@external('bus', 'interruptVector') export declare function busInterruptVector(vcpu: usize): i32;
 @external('bus', 'tsc') export declare function busTsc(vcpu: usize): u64;
 
 @external('host', 'codeWritten') export declare function hostCodeWritten(vcpu: usize, hvaPage: f64): void;

@@ -7,17 +7,22 @@
 import {
   CODE_CACHE_ENTRIES, COUNTER_NMI, UOP_BYTES, UOP_HANDLER, UOP_IMM, UOP_LENGTH, UOP_OFFSET, UOP_REG2, UOP_SHIFT, VCPU_CODE_CACHE, VCPU_STEP_UOPS,
 } from '../../base/memory-map.ts';
+import {
+  CAPABILITY_EXIT_ON_EXCEPTION, CAPABILITY_STEP, LOOK_EVENT, REQUEST_CODE, REQUEST_DEBUG, REQUEST_INTERRUPT, REQUEST_KICK, REQUEST_NMI, REQUEST_SUSPEND, REQUEST_TLB, RUN_BUDGET,
+  RUN_EXCEPTION, RUN_HALTED, RUN_STEPPED, RUN_SUSPENDED, RUN_TRIPLE_FAULT,
+} from '../../base/vcpu-words.ts';
 import { FIRST_PAIR, FIRST_REGION, HANDLER_FPU_CHECK, HANDLER_STOP, HANDLER_STRADDLE } from '../decode/pseudo.ts';
 import { LEAVE_FAULT, LEAVE_HOT, LEAVE_REGION_FAULT, LEAVE_STRADDLE, LEAVE_TRANSFER } from '../interp/leave.ts';
 import {
   VCPU_BUDGET, VCPU_CAPABILITIES, VCPU_COUNTERS, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_EXIT_UOP, VCPU_FAULT, VCPU_FAULT_ERROR, VCPU_FAULT_HAS_ERROR, VCPU_HALTED, VCPU_INJECTED,
-  VCPU_MODE, VCPU_NMI_BLOCKED, VCPU_NMI_PENDING, VCPU_PENDING_DEBUG, VCPU_REQUESTS, VCPU_RETIRED, VCPU_RFLAGS, VCPU_RIP, VCPU_RIP_PAGE, VCPU_SEG_BASE, VCPU_SEG_LIMIT,
+  VCPU_LOOK, VCPU_MODE, VCPU_NMI_BLOCKED, VCPU_NMI_PENDING, VCPU_PENDING_DEBUG, VCPU_REQUESTS, VCPU_RETIRED, VCPU_RFLAGS, VCPU_RIP, VCPU_RIP_PAGE, VCPU_SEG_BASE, VCPU_SEG_LIMIT,
   VCPU_SHADOW,
 } from '../../generated/vcpu-layout.ts';
 import { CR0_EM, CR0_TS, CR4_OSFXSR, VECTOR_DB, VECTOR_NM, VECTOR_UD } from './bits';
 import { KIND_EXCEPTION, KIND_EXTERNAL, KIND_NMI, deliver } from './exceptions';
 import { raiseGp } from './faults';
 import { readFlags, writeFlags } from './flags';
+import { busInterruptVector } from './imports';
 import { fetchTranslate, instructionBreakpoint } from './memory';
 import { raise } from './raise';
 import { tlbFlushAll } from './tlb';
@@ -25,12 +30,10 @@ import { tlbFlushAll } from './tlb';
 @external('host', 'decode') declare function hostDecode(vcpu: usize): u32;
 @external('host', 'hot') declare function hostHot(vcpu: usize): void;
 @external('host', 'codeRequest') declare function hostCodeRequest(vcpu: usize): void;
-@external('bus', 'interruptVector') declare function busInterruptVector(vcpu: usize): i32;
 @external('bus', 'interruptAck') declare function busInterruptAck(vcpu: usize): i32;
 
-const RUN_BUDGET: u32 = 0, RUN_HALTED: u32 = 1, RUN_SUSPENDED: u32 = 2, RUN_TRIPLE_FAULT: u32 = 3, RUN_EXCEPTION: u32 = 4, RUN_STEPPED: u32 = 6;
-const REQUEST_KICK: u32 = 1, REQUEST_INTERRUPT: u32 = 2, REQUEST_SUSPEND: u32 = 8, REQUEST_DEBUG: u32 = 16, REQUEST_TLB: u32 = 32, REQUEST_CODE: u32 = 64;
-const CAPABILITY_EXIT_ON_EXCEPTION: u32 = 1, CAPABILITY_STEP: u32 = 2;
+/** Requests that are done with once they have been looked at here; the truth of an NMI is nmiPending. */
+const SEEN: u32 = REQUEST_TLB | REQUEST_CODE | REQUEST_INTERRUPT | REQUEST_NMI;
 const TF: u64 = 0x100, IF: u64 = 0x200, RF: u64 = 0x10000;
 const SHADOW_MOV_SS: u32 = 2;
 const MODE_64: u32 = 2;
@@ -83,8 +86,11 @@ function lookup(vcpu: usize): u32 {
   const hva = fetchTranslate(vcpu, linear);
   if (hva == NEVER) return 0;
   const slot = vcpu + VCPU_CODE_CACHE + <usize>((<u32>hva ^ <u32>(hva >> 12)) & (CODE_CACHE_ENTRIES - 1)) * 16;
-  if (load<u64>(slot) == (hva | (<u64>mode << 48))) return load<u32>(slot, 8);
-  return hostDecode(vcpu);
+  if (load<u64>(slot) != (hva | (<u64>mode << 48))) return hostDecode(vcpu);
+  const heat = load<u32>(slot, 12) - 1;
+  store<u32>(slot, heat, 12);
+  if (heat == 0) hostHot(vcpu);
+  return load<u32>(slot, 8);
 }
 
 /** Copy the micro-op at rip, and what it needs before it, in front of a stop. */
@@ -144,7 +150,7 @@ function deliverInjected(vcpu: usize): bool {
 
 /**
  * Execute until `instructions` are used up (a few more where a block ends later), or something outside is wanted.
- * @returns RUN_* of cpu/state.ts
+ * @returns RUN_* of base/vcpu-words.ts
  */
 export function run(vcpu: usize, instructions: i32): u32 {
   let left = instructions;
@@ -152,8 +158,8 @@ export function run(vcpu: usize, instructions: i32): u32 {
   for (;;) {
     const requests = atomic.load<u32>(vcpu, VCPU_REQUESTS);
     if (requests != 0) {
-      if ((requests & (REQUEST_TLB | REQUEST_CODE | REQUEST_INTERRUPT)) != 0) {
-        atomic.and<u32>(vcpu, ~(REQUEST_TLB | REQUEST_CODE | REQUEST_INTERRUPT), VCPU_REQUESTS);
+      if ((requests & SEEN) != 0) {
+        atomic.and<u32>(vcpu, ~SEEN, VCPU_REQUESTS);
         if ((requests & REQUEST_TLB) != 0) tlbFlushAll(vcpu);
         if ((requests & REQUEST_CODE) != 0) hostCodeRequest(vcpu);
       }
@@ -189,6 +195,7 @@ export function run(vcpu: usize, instructions: i32): u32 {
     if (uop == 0) reason = LEAVE_FAULT;
     else {
       let start = stepping ? 1 : left;
+      store<u32>(vcpu, stepping ? LOOK_EVENT : 0, VCPU_LOOK);
       if (stepping) {
         uop = stepBuffer(vcpu, uop);
         store<u32>(vcpu, 0, VCPU_SHADOW);

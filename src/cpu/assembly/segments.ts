@@ -5,7 +5,7 @@
  */
 import {
   VCPU_CPL, VCPU_CR0, VCPU_CR4, VCPU_EFER, VCPU_GDTR_BASE, VCPU_GDTR_LIMIT, VCPU_IDTR_BASE, VCPU_IDTR_LIMIT, VCPU_KERNEL_GS_BASE, VCPU_MODE, VCPU_SEG_ACCESS,
-  VCPU_SEG_BASE, VCPU_SEG_LIMIT, VCPU_SEG_SELECTOR, VCPU_SHADOW,
+  VCPU_SEG_BASE, VCPU_SEG_LIMIT, VCPU_SEG_SELECTOR,
 } from '../../generated/vcpu-layout.ts';
 import {
   ACCESS_ACCESSED, ACCESS_CODE, ACCESS_CONFORMING, ACCESS_G, ACCESS_P, ACCESS_READABLE, ACCESS_S, ACCESS_TYPE, ACCESS_UNUSABLE, ACCESS_WRITABLE, CR0_PE, CR4_FSGSBASE, CR4_UMIP,
@@ -13,6 +13,7 @@ import {
 } from './bits';
 import { faulted, raiseGp, raiseNp, raiseSs, raiseUd } from './faults';
 import { setZero } from './flags';
+import { lookInShadow } from './look';
 import { isCanonical, probeRange, slowLoad16, slowLoad32, slowLoad64, slowStore16, slowStore32, slowStore64, systemLoad32, systemLoad64, systemStore8 } from './memory';
 import { ACCESS_WRITE } from './paging';
 import { updateAccessClass, updateMode } from './tlb';
@@ -155,7 +156,7 @@ export function loadSegment(vcpu: usize, segment: u32, selector: u32): void {
 /** MOV and POP: into SS they also hold off interrupts and debug traps for one instruction (SDM 3A 6.8.3). */
 export function moveToSegment(vcpu: usize, segment: u32, selector: u32): void {
   loadSegment(vcpu, segment, selector);
-  if (segment == SEG_SS && !faulted(vcpu)) store<u32>(vcpu, SHADOW_MOV_SS, VCPU_SHADOW);
+  if (segment == SEG_SS && !faulted(vcpu)) lookInShadow(vcpu, SHADOW_MOV_SS);
 }
 
 /** Data segments that an outer ring may not see become null (SDM: RET and IRET to an outer level). */

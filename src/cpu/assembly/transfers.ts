@@ -4,12 +4,13 @@
  * Runs on: the vCPU's own thread. Not modelled: hardware task switches (#TS, or #GP on a task return), virtual-8086 mode (#GP).
  */
 import {
-  VCPU_CPL, VCPU_EFER, VCPU_GPR, VCPU_LSTAR, VCPU_NEXT_RIP, VCPU_NMI_BLOCKED, VCPU_RFLAGS, VCPU_RIP, VCPU_SEG_SELECTOR, VCPU_SFMASK, VCPU_SHADOW, VCPU_STAR,
+  VCPU_CPL, VCPU_EFER, VCPU_GPR, VCPU_LSTAR, VCPU_NEXT_RIP, VCPU_NMI_BLOCKED, VCPU_RFLAGS, VCPU_RIP, VCPU_SEG_SELECTOR, VCPU_SFMASK, VCPU_STAR,
   VCPU_SYSENTER_CS, VCPU_SYSENTER_EIP, VCPU_SYSENTER_ESP,
 } from '../../generated/vcpu-layout.ts';
 import { ACCESS_DB, ACCESS_L, ACCESS_P, ACCESS_S, ACCESS_TYPE, EFER_SCE, SEG_CS, SEG_SS } from './bits';
 import { faulted, raiseGp, raiseNp, raiseSs, raiseTs, raiseUd } from './faults';
 import { readRflags, storeRflags } from './flags';
+import { lookAfterFlags, lookInShadow } from './look';
 import { isCanonical, loadWith, storeWith, systemLoad64 } from './memory';
 import { WHO_USER } from './paging';
 import {
@@ -25,6 +26,7 @@ const TF: u64 = 0x100, IF: u64 = 0x200, IOPL: u64 = 0x3000, NT: u64 = 0x4000, RF
 /** CF PF AF ZF SF TF DF OF NT. */
 const FLAGS_USER: u64 = 0x4dd5;
 const ALL_ONES: u64 = 0xffffffffffffffff;
+const SHADOW_STI: u32 = 1;
 const GATE_CALL: u32 = 12, GATE_CALL_16: u32 = 4, GATE_TASK: u32 = 5, TSS_16: u32 = 1, TSS: u32 = 9;
 
 function sizeMask(sizeBytes: u32): u64 { return sizeBytes == 8 ? ALL_ONES : sizeBytes == 4 ? 0xffffffff : 0xffff; }
@@ -339,6 +341,7 @@ export function iret(vcpu: usize, sizeBytes: u32): void {
     // SDM 2A IRET: a 32-bit image changes all but VM, VIF and VIP.
     const changes: u64 = FLAGS_USER | IF | IOPL | (sizeBytes == 2 ? 0 : RF | AC | ID);
     storeRflags(vcpu, (old & ~changes) | (image & changes));
+    lookAfterFlags(vcpu);
     transferred(vcpu, rip);
     return;
   }
@@ -365,6 +368,7 @@ export function iret(vcpu: usize, sizeBytes: u32): void {
   if (cpl <= (<u32>(old >> 12) & 3)) changes |= IF;
   if (cpl == 0) changes |= IOPL | (sizeBytes == 2 ? 0 : VIF | VIP);
   storeRflags(vcpu, (old & ~changes) | (image & changes));
+  lookAfterFlags(vcpu);
   if (!withStack) setStackPointer(vcpu, after, stackMask(vcpu));
   returnTo(vcpu, selector, code, rip, withStack, stackSelector, stack, pointer);
 }
@@ -406,6 +410,7 @@ export function sysret(vcpu: usize, sizeBytes: u32): void {
   }
   const star = <u32>(load<u64>(vcpu, VCPU_STAR) >> 48);
   storeRflags(vcpu, gpr(vcpu, 11) & 0x3c7fd7);
+  lookAfterFlags(vcpu);
   enterFlat(vcpu, star + (wide ? 16 : 0), star + 8, 3, wide);
   transferred(vcpu, wide ? rip : rip & 0xffffffff);
 }
@@ -449,6 +454,7 @@ export function popFlags(vcpu: usize, value: u64, sizeBytes: u32): void {
   // RF goes off; VIF and VIP go off at CPL 0, where the manual says "cleared", else stay.
   const cleared: u64 = sizeBytes == 2 ? 0 : RF | (cpl == 0 ? VIF | VIP : 0);
   storeRflags(vcpu, (old & ~(changes | cleared)) | (value & changes));
+  lookAfterFlags(vcpu);
   updateAccessClass(vcpu);
 }
 
@@ -466,8 +472,8 @@ export function cli(vcpu: usize): void {
 export function sti(vcpu: usize): void {
   if (!iplAllows(vcpu)) return;
   const flags = load<u64>(vcpu, VCPU_RFLAGS);
-  if ((flags & IF) == 0) store<u32>(vcpu, 1, VCPU_SHADOW);
   store<u64>(vcpu, flags | IF, VCPU_RFLAGS);
+  if ((flags & IF) == 0) lookInShadow(vcpu, SHADOW_STI);
 }
 
 /** CLAC, STAC: CPL 0 only, else #UD (SDM 2A CLAC). */

@@ -355,7 +355,7 @@ export class CodeStore {
       this.stats.decodedInstructions++;
       at = end;
       const { ends } = decoder.row;
-      if (ends !== 'no' && ends !== 'branch') break;
+      if (ends !== 'no' && ends !== 'branch' && ends !== 'system') break;
       if (end > PAGE_BYTES) {
         this.#pseudo(HANDLER_CONTINUE, at, 0);
         break;

@@ -36,7 +36,7 @@ import { ModuleBuilder } from '../wasm/module.ts';
 import type { Type } from '../wasm/opcodes.ts';
 import { LEAVE_BUDGET, LEAVE_LOOKUP, LEAVE_STRADDLE } from './leave.ts';
 import { shapesOf } from '../shapes.ts';
-import { ENVIRONMENTS, OpenEmit, emitGoto, leaveByFault } from './open-emit.ts';
+import { ENVIRONMENTS, OpenEmit, emitAfterSystem, emitAfterTransfer, emitGoto, leaveByFault } from './open-emit.ts';
 import type { HandlerContext } from './open-emit.ts';
 import { pairNames } from './pairs.ts';
 
@@ -219,7 +219,22 @@ export function buildHandlers(): Handlers {
     f.flush();
     return module.add(f, ['i32'], { exportAs: long ? 'goto64' : 'gotoLegacy' });
   });
-  const context: HandlerContext = { handlerType, goto64: gotos[0]!, gotoLegacy: gotos[1]!, helperIndex: (name) => helpers.get(name)! };
+  const [goto64, gotoLegacy] = gotos as [number, number];
+  const continuation = (params: readonly Type[], emit: (f: FunctionBuilder) => void): number => {
+    const f = new FunctionBuilder(params);
+    emit(f);
+    f.flush();
+    return module.add(f, ['i32']);
+  };
+  const context: HandlerContext = {
+    handlerType,
+    goto64,
+    gotoLegacy,
+    afterSystem64: continuation(['i32', 'i32', 'i64', 'i32'], (f) => emitAfterSystem(f, goto64, handlerType)),
+    afterSystemLegacy: continuation(['i32', 'i32', 'i64', 'i32'], (f) => emitAfterSystem(f, gotoLegacy, handlerType)),
+    afterTransfer: continuation(['i32', 'i32', 'i32'], (f) => emitAfterTransfer(f, goto64, gotoLegacy)),
+    helperIndex: (name) => helpers.get(name)!,
+  };
 
   const names: string[] = [];
   const build = (

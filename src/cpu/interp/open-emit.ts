@@ -29,10 +29,12 @@ import {
   UOP_TARGET,
   VCPU_CODE_CACHE,
 } from '../../base/memory-map.ts';
+import { LOOK_RESUME, LOOK_SHADOW } from '../../base/vcpu-words.ts';
+import { FIRST_HANDLER, FIRST_PAIR, FIRST_REGION, HANDLER_LINK } from '../decode/pseudo.ts';
 import { ALIAS_FLAGS, ALIAS_GPR, ALIAS_STATE, ALIAS_VECTOR, Emit } from '../emit.ts';
 import type { AccessSize, FlagKind, Operand, Shape, Size, Value } from '../emit.ts';
 import type { HelperName } from '../helpers.ts';
-import { VCPU } from '../state.ts';
+import { MODE_64, VCPU } from '../state.ts';
 import type { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts';
 
@@ -62,6 +64,9 @@ export interface HandlerContext {
   readonly handlerType: number;
   readonly goto64: number;
   readonly gotoLegacy: number;
+  readonly afterSystem64: number;
+  readonly afterSystemLegacy: number;
+  readonly afterTransfer: number;
   readonly helperIndex: (name: HelperName) => number;
 }
 
@@ -69,6 +74,9 @@ const GPR_LOAD: Readonly<Record<Size, LoadKind>> = { 1: 'u8', 2: 'u16', 4: 'i32'
 const GPR_STORE: Readonly<Record<Size, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i64', 8: 'i64' }; // a 32-bit write clears the high half
 const VECTOR_LOAD: Readonly<Record<AccessSize, LoadKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
 const VECTOR_STORE: Readonly<Record<AccessSize, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
+const RFLAGS_RF = 0x10000;
+/** Of `mode`. */
+const CODE_SIZE_MASK = 3;
 const REG_FIELDS = [UOP_REG0, UOP_REG1, UOP_REG2] as const;
 
 export class OpenEmit extends Emit {
@@ -379,8 +387,10 @@ export class OpenEmit extends Emit {
   }
   /** After the body of a `system` or `transfer` line. */
   leaveSystem(ripIsSet: boolean): void {
-    if (ripIsSet) this.leave(LEAVE_TRANSFER, this.field('rip', 'i64'), this.remaining(1));
-    else this.leave(LEAVE_SYSTEM, this.nextRip(), this.remaining(1));
+    const { afterTransfer, afterSystem64, afterSystemLegacy } = this.#context,
+      remaining = this.remaining(1);
+    if (ripIsSet) this.f.returnCall(afterTransfer, [this.vcpu(), this.uop(), remaining]);
+    else this.f.returnCall(this.long ? afterSystem64 : afterSystemLegacy, [this.vcpu(), this.uop(), this.nextRip(), remaining]);
     this.ended = true;
   }
   /** A repeated instruction gives way: it starts again at its own address. */
@@ -428,4 +438,64 @@ export function emitGoto(f: FunctionBuilder, long: boolean, handlerType: number)
   const uop = f.pin(f.load('i32', slot, VCPU_CODE_CACHE + 8));
   f.store('i32', vcpu, f.op('add', remaining, f.op('shr_u', uop, f.i32(UOP_SHIFT))), VCPU.offset.budget);
   f.returnCallIndirect(handlerType, f.load('u16', uop, UOP_HANDLER), [vcpu, uop]);
+}
+
+/** Return to the run loop, which goes on at `rip`. */
+function leaveTo(f: FunctionBuilder, reason: number, uop: Value, rip: Value, remaining: Value): void {
+  const vcpu = f.get(0, 'i32');
+  f.store('i64', vcpu, rip, VCPU.offset.rip);
+  f.store('i32', vcpu, remaining, VCPU.offset.budget);
+  f.store('i32', vcpu, uop, VCPU.offset.exitUop);
+  f.return(f.i32(reason));
+}
+
+/** Why the run loop has to look, as bits of `requests` and `look`; nearly always 0. */
+const attentionOf = (f: FunctionBuilder): Value =>
+  f.pin(f.op('or', f.load('i32', f.get(0, 'i32'), VCPU.offset.requests), f.load('i32', f.get(0, 'i32'), VCPU.offset.look)));
+
+/**
+ * (vcpu, micro-op, rip of the next instruction, instructions left) -> LEAVE_* reason: go on after an instruction that may have changed anything but
+ * the code size. The shadow of STI and MOV SS is over once the next instruction has begun, so it is run from here where it is a plain one.
+ */
+export function emitAfterSystem(f: FunctionBuilder, go: number, handlerType: number): void {
+  const vcpu = f.get(0, 'i32'),
+    uop = f.get(1, 'i32'),
+    rip = f.get(2, 'i64'),
+    remaining = f.get(3, 'i32'),
+    attention = attentionOf(f);
+  f.if(attention, () => {
+    f.if(f.op('and', f.compare('eq', attention, f.i32(LOOK_SHADOW)), f.compare('gt_s', remaining, f.i32(0))), () => {
+      const next = f.op('add', uop, f.i32(UOP_BYTES)),
+        linked = f.compare('eq', f.load('u16', next, UOP_HANDLER), f.i32(HANDLER_LINK)),
+        target = f.pin(f.select(linked, f.load('i32', next, UOP_TARGET), next)),
+        handler = f.pin(f.load('u16', target, UOP_HANDLER));
+      const plain = f.compare('lt_u', f.op('sub', handler, f.i32(FIRST_HANDLER)), f.i32(FIRST_REGION - FIRST_HANDLER)),
+        pair = f.compare('ge_u', handler, f.i32(FIRST_PAIR));
+      f.if(f.op('or', plain, pair), () => {
+        f.store('i32', vcpu, f.i32(0), VCPU.offset.shadow);
+        f.store('i32', vcpu, f.i32(0), VCPU.offset.look);
+        f.store('i32', vcpu, f.op('add', remaining, f.op('shr_u', target, f.i32(UOP_SHIFT))), VCPU.offset.budget);
+        f.returnCallIndirect(handlerType, handler, [vcpu, target]);
+      });
+    });
+    leaveTo(f, LEAVE_SYSTEM, uop, rip, remaining);
+  });
+  f.returnCall(go, [vcpu, rip, remaining]);
+}
+
+/** (vcpu, micro-op, instructions left) -> LEAVE_* reason: go on after an instruction whose helper has set rip, and perhaps the code size. */
+export function emitAfterTransfer(f: FunctionBuilder, goto64: number, gotoLegacy: number): void {
+  const vcpu = f.get(0, 'i32'),
+    remaining = f.get(2, 'i32'),
+    rip = f.pin(f.load('i64', vcpu, VCPU.offset.rip));
+  const attention = attentionOf(f);
+  f.if(attention, () => {
+    const resumes = f.op('and', f.compare('eq', attention, f.i32(LOOK_RESUME)), f.compare('gt_s', remaining, f.i32(0)));
+    f.if(f.compare('eqz', resumes), () => leaveTo(f, LEAVE_TRANSFER, f.get(1, 'i32'), rip, remaining));
+    f.store('i64', vcpu, f.op('and', f.load('i64', vcpu, VCPU.offset.rflags), f.i64(~RFLAGS_RF)), VCPU.offset.rflags);
+    f.store('i32', vcpu, f.i32(0), VCPU.offset.look);
+  });
+  const codeSize = f.op('and', f.load('i32', vcpu, VCPU.offset.mode), f.i32(CODE_SIZE_MASK));
+  f.if(f.compare('eq', codeSize, f.i32(MODE_64)), () => f.returnCall(goto64, [vcpu, rip, remaining]));
+  f.returnCall(gotoLegacy, [vcpu, rip, remaining]);
 }

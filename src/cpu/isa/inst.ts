@@ -14,7 +14,7 @@ export type Body = (b: Emit, ...operands: Operand[]) => void;
 export type FlagEffect = 'none' | 'write' | 'read' | 'through' | 'update';
 
 /**
- * How a line ends a block. `system`: the run loop looks around before the next instruction; `transfer`: the same, and a helper has set rip.
+ * How a line ends a block. `system`: the run loop may have to look around before the next instruction; `transfer`: the same, and a helper has set rip.
  */
 export type Ends = 'no' | 'jump' | 'branch' | 'call' | 'return' | 'system' | 'transfer';
 

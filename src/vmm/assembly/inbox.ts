@@ -3,11 +3,9 @@
  * Implements: SDM vol 3 "Interrupt Acceptance for Fixed Interrupts" (the receiving half is lapic.ts). Runs on: any thread.
  */
 import { VCPU_LAPIC, VCPU_STRIDE, VCPUS, VM_BASE } from '../../base/memory-map.ts';
+import { REQUEST_INTERRUPT, REQUEST_NMI } from '../../base/vcpu-words.ts';
 import { VCPU_NMI_PENDING, VCPU_REQUESTS } from '../../generated/vcpu-layout.ts';
 import { LAPIC_ATTENTION, LAPIC_EXT_INT, LAPIC_INBOX_EDGE, LAPIC_INBOX_LEVEL, VM_VCPU_COUNT } from '../../generated/vmm-layout.ts';
-
-// cpu/state.ts REQUEST_*, which AssemblyScript cannot import.
-export const REQUEST_KICK: u32 = 1, REQUEST_INTERRUPT: u32 = 2, REQUEST_NMI: u32 = 4;
 
 export function vcpuCount(): u32 { return load<u32>(VM_BASE, VM_VCPU_COUNT); }
 

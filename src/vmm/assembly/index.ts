@@ -4,6 +4,7 @@
  * lies in memory 0. Every function with a `vcpu` address runs on that vCPU's thread, or while the vCPU is stopped.
  */
 import { VCPU_LAPIC, VM_BASE } from '../../base/memory-map.ts';
+import { REQUEST_KICK } from '../../base/vcpu-words.ts';
 import { VCPU_APIC_ID } from '../../generated/vcpu-layout.ts';
 import {
   LAPIC_LVT_TIMER, LAPIC_TIMER_DEADLINE_NS, VM_CLOCK_BASE_NS, VM_CLOCK_STOPPED, VM_DEVICE_DEADLINE_NS, VM_OPTIONS, VM_POSTED_RANGE_COUNT, VM_TSC_HZ, VM_VCPU_COUNT,
@@ -13,7 +14,7 @@ import { IOAPIC_PINS, MAX_VCPUS } from '../layout.ts';
 import { readMmio, writeMmio } from './bus.ts';
 import { hostNowNs, NEVER, startClock, stopClock, tsc as readTsc, vmNowNs } from './clock.ts';
 import { HPET_CAPABILITIES, hpetReset, hpetRun } from './hpet.ts';
-import { kick as kickVcpu, postNmi, REQUEST_KICK, vcpuAt, vcpuCount } from './inbox.ts';
+import { kick as kickVcpu, postNmi, vcpuAt, vcpuCount } from './inbox.ts';
 import { ioapicLine, ioapicReset } from './ioapic.ts';
 import * as lapic from './lapic.ts';
 import { followTsc, lapicTimerPoll } from './lapic-timer.ts';

@@ -4,6 +4,7 @@
  * Runs on: the vCPU's own thread (others only through inbox.ts). Not modelled: focus processor, APR, SMI, level-triggered LINT pins.
  */
 import { COUNTER_EXTINT, VCPU_LAPIC, VM_BASE } from '../../base/memory-map.ts';
+import { REQUEST_INTERRUPT } from '../../base/vcpu-words.ts';
 import { VCPU_APIC_BASE, VCPU_COUNTERS, VCPU_CR8, VCPU_EXIT_CODE, VCPU_EXIT_REASON, VCPU_EXIT_VALUE, VCPU_REQUESTS } from '../../generated/vcpu-layout.ts';
 import {
   LAPIC_ATTENTION, LAPIC_CURRENT_COUNT, LAPIC_DFR, LAPIC_DIVIDE, LAPIC_EOI, LAPIC_ESR, LAPIC_ESR_PENDING, LAPIC_EXT_INT, LAPIC_ICR_HIGH, LAPIC_ICR_LOW, LAPIC_ID,
@@ -13,7 +14,7 @@ import {
 import { EINVAL, EXIT_IPI } from '../exits.ts';
 import { LAPIC_GPA, VM_OPTION_X2APIC } from '../layout.ts';
 import { hostExit } from './host.ts';
-import { indexOf, postExtInt, postNmi, postVector, REQUEST_INTERRUPT, vcpuAt, vcpuCount, wantAttention } from './inbox.ts';
+import { indexOf, postExtInt, postNmi, postVector, vcpuAt, vcpuCount, wantAttention } from './inbox.ts';
 import { ioapicEoi } from './ioapic.ts';
 import { lapicTimerCurrentCount, lapicTimerModeChanged, lapicTimerReset, lapicTimerSetCount, lapicTimerSetDivide, TIMER_MODE_MASK, timerMode, TIMER_TSC_DEADLINE } from './lapic-timer.ts';
 import { picAcknowledge, picIntr, picPeek } from './pic.ts';
