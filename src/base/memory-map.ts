@@ -82,7 +82,9 @@ export const TLB_LOG_ENTRIES = 1024;
 export const VCPU_CODE_CACHE = 0x100000;
 export const CODE_CACHE_ENTRIES = 16384;
 export const VCPU_UOPS = 0x200000;
-export const VCPU_UOPS_END = 0x4000000;
+export const VCPU_UOPS_END = 0x3f80000;
+/** By region slot: the micro-op that the region stands in for. */
+export const VCPU_REGION_UOPS = 0x3f80000;
 
 // A TLB entry. A tag is the linear page address (low 12 bits 0), or -1 when that access is not allowed without the slow path.
 export const TLB_READ = 0;
@@ -121,3 +123,6 @@ export const UOP_IMM = 24;
 /** Places in a vCPU's `counters` that wasm counts itself; vmm/stats.ts names all of them. */
 export const COUNTER_NMI = 17;
 export const COUNTER_EXTINT = 18;
+export const COUNTER_TLB_MISS = 19;
+/** Counted by the vCPU's thread for tier 1: cpu/jit/statistics.ts. */
+export const COUNTER_TIER1 = 20;

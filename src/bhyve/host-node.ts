@@ -6,7 +6,10 @@ import { readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { VmError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { EngineModules, VcpuInit, VcpuThread, VmmHost } from '../vmmapi/index.ts';
+import { compilesElsewhere, type EngineModules, type VcpuInit, type VcpuThread, type VmmHost } from '../vmmapi/index.ts';
+import type { CompilerLink } from './compiler-link.ts';
+import { CompilerThread } from './compiler-thread.ts';
+import { withCompileCache } from './with-compile-cache.ts';
 
 /** The same scale on every thread, which performance.now() is not; and cheaper. */
 export const monotonicNs = (): number => Number(process.hrtime.bigint());
@@ -30,6 +33,12 @@ export function loadModules(folder: URL = new URL('../generated/', import.meta.u
   };
 }
 
+/** What a vCPU's thread is given on Node. */
+export interface NodeVcpuInit extends VcpuInit {
+  /** The way to the thread that compiles. */
+  readonly compiler?: CompilerLink;
+}
+
 export interface NodeHostOptions {
   readonly log: Log;
   readonly modules?: EngineModules;
@@ -42,6 +51,16 @@ export function createNodeHost({
   modules = loadModules(),
   worker = new URL('./vcpu-worker.ts', import.meta.url),
 }: NodeHostOptions): VmmHost {
+  /** By guest memory: the vCPUs of a VM share one. */
+  const compilers = new WeakMap<WebAssembly.Memory, CompilerThread>();
+  const compilerOf = (memory1: WebAssembly.Memory): CompilerThread => {
+    let compiler = compilers.get(memory1);
+    if (!compiler) {
+      compiler = new CompilerThread(memory1, log);
+      compilers.set(memory1, compiler);
+    }
+    return compiler;
+  };
   return {
     modules,
     log,
@@ -50,34 +69,28 @@ export function createNodeHost({
       new Promise((resolve) => {
         setImmediate(resolve);
       }),
-    spawnVcpu: (init, failed) => spawn(worker, init, failed),
+    spawnVcpu: (init, failed) => spawn(worker, init, failed, compilesElsewhere(init.cpuTier) ? compilerOf(init.memory1) : undefined),
   };
 }
 
 /** What a vCPU's thread allocates stays (decoded code) or is tiny: the 32 MB that a young generation grows to would lie idle. */
 const YOUNG_GENERATION_MB = 3;
 
-/**
- * The compile cache is on before the first of the program's own modules is loaded: else, where the environment does not ask for it, Node
- * loads its TypeScript compiler for that one.
- */
-const withCompileCache = (program: URL): URL =>
-  new URL(
-    `data:text/javascript,${encodeURIComponent(`
-      import { enableCompileCache } from 'node:module';
-      enableCompileCache();
-      await import(${JSON.stringify(program.href)});`)}`,
-  );
-
-function spawn(program: URL, init: VcpuInit, failed: (error: Error) => void): VcpuThread {
+function spawn(program: URL, init: VcpuInit, failed: (error: Error) => void, compiler: CompilerThread | undefined): VcpuThread {
+  const link = compiler?.connect(),
+    workerData: NodeVcpuInit = link ? { ...init, compiler: link } : init;
   // Console input and output belong to the main thread; a vCPU's thread has none.
   const thread = new Worker(withCompileCache(program), {
-    workerData: init,
+    workerData,
+    transferList: link ? [link.port] : [],
     name: `vcpu ${init.vcpu}`,
     resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
   });
   thread.on('error', (error) => {
     failed(error instanceof Error ? error : new Error(String(error)));
+  });
+  thread.on('exit', () => {
+    compiler?.disconnect();
   });
   return {
     async terminate() {

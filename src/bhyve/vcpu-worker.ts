@@ -3,9 +3,11 @@
  * Runs on: the vCPU's own thread.
  */
 import { workerData } from 'node:worker_threads';
-import { loadProcessor, runVcpu, type VcpuInit } from '../vmmapi/index.ts';
-import { monotonicNs } from './host-node.ts';
+import { loadProcessor, runVcpu } from '../vmmapi/index.ts';
+import { RemoteCompiler } from './compiler-link.ts';
+import { monotonicNs, type NodeVcpuInit } from './host-node.ts';
 
 // What spawn in host-node.ts hands over.
-const init = workerData as VcpuInit;
-runVcpu(init, { nowNs: monotonicNs }, await loadProcessor(init.cpuTier));
+const init = workerData as NodeVcpuInit;
+const remote = init.compiler && new RemoteCompiler(init.compiler);
+runVcpu(init, { nowNs: monotonicNs }, await loadProcessor(init, remote));

@@ -10,5 +10,8 @@ export { cpuidRows, DEFAULT_BRAND, DEFAULT_VENDOR, PHYSICAL_ADDRESS_BITS, writeC
 export type { CpuidConfig, CpuidRow } from './cpuid.ts';
 export { CONSTANT_MSRS, writeMsrTable } from './msr.ts';
 
-/** Tier 1 brings all declarations with it, so it is loaded only where it is wanted. */
-export const loadCompiler = async (): Promise<typeof import('./jit/compiler.ts').Jit> => (await import('./jit/compiler.ts')).Jit;
+export { TIER1_COUNTERS } from './jit/statistics.ts';
+export type { CompileEntry, CompiledModule, Compiler } from './jit/compilation.ts';
+
+/** The compiler brings all declarations with it, so it is loaded only where it runs. */
+export const loadCompiler = async (): Promise<typeof import('./jit/region-compiler.ts')> => await import('./jit/region-compiler.ts');

@@ -4,7 +4,8 @@
  */
 import { VCPUS, VCPU_STRIDE, WASM_PAGE_BYTES } from '../base/memory-map.ts';
 import { CodeStore } from './decode/code-store.ts';
-import type { Jit } from './jit/compiler.ts';
+import type { Compiler } from './jit/compilation.ts';
+import { RegionCache } from './jit/region-cache.ts';
 import { VCPU } from './state.ts';
 
 export interface ProcessorModules {
@@ -39,12 +40,10 @@ export type CpuTier = 'interpreter' | 'default' | 'jit' | 'always';
 export const compiles = (tier: CpuTier | undefined): boolean => tier === 'jit' || tier === 'always';
 /** Jumps to a place before it is compiled. */
 const HOT = 2048;
-/** Guest instructions in a region, at most and at least. */
-const REGION_CAP = 250,
-  REGION_MINIMUM = 3;
-/** Entries compiled together; how many slices they wait for each other. */
-const BATCH = 32,
-  BATCH_SLICES = 32;
+/** Entries that are given to the compiler together. */
+const BATCH = 32;
+/** Memory of the host that compiled code may take unless the options say otherwise, in bytes. */
+const CODE_CACHE_BYTES = 256 * 2 ** 20;
 
 export interface ProcessorOptions {
   readonly index: number;
@@ -62,10 +61,10 @@ export interface ProcessorOptions {
   /** Fills 8 bytes (RDRAND, RDSEED). */
   readonly random: (bytes: Uint8Array) => void;
   readonly tier?: CpuTier;
-  /** Tier 1, where the tier needs it: it brings all declarations with it, which the interpreter does without. */
-  readonly compiler?: typeof Jit | undefined;
-  /** For tests: limits of a region, in guest instructions. */
-  readonly regionCap?: number;
+  /** Who compiles, where the tier does. */
+  readonly compiler?: Compiler | undefined;
+  /** Bound on the memory of compiled code, in bytes. */
+  readonly codeCacheBytes?: number | undefined;
 }
 
 interface CpuExports {
@@ -97,8 +96,7 @@ export class Processor {
   readonly code: CodeStore;
   readonly cpu: CpuExports;
   readonly vmm: VmmExports | undefined;
-  readonly jit: Jit | undefined;
-  #slices = 0;
+  readonly jit: RegionCache | undefined;
   readonly #view: DataView;
 
   constructor(options: ProcessorOptions) {
@@ -148,15 +146,17 @@ export class Processor {
       threshold: !compiles(tier) ? 0 : tier === 'always' ? 1 : HOT,
     });
     if (compiles(tier)) {
-      if (!options.compiler) throw new Error(`tier ${tier} needs the compiler`);
-      this.jit = new options.compiler({
+      if (!options.compiler) throw new Error(`tier ${tier} needs a compiler`);
+      this.jit = new RegionCache({
         memory0: memory0Buffer,
-        memory1: new Uint8Array(memory1.buffer),
+        memory1,
+        vcpu,
         table,
         imports: { env, cpu: this.cpu as unknown as WebAssembly.ModuleImports, tier0: handlers as unknown as WebAssembly.ModuleImports },
         code: this.code,
-        cap: options.regionCap ?? REGION_CAP,
-        minimum: tier === 'always' ? 1 : REGION_MINIMUM,
+        compiler: options.compiler,
+        nowNs: options.nowNs,
+        limitBytes: options.codeCacheBytes ?? CODE_CACHE_BYTES,
         batch: tier === 'always' ? 1 : BATCH,
       });
       this.code.jit = this.jit;
@@ -169,10 +169,7 @@ export class Processor {
   run(instructions: number): number {
     const reason = this.cpu.run(this.vcpu, instructions);
     this.vmm?.poll(this.vcpu);
-    if (this.jit && this.jit.waiting > 0 && ++this.#slices >= BATCH_SLICES) {
-      this.#slices = 0;
-      this.jit.compile();
-    }
+    this.jit?.turn();
     return reason;
   }
   poll(): void {

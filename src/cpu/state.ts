@@ -136,7 +136,7 @@ export const VCPU = layout('VCPU', {
   tlbLogCount: field('u32', 'filled slots logged, non-global', { count: 4 }),
   tlbGlobalLogCount: field('u32', 'filled slots logged, global', { count: 4 }),
   scratch: field('u64', 'for helpers that return more than one value', { count: 16 }),
-  counters: field('u64', 'statistics: vmm/stats names them', { count: 32 }),
+  counters: field('u64', 'statistics: vmm/stats names them', { count: 40 }),
   translatedGpa: field('u64', 'guest-physical address of the last translation which did not end in RAM'),
   walkGeneration: field('u32', 'part of every tag in VCPU_WALK_CACHE: another number empties it'),
   walkError: field('u32', 'page-fault error code of the last page walk that failed'),

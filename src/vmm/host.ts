@@ -24,6 +24,8 @@ export interface VcpuInit {
   readonly modules: EngineModules;
   /** How guest code is run; absent: interpreted, and compiled where it is hot. */
   readonly cpuTier?: CpuTier;
+  /** Bound on the memory of compiled guest code, in bytes. */
+  readonly codeCacheBytes?: number;
 }
 
 export interface VcpuThread {

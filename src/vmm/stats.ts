@@ -1,7 +1,9 @@
 /**
  * Names of the statistics, in the order of the vCPU record's `counters`.
- * Implements: bhyve-map 3.6. Runs on: any thread. A vCPU's counters are written by its own thread.
+ * Implements: bhyve-map 3.6; those of tier 1 are ours. Runs on: any thread. A vCPU's counters are written by its own thread.
  */
+import { TIER1_COUNTERS } from '../cpu/index.ts';
+
 export const COUNTER_NAMES = [
   'total number of vm exits',
   'vm exits due to external interrupt',
@@ -22,6 +24,8 @@ export const COUNTER_NAMES = [
   'number of ticks vcpu was idle',
   'number of NMIs delivered to vcpu',
   'number of ExtINTs delivered to vcpu',
+  'TLB misses',
+  ...TIER1_COUNTERS.map(([, name]) => name),
 ] as const;
 export type CounterName = (typeof COUNTER_NAMES)[number];
 

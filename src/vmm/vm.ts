@@ -51,6 +51,8 @@ export interface VmOptions {
   readonly lenientMsr?: boolean;
   /** How guest code is run. */
   readonly cpuTier?: CpuTier;
+  /** Bound on the memory of compiled guest code, in bytes; each vCPU has it. */
+  readonly codeCacheBytes?: number;
   /** Who the processor says it is. */
   readonly cpu?: Pick<CpuidConfig, 'vendor' | 'brand' | 'family' | 'model' | 'stepping'>;
 }
@@ -154,6 +156,7 @@ export class Vm {
             memory1: this.memory.memory1,
             modules: host.modules,
             ...(options.cpuTier && { cpuTier: options.cpuTier }),
+            ...(options.codeCacheBytes !== undefined && { codeCacheBytes: options.codeCacheBytes }),
           },
           failed,
         ),

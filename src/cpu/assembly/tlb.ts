@@ -4,11 +4,11 @@
  * Runs on: the vCPU's own thread. PCIDs are not told apart: every load of CR3 drops the non-global entries, which the SDM allows.
  */
 import {
-  CODE_LINES, CODE_LINES_BYTES, CODE_PAGES_ENTRIES, PAGE_BYTES, PROTECTION_EXEC, PROTECTION_READ, PROTECTION_WRITE, TLB_ADDEND, TLB_BYTES, TLB_CLASSES, TLB_ENTRIES, TLB_ENTRY_BYTES,
+  CODE_LINES, CODE_LINES_BYTES, CODE_PAGES_ENTRIES, COUNTER_TLB_MISS, PAGE_BYTES, PROTECTION_EXEC, PROTECTION_READ, PROTECTION_WRITE, TLB_ADDEND, TLB_BYTES, TLB_CLASSES, TLB_ENTRIES, TLB_ENTRY_BYTES,
   TLB_EXEC, TLB_LOG_ENTRIES, TLB_READ, TLB_WRITE, VCPU_CODE_PAGES, VCPU_TLB, VCPU_TLB_LOGS,
 } from '../../base/memory-map.ts';
 import {
-  VCPU_CPL, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_EFER, VCPU_MODE, VCPU_RFLAGS, VCPU_SEG_ACCESS, VCPU_STACK_MASK, VCPU_TLB as VCPU_TLB_FIELD, VCPU_TLB_GLOBAL_LOG_COUNT,
+  VCPU_COUNTERS, VCPU_CPL, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_EFER, VCPU_MODE, VCPU_RFLAGS, VCPU_SEG_ACCESS, VCPU_STACK_MASK, VCPU_TLB as VCPU_TLB_FIELD, VCPU_TLB_GLOBAL_LOG_COUNT,
   VCPU_TLB_LARGE, VCPU_TLB_LOG_COUNT, VCPU_TRANSLATED_GPA, VCPU_WALK_GENERATION,
 } from '../../generated/vcpu-layout.ts';
 import { ACCESS_DB, ACCESS_L, CR0_AM, CR0_EM, CR0_TS, CR4_OSFXSR, CR4_SMAP, EFER_LMA, SEG_CS, SEG_SS } from './bits';
@@ -186,6 +186,8 @@ export function translatePage(vcpu: usize, linear: u64, access: u32, who: u32): 
     const hva = codePageHva(vcpu, linear, who);
     if (hva != 0) return hva;
   }
+  const missesAt = vcpu + VCPU_COUNTERS + COUNTER_TLB_MISS * 8;
+  store<u64>(missesAt, load<u64>(missesAt) + 1);
   const found = walk(vcpu, linear, access, who, true);
   if (found == WALK_FAULT) {
     raisePf(vcpu, linear);

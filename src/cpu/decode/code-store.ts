@@ -62,25 +62,24 @@ export interface CodeStoreOptions {
   readonly threshold: number;
 }
 
-/** A compiled region that is in use: its entry, and the 64-byte lines of its page that it was made from. */
-export interface InstalledRegion {
-  readonly page: CodePage;
-  readonly key: number;
-  readonly uop: number;
-  readonly slot: number;
-  readonly linesLow: number;
-  readonly linesHigh: number;
-  readonly copy: number;
-}
-
 /** Tier 1, as this store sees it. */
-export interface RegionCompiler {
+export interface RegionStore {
   /** An entry has become hot. */
   add(page: CodePage, key: number): void;
-  /** Compile what has been added. */
-  compile(): number;
-  remove(region: InstalledRegion): void;
+  /** Compile what has been added, and use it from now on. */
+  settle(): void;
+  /** These lines of a page change. */
+  changed(page: CodePage, linesLow: number, linesHigh: number): void;
+  /** Everything is forgotten. */
   flush(): void;
+}
+
+/** What of a page a region was made from. */
+interface RegionPart {
+  /** Tier 1 knows what it is. */
+  readonly region: object;
+  readonly linesLow: number;
+  readonly linesHigh: number;
 }
 
 export interface CodePage {
@@ -89,16 +88,23 @@ export interface CodePage {
   readonly entries: Map<number, number>;
   /** Jumps that wait for their target in this page to be decoded, by the same key. */
   readonly waiting: Map<number, number[]>;
+  /** Micro-ops that were overwritten, by the same key, newest last: whoever still comes to one goes on where that key is decoded next. */
+  readonly stale: Map<number, number[]>;
   /** Straddling micro-ops whose second half lies here: [page of the first half, key there]. */
   readonly tails: [CodePage, number][];
   /** Regions of tier 1 made from this page. */
-  regions: InstalledRegion[];
-  /** How many of them its changes have killed. */
-  regionDeaths: number;
+  regions: RegionPart[];
+  /** Entries that tier 1 knows of, by the same key. */
+  readonly hot: Map<number, object>;
+  /** It changes too often: until so many guest instructions have been executed it is left to tier 0. The pause was so long. */
+  quietUntil: number;
+  pause: number;
 }
 
 const MAX_RUN = 256;
 const MAX_LENGTH = 15;
+/** Older ones lead to one of these. */
+const MAX_STALE = 16;
 /** Micro-ops that a run may need at most, with its checks and its end. */
 const RUN_RESERVE_BYTES = (MAX_RUN * 2 + 4) * UOP_BYTES;
 
@@ -113,7 +119,7 @@ export class CodeStore {
   readonly #pairs: Pairs;
   #pages = new Map<number, CodePage>();
   /** Tier 1, where there is one. */
-  jit: RegionCompiler | undefined;
+  jit: RegionStore | undefined;
   #next: number;
   readonly #end: number;
 
@@ -133,17 +139,15 @@ export class CodeStore {
    * @returns 0 when fetching faults (the fault is in the record).
    */
   lookup(): number {
-    const { vcpu } = this.#options,
-      view = this.#view,
-      mode = view.getUint32(vcpu + VCPU.offset.mode, true);
-    const rip = view.getBigUint64(vcpu + VCPU.offset.rip, true);
-    const linear = (mode & 3) === 2 ? rip : BigInt.asUintN(32, rip + view.getBigUint64(vcpu + VCPU.offset.segBase + 8, true));
+    const view = this.#view,
+      mode = this.#mode(),
+      linear = this.#linearOfRip();
     const hva = this.#options.fetchTranslate(linear);
     if (hva === undefined) return 0;
     const offset = hva % PAGE_BYTES,
       hvaPage = hva - offset,
       key = offset | (mode << 12);
-    const page = this.#page(hvaPage);
+    const page = this.page(hvaPage);
     let uop = page.entries.get(key);
     if (uop !== undefined && view.getUint16(uop + UOP_HANDLER, true) === HANDLER_STRADDLE) {
       const second = this.#options.fetchTranslate(linear - BigInt(offset) + 4096n);
@@ -163,34 +167,30 @@ export class CodeStore {
     this.#cache[slot + 2] = uop;
     this.#cache[slot + 3] = this.#options.threshold;
     if (this.jit && this.#options.threshold === 1) {
-      this.jit.add(this.#page(hvaPage), key);
-      this.jit.compile();
+      this.jit.add(this.page(hvaPage), key);
+      this.jit.settle();
     }
     return uop;
   }
 
   /** The vCPU's rip has become hot. */
   hot(): void {
-    if (!this.jit) return;
-    const { vcpu } = this.#options,
-      view = this.#view,
-      mode = view.getUint32(vcpu + VCPU.offset.mode, true);
-    const hva = this.#options.fetchTranslate(this.#linearOfRip(mode));
-    if (hva === undefined) {
-      view.setUint32(vcpu + VCPU.offset.fault, 0, true); // the jump that was going there will find out by itself
-      return;
-    }
+    const { jit } = this;
+    if (!jit) return;
+    const hva = this.#hvaOfRip();
+    if (hva === undefined) return; // the jump that was going there will find out by itself
     const offset = hva % PAGE_BYTES,
       page = this.#pages.get(hva - offset);
-    if (page) this.jit.add(page, offset | (mode << 12));
+    if (page) jit.add(page, offset | (this.#mode() << 12));
   }
 
-  /** Room beside the micro-ops; 0 where it is full. */
-  reserve(bytes: number): number {
-    if (this.#next + RUN_RESERVE_BYTES + bytes > this.#end) return 0;
-    const at = this.#next;
-    this.#next += bytes;
-    return at;
+  /** Is the vCPU's rip in code that a region was made from? */
+  isCompiled(): boolean {
+    const hva = this.#hvaOfRip();
+    if (hva === undefined) return false;
+    const offset = hva % PAGE_BYTES,
+      line = offset >> 6;
+    return this.#pages.get(hva - offset)?.regions.some(({ linesLow, linesHigh }) => touches(line, line, linesLow, linesHigh)) === true;
   }
 
   /** These lines of a page have been decoded. */
@@ -202,11 +202,22 @@ export class CodeStore {
     Atomics.or(lines, at + 1, linesHigh);
   }
 
-  #linearOfRip(mode: number): bigint {
+  #mode(): number {
+    return this.#view.getUint32(this.#options.vcpu + VCPU.offset.mode, true);
+  }
+
+  #linearOfRip(): bigint {
     const { vcpu } = this.#options,
       view = this.#view,
       rip = view.getBigUint64(vcpu + VCPU.offset.rip, true);
-    return (mode & 3) === 2 ? rip : BigInt.asUintN(32, rip + view.getBigUint64(vcpu + VCPU.offset.segBase + 8, true));
+    return (this.#mode() & 3) === 2 ? rip : BigInt.asUintN(32, rip + view.getBigUint64(vcpu + VCPU.offset.segBase + 8, true));
+  }
+
+  /** As a fetch would find it, without its fault. */
+  #hvaOfRip(): number | undefined {
+    const hva = this.#options.fetchTranslate(this.#linearOfRip());
+    if (hva === undefined) this.#view.setUint32(this.#options.vcpu + VCPU.offset.fault, 0, true);
+    return hva;
   }
 
   /** Bytes of the given 64-byte lines of a page of memory 1 change: forget what was decoded there. @param linesLow lines 0-31 */
@@ -214,12 +225,7 @@ export class CodeStore {
     const page = this.#pages.get(hvaPage);
     if (!page) return;
     this.stats.invalidatedPages++;
-    if (page.regions.length > 0)
-      page.regions = page.regions.filter((region) => {
-        if ((region.linesLow & linesLow) === 0 && (region.linesHigh & linesHigh) === 0) return true;
-        this.jit?.remove(region);
-        return false;
-      });
+    this.jit?.changed(page, linesLow, linesHigh);
     for (const [key, uop] of page.entries) {
       const offset = key & 4095,
         last = Math.min(offset + Math.max(1, this.#lengthAt(uop)) - 1, PAGE_BYTES - 1);
@@ -260,10 +266,20 @@ export class CodeStore {
     this.#cache.fill(-1);
   }
 
-  #page(hvaPage: number): CodePage {
+  page(hvaPage: number): CodePage {
     let page = this.#pages.get(hvaPage);
     if (!page) {
-      page = { hvaPage, entries: new Map(), waiting: new Map(), tails: [], regions: [], regionDeaths: 0 };
+      page = {
+        hvaPage,
+        entries: new Map(),
+        waiting: new Map(),
+        stale: new Map(),
+        tails: [],
+        regions: [],
+        hot: new Map(),
+        quietUntil: 0,
+        pause: 0,
+      };
       this.#pages.set(hvaPage, page);
     }
     return page;
@@ -278,6 +294,12 @@ export class CodeStore {
     this.#view.setUint16(uop + UOP_HANDLER, HANDLER_STALE, true);
     this.separate(uop - UOP_BYTES);
     page.entries.delete(key);
+    const before = page.stale.get(key);
+    if (before === undefined) page.stale.set(key, [uop]);
+    else {
+      before.push(uop);
+      if (before.length > MAX_STALE) before.shift();
+    }
     const slot = hash(page.hvaPage + (key & 4095)) * 4;
     if (this.#cache[slot + 2] === uop) this.#cache[slot + 1] = -1;
   }
@@ -303,7 +325,7 @@ export class CodeStore {
   #decodeRun(page: CodePage, offset: number, mode: number, linear: bigint): number {
     if (this.#next + RUN_RESERVE_BYTES > this.#end) {
       this.flush();
-      return this.#decodeRun(this.#page(page.hvaPage), offset, mode, linear);
+      return this.#decodeRun(this.page(page.hvaPage), offset, mode, linear);
     }
     const decoder = this.#decoder,
       { memory1 } = this.#options,
@@ -344,7 +366,7 @@ export class CodeStore {
       if (second !== undefined && end > PAGE_BYTES) {
         this.#view.setBigUint64(this.#pseudo(HANDLER_STRADDLE, at, length) + UOP_IMM, BigInt(second), true);
         this.#markLines(second, 0, end - PAGE_BYTES);
-        this.#page(second).tails.push([page, key]);
+        this.page(second).tails.push([page, key]);
       }
       if (status === DECODED) {
         this.#encode(page, at, mode);
@@ -434,6 +456,10 @@ export class CodeStore {
   }
 
   #resolve(page: CodePage, key: number, uop: number): void {
+    for (const old of page.stale.get(key) ?? []) {
+      this.#view.setUint16(old + UOP_HANDLER, HANDLER_LINK, true);
+      this.#view.setInt32(old + UOP_TARGET, uop, true);
+    }
     const waiting = page.waiting.get(key);
     if (!waiting) return;
     for (const jump of waiting) this.#view.setInt32(jump + UOP_TARGET, uop, true);

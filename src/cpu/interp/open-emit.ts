@@ -360,7 +360,7 @@ export class OpenEmit extends Emit {
       f.if(f.compare('le_s', remaining, f.i32(0)), () => this.leave(LEAVE_BUDGET, target.read(), remaining));
       const heat = f.pin(f.op('sub', this.uopField('i32', UOP_HEAT), f.i32(1)));
       f.store('i32', this.uop(), heat, UOP_HEAT);
-      f.if(f.compare('eqz', heat), () => this.leave(LEAVE_HOT, target.read(), remaining));
+      f.if(isHot(f, heat), () => this.leave(LEAVE_HOT, target.read(), remaining));
       this.setBudget(remaining, uop);
       this.dispatch(uop);
     });
@@ -399,6 +399,12 @@ export class OpenEmit extends Emit {
   }
 }
 
+/** Hot places are reported when their heat is used up, and again each time after so many jumps more: a power of two. */
+const HEAT_PERIOD = 4096;
+function isHot(f: FunctionBuilder, heat: Value): Value {
+  return f.compare('eqz', f.op('and', heat, f.i32(HEAT_PERIOD - 1)));
+}
+
 /** The end of every handler: whoever raised a fault comes here. */
 export function leaveByFault(f: FunctionBuilder, before = 0): void {
   f.store('i32', f.get(0, 'i32'), f.op('add', f.get(1, 'i32'), f.i32(before)), VCPU.offset.exitUop);
@@ -434,7 +440,7 @@ export function emitGoto(f: FunctionBuilder, long: boolean, handlerType: number)
   f.store('i64', vcpu, f.op('sub', rip, f.op('and', linear, f.i64(4095))), VCPU.offset.ripPage);
   const heat = f.pin(f.op('sub', f.load('i32', slot, VCPU_CODE_CACHE + 12), f.i32(1)));
   f.store('i32', slot, heat, VCPU_CODE_CACHE + 12);
-  f.if(f.compare('eqz', heat), () => leave(LEAVE_HOT));
+  f.if(isHot(f, heat), () => leave(LEAVE_HOT));
   const uop = f.pin(f.load('i32', slot, VCPU_CODE_CACHE + 8));
   f.store('i32', vcpu, f.op('add', remaining, f.op('shr_u', uop, f.i32(UOP_SHIFT))), VCPU.offset.budget);
   f.returnCallIndirect(handlerType, f.load('u16', uop, UOP_HANDLER), [vcpu, uop]);

@@ -79,7 +79,7 @@ export class ProcessorEngine implements StepEngine {
       ramBytes: RAM_BYTES,
       nowNs: () => performance.now() * 1e6,
       tier: jit ? 'always' : 'interpreter',
-      regionCap: 1,
+      limits: { cap: 1, minimum: 1 },
     });
     this.#processor = machine.processor;
     this.#view = new DataView(machine.memory0.buffer);

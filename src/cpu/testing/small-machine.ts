@@ -4,7 +4,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { GUEST_MAP_COUNT, GUEST_MAP_RANGES, HVA_RAM, VCPUS, WASM_PAGE_BYTES } from '../../base/memory-map.ts';
-import { Jit } from '../jit/compiler.ts';
+import { LocalCompiler } from '../jit/region-compiler.ts';
+import type { RegionLimits } from '../jit/region-compiler.ts';
 import { Processor, compiles, memory0Pages } from '../processor.ts';
 import type { Bus, ProcessorModules, ProcessorOptions } from '../processor.ts';
 import { SEG, VCPU } from '../state.ts';
@@ -46,7 +47,9 @@ const MODULES = ((): ProcessorModules => {
 })();
 
 /** What a test may say of its machine; `ramBytes` is a multiple of 64 KiB. */
-export type SmallMachineOptions = { readonly ramBytes: number; readonly bus?: Partial<Bus> } & Partial<Omit<ProcessorOptions, 'bus'>>;
+export type SmallMachineOptions = { readonly ramBytes: number; readonly bus?: Partial<Bus>; readonly limits?: RegionLimits } & Partial<
+  Omit<ProcessorOptions, 'bus'>
+>;
 
 export class SmallMachine {
   readonly processor: Processor;
@@ -58,7 +61,7 @@ export class SmallMachine {
   /** Guest-physical memory. */
   readonly ram: Buffer;
 
-  constructor({ ramBytes, bus, ...options }: SmallMachineOptions) {
+  constructor({ ramBytes, bus, limits = { cap: 250, minimum: 1 }, ...options }: SmallMachineOptions) {
     const memory0 = new WebAssembly.Memory({ initial: memory0Pages(1), maximum: MEMORY0_MAX_PAGES, shared: true });
     // Memory64 is not in the library's types yet.
     const memory1 = new WebAssembly.Memory({
@@ -83,7 +86,7 @@ export class SmallMachine {
       nowNs: () => 0,
       exit: () => {},
       random: (bytes) => bytes.fill(0x5a),
-      compiler: compiles(options.tier) ? Jit : undefined,
+      compiler: compiles(options.tier) ? new LocalCompiler(memory1, limits) : undefined,
       ...options,
     });
   }

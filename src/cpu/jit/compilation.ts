@@ -1,0 +1,76 @@
+/**
+ * What the region cache of a vCPU and whoever compiles for it say to each other: plain data, so that it can be cloned to another thread.
+ * Runs on: any thread; types, and the limits that both know.
+ */
+
+/** Compile a region from here. */
+export interface CompileEntry {
+  /** Place in the table that the region will have. */
+  readonly slot: number;
+  /** Page of memory 1, and the entry's offset in it. */
+  readonly hvaPage: number;
+  readonly offset: number;
+  /** `mode` of the vCPU record. */
+  readonly mode: number;
+}
+
+/** Code that a region was made from: 64-byte lines of a page of memory 1, as they were when it was. */
+export interface SourceLines {
+  readonly hvaPage: number;
+  readonly linesLow: number;
+  readonly linesHigh: number;
+  /** The marked lines, one after the other. */
+  readonly bytes: Int32Array;
+}
+
+export interface CompiledRegion {
+  readonly slot: number;
+  /** Guest instructions. */
+  readonly size: number;
+  readonly source: readonly SourceLines[];
+}
+
+export interface CompiledModule {
+  /** Puts its functions into the slots of its regions when it is instantiated; absent where nothing could be compiled. */
+  readonly module?: WebAssembly.Module;
+  readonly sizeBytes: number;
+  readonly regions: readonly CompiledRegion[];
+  /** Slots of entries where there is no region worth having. */
+  readonly refused: readonly number[];
+  /** Times in ns: finding regions, emitting them, V8's compilation. */
+  readonly formNs: number;
+  readonly emitNs: number;
+  readonly compileNs: number;
+}
+
+/** Who compiles: on this thread at once, or on another one later. */
+export interface Compiler {
+  submit(entries: readonly CompileEntry[]): void;
+  /** The next finished module; hot, and cheap while there is none. */
+  take(): CompiledModule | undefined;
+}
+
+export const LINE_BYTES = 64;
+const LINE_WORDS = LINE_BYTES / 4;
+
+/** @param words memory 1. Do the lines still hold what the region was made from? */
+export function sameSource(words: Int32Array, { hvaPage, linesLow, linesHigh, bytes }: SourceLines): boolean {
+  let at = 0;
+  for (let line = 0; line < 64; line++) {
+    if ((((line < 32 ? linesLow : linesHigh) >>> (line & 31)) & 1) === 0) continue;
+    const from = hvaPage / 4 + line * LINE_WORDS;
+    for (let i = 0; i < LINE_WORDS; i++) if (words[from + i] !== bytes[at++]) return false;
+  }
+  return true;
+}
+
+/** @param words a page. @returns the marked lines of it */
+export function linesOf(words: Int32Array, linesLow: number, linesHigh: number): Int32Array {
+  const lines: number[] = [];
+  for (let line = 0; line < 64; line++) if (((line < 32 ? linesLow : linesHigh) >>> (line & 31)) & 1) lines.push(line);
+  const bytes = new Int32Array(lines.length * LINE_WORDS);
+  lines.forEach((line, index) => {
+    bytes.set(words.subarray(line * LINE_WORDS, (line + 1) * LINE_WORDS), index * LINE_WORDS);
+  });
+  return bytes;
+}

@@ -1,0 +1,314 @@
+/**
+ * The regions of one vCPU: entries that have become hot are given to the compiler, and take the place of their micro-op when they come back.
+ * What was compiled together lives in one module, which V8 frees only as a whole: beyond the bound on bytes the oldest modules go, and what is
+ * still hot comes back by its heat.
+ *
+ * The entry's micro-op keeps its length and offset; its handler is the region's slot of the table, and its immediate names a copy of what
+ * stood there, which single steps use and which returns when the region dies.
+ * Implements: docs/internals.md "Wasm modules". Runs on: the vCPU's thread.
+ */
+import { COUNTER_TIER1, UOP_BYTES, UOP_HANDLER, UOP_IMM, VCPU_REGION_UOPS } from '../../base/memory-map.ts';
+import type { CodePage, CodeStore, RegionStore } from '../decode/code-store.ts';
+import { FIRST_HANDLER, FIRST_PAIR, FIRST_REGION, HANDLER_FPU_CHECK } from '../decode/pseudo.ts';
+import { VCPU } from '../state.ts';
+import { TIER1_COUNTERS, noStatistics } from './statistics.ts';
+import { sameSource } from './compilation.ts';
+import type { CompileEntry, CompiledModule, CompiledRegion, Compiler } from './compilation.ts';
+
+export interface RegionCacheOptions {
+  readonly memory0: SharedArrayBuffer;
+  readonly memory1: WebAssembly.Memory;
+  readonly vcpu: number;
+  readonly table: WebAssembly.Table;
+  /** Memories and table for `env`, exports of cpu.wasm, exports of handlers.wasm. */
+  readonly imports: WebAssembly.Imports;
+  readonly code: CodeStore;
+  readonly compiler: Compiler;
+  readonly nowNs: () => number;
+  /** Memory of the host that modules may take, in bytes. */
+  readonly limitBytes: number;
+  /** Entries that are given to the compiler together; fewer when the first has waited long enough. */
+  readonly batch: number;
+}
+
+/** Memory of the host per byte of a module: docs/decisions.md. */
+export const HOST_BYTES_PER_BYTE = 8;
+/** And per module, before its first byte. */
+export const HOST_BYTES_PER_MODULE = 32 * 1024;
+/** How long a hot entry waits for others. */
+const WAIT_NS = 2e6;
+/** Entries that the compiler has at a time: what waits beyond them goes by heat. */
+const MAX_COMPILING = 96;
+/** A page whose code keeps changing is left alone for so many guest instructions, then for twice as many, and so on. */
+const BACK_OFF = 1e6,
+  MAX_BACK_OFF = 2e9;
+/** It has been quiet for this many times its last pause: it begins anew. */
+const FORGIVEN = 8;
+const OFFSET_MASK = 4095;
+/** Each so many slices it is asked whether the slice ended in compiled code: that says what share of the instructions tier 1 executes. */
+const SAMPLED_SLICES = 64;
+
+const WAITING = 0,
+  COMPILING = 1,
+  INSTALLED = 2,
+  REFUSED = 3,
+  /** Forgotten, while the compiler has it. */
+  ORPHANED = 4;
+
+/** An entry that has been hot: at most one per key of a page, in its `hot`. */
+interface HotEntry {
+  readonly page: CodePage;
+  readonly key: number;
+  state: number;
+  /** How often it has been reported while it waited. */
+  reports: number;
+  slot: number;
+  /** While it is installed: its micro-op, its module, and the pages that it was made from. */
+  uop: number;
+  module: Module | undefined;
+  pages: readonly CodePage[];
+}
+
+/** What lives and dies together. */
+interface Module {
+  readonly hostBytes: number;
+  readonly entries: Set<HotEntry>;
+}
+
+export class RegionCache implements RegionStore {
+  readonly stats = noStatistics();
+  readonly #options: RegionCacheOptions;
+  readonly #view: DataView;
+  readonly #bytes: Uint8Array;
+  readonly #words: Int32Array;
+  #waiting: HotEntry[] = [];
+  #waitingSinceNs = 0;
+  /** By slot. */
+  readonly #compiling = new Map<number, HotEntry>();
+  /** Oldest first. */
+  readonly #modules = new Set<Module>();
+  #slices = 0;
+  /** Guest instructions then. */
+  #sampledAt = 0;
+  #nextSlot = FIRST_REGION;
+  readonly #freeSlots: number[] = [];
+
+  constructor(options: RegionCacheOptions) {
+    this.#options = options;
+    this.#view = new DataView(options.memory0);
+    this.#bytes = new Uint8Array(options.memory0);
+    this.#words = new Int32Array(options.memory1.buffer);
+  }
+
+  /** An entry is hot. It is told again from time to time for as long as it runs in tier 0. */
+  add(page: CodePage, key: number): void {
+    const known = page.hot.get(key);
+    if (known !== undefined) {
+      (known as HotEntry).reports++;
+      return;
+    }
+    if (page.quietUntil > this.#retired() || !this.#replaceable(page.entries.get(key))) return;
+    const entry: HotEntry = { page, key, state: WAITING, reports: 0, slot: 0, uop: 0, module: undefined, pages: [] };
+    page.hot.set(key, entry);
+    if (this.#waiting.push(entry) === 1) this.#waitingSinceNs = this.#options.nowNs();
+  }
+
+  #sample(): void {
+    const now = this.#retired();
+    if (this.#options.code.isCompiled()) this.stats.executed += now - this.#sampledAt;
+    this.#sampledAt = now;
+    this.#slices = 0;
+    this.#publish();
+  }
+
+  /** Between slices: install at most one module that has come back, and give the compiler what waits. */
+  turn(): void {
+    if (++this.#slices === SAMPLED_SLICES) this.#sample();
+    const compiled = this.#options.compiler.take();
+    if (compiled) this.#install(compiled);
+    const waiting = this.#waiting.length;
+    if (waiting === 0 || this.#compiling.size >= MAX_COMPILING) return;
+    if (waiting >= this.#options.batch || this.#options.nowNs() - this.#waitingSinceNs >= WAIT_NS) this.#submit();
+  }
+
+  /** Compile what waits and install it, with a compiler that does so at once. */
+  settle(): void {
+    this.#submit();
+    for (let compiled = this.#options.compiler.take(); compiled; compiled = this.#options.compiler.take()) this.#install(compiled);
+  }
+
+  #submit(): void {
+    const hottest = this.#waiting.sort((a, b) => b.reports - a.reports).splice(0, this.#options.batch);
+    this.#waitingSinceNs = this.#options.nowNs();
+    this.#options.compiler.submit(
+      hottest.map((entry): CompileEntry => {
+        const slot = this.#takeSlot();
+        entry.slot = slot;
+        entry.state = COMPILING;
+        this.#compiling.set(slot, entry);
+        return { slot, hvaPage: entry.page.hvaPage, offset: entry.key & OFFSET_MASK, mode: entry.key >>> 12 };
+      }),
+    );
+  }
+
+  #takeSlot(): number {
+    if (this.#freeSlots.length === 0 && this.#nextSlot === FIRST_PAIR) this.#evictOldest();
+    return this.#freeSlots.pop() ?? this.#nextSlot++;
+  }
+
+  #install(compiled: CompiledModule): void {
+    const { stats } = this,
+      { nowNs, limitBytes, imports } = this.#options,
+      startNs = nowNs();
+    if (compiled.module) new WebAssembly.Instance(compiled.module, imports);
+    const module: Module = { hostBytes: HOST_BYTES_PER_MODULE + compiled.sizeBytes * HOST_BYTES_PER_BYTE, entries: new Set() };
+    for (const region of compiled.regions) {
+      const entry = this.#compiled(region.slot);
+      if (entry.state === COMPILING && this.#place(entry, region, module)) stats.instructions += region.size;
+      else this.#vacate(entry);
+    }
+    for (const slot of compiled.refused) {
+      const entry = this.#compiled(slot);
+      this.#freeSlots.push(slot);
+      if (entry.state === COMPILING) entry.state = REFUSED;
+      stats.refused++;
+    }
+    if (module.entries.size > 0) {
+      this.#modules.add(module);
+      stats.hostBytes += module.hostBytes;
+      while (stats.hostBytes > limitBytes && this.#modules.size > 1) this.#evictOldest();
+    }
+    stats.modules++;
+    stats.bytes += compiled.sizeBytes;
+    stats.formNs += compiled.formNs;
+    stats.emitNs += compiled.emitNs;
+    stats.compileNs += compiled.compileNs;
+    const installNs = nowNs() - startNs;
+    stats.installNs += installNs;
+    if (installNs > stats.longestInstallNs) stats.longestInstallNs = installNs;
+  }
+
+  #compiled(slot: number): HotEntry {
+    const entry = this.#compiling.get(slot)!; // every slot comes back once
+    this.#compiling.delete(slot);
+    return entry;
+  }
+
+  /** @returns whether it is in use now: not when its code has changed meanwhile */
+  #place(entry: HotEntry, { source }: CompiledRegion, module: Module): boolean {
+    const { page, key } = entry,
+      { code } = this.#options;
+    // The marks come first: whoever changes the code from now on tells us, and whoever did before is seen.
+    for (const { hvaPage, linesLow, linesHigh } of source) code.markLines(hvaPage, linesLow, linesHigh);
+    const uop = page.entries.get(key);
+    if (!this.#replaceable(uop) || !source.every((lines) => sameSource(this.#words, lines))) {
+      this.stats.dropped++;
+      this.#backOff(page);
+      return false;
+    }
+    const copy = this.#copyOf(entry.slot);
+    // Neither it nor the one before it reads the other's fields any more.
+    code.separate(uop);
+    code.separate(uop - UOP_BYTES);
+    this.#bytes.copyWithin(copy, uop, uop + UOP_BYTES);
+    this.#view.setUint16(uop + UOP_HANDLER, entry.slot, true);
+    this.#view.setUint32(uop + UOP_IMM, copy, true);
+    entry.uop = uop;
+    entry.state = INSTALLED;
+    entry.module = module;
+    entry.pages = source.map(({ hvaPage, linesLow, linesHigh }) => {
+      const from = code.page(hvaPage);
+      from.regions.push({ region: entry, linesLow, linesHigh });
+      return from;
+    });
+    module.entries.add(entry);
+    this.stats.regions++;
+    return true;
+  }
+
+  /** Nothing uses its place in the table, and it may become hot again. */
+  #vacate(entry: HotEntry): void {
+    this.#options.table.set(entry.slot, null);
+    this.#freeSlots.push(entry.slot);
+    if (entry.state !== ORPHANED) entry.page.hot.delete(entry.key);
+  }
+
+  /** The entry is a plain micro-op again. A region that runs right now finds out after its store. */
+  #remove(entry: HotEntry): void {
+    this.#bytes.copyWithin(entry.uop, this.#copyOf(entry.slot), this.#copyOf(entry.slot) + UOP_BYTES);
+    for (const page of entry.pages) page.regions = page.regions.filter(({ region }) => region !== entry);
+    this.#vacate(entry);
+    const module = entry.module!; // it is installed
+    module.entries.delete(entry);
+    if (module.entries.size > 0) return;
+    this.#modules.delete(module);
+    this.stats.hostBytes -= module.hostBytes;
+  }
+
+  /** Lines of a page change: what was made from them goes. */
+  changed(page: CodePage, linesLow: number, linesHigh: number): void {
+    let dead = 0;
+    for (const part of page.regions) {
+      if ((part.linesLow & linesLow) === 0 && (part.linesHigh & linesHigh) === 0) continue;
+      this.#remove(part.region as HotEntry);
+      dead++;
+    }
+    for (const [key, entry] of page.hot) if ((entry as HotEntry).state === REFUSED) page.hot.delete(key);
+    if (dead === 0) return;
+    this.stats.changed += dead;
+    this.#backOff(page);
+  }
+
+  /** All decoded code goes. */
+  flush(): void {
+    for (const module of this.#modules)
+      for (const { slot } of module.entries) {
+        this.#options.table.set(slot, null);
+        this.#freeSlots.push(slot);
+      }
+    for (const entry of this.#compiling.values()) entry.state = ORPHANED;
+    this.#modules.clear();
+    this.#waiting.length = 0;
+    this.stats.hostBytes = 0;
+  }
+
+  #evictOldest(): void {
+    const [oldest] = this.#modules;
+    if (!oldest) throw new Error('more regions are being compiled than the table has room for');
+    this.stats.evicted += oldest.entries.size;
+    for (const entry of oldest.entries) this.#remove(entry);
+  }
+
+  /** The first change costs nothing: pages are used anew. */
+  #backOff(page: CodePage): void {
+    const now = this.#retired();
+    if (now < page.quietUntil) return;
+    page.pause =
+      now - page.quietUntil > FORGIVEN * Math.max(page.pause, BACK_OFF) ? 0 : Math.min(Math.max(page.pause * 2, BACK_OFF), MAX_BACK_OFF);
+    page.quietUntil = now + page.pause;
+  }
+
+  /** The statistics go where others read them. */
+  #publish(): void {
+    TIER1_COUNTERS.forEach(([name], index) => {
+      const at = this.#options.vcpu + VCPU.offset.counters + (COUNTER_TIER1 + index) * 8;
+      this.#view.setBigUint64(at, BigInt(Math.round(this.stats[name])), true);
+    });
+  }
+
+  /** Guest instructions so far: time that is the same in every run. */
+  #retired(): number {
+    const at = this.#options.vcpu + VCPU.offset.retired;
+    return this.#view.getUint32(at, true) + this.#view.getUint32(at + 4, true) * 0x1_0000_0000;
+  }
+
+  #copyOf(slot: number): number {
+    return this.#options.vcpu + VCPU_REGION_UOPS + (slot - FIRST_REGION) * UOP_BYTES;
+  }
+
+  #replaceable(uop: number | undefined): uop is number {
+    if (uop === undefined) return false;
+    const handler = this.#view.getUint16(uop + UOP_HANDLER, true);
+    return (handler >= FIRST_HANDLER && handler < FIRST_REGION) || handler >= FIRST_PAIR || handler === HANDLER_FPU_CHECK;
+  }
+}

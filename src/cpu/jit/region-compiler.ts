@@ -1,0 +1,161 @@
+/**
+ * Makes modules of regions: forms and emits what is asked for, and lets V8 compile it. Memory 1 may change meanwhile: a page is copied first,
+ * and the copy goes along with the region, so that whoever installs it can tell whether it still holds.
+ * Implements: docs/internals.md "Wasm modules". Runs on: the helper thread that compiles; in tests, and where all is compiled, the vCPU's.
+ */
+import { PAGE_BYTES } from '../../base/memory-map.ts';
+import { HELPERS } from '../helpers.ts';
+import type { HelperName } from '../helpers.ts';
+import { MODE_FPU_TRAP } from '../state.ts';
+import type { FunctionBuilder } from '../wasm/function.ts';
+import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
+import { ModuleBuilder } from '../wasm/module.ts';
+import type { Type } from '../wasm/opcodes.ts';
+import { assemble } from './assemble.ts';
+import { linesOf } from './compilation.ts';
+import type { CompileEntry, CompiledModule, CompiledRegion, Compiler } from './compilation.ts';
+import { RegionFormer } from './region.ts';
+import type { Region } from './region.ts';
+
+export interface RegionLimits {
+  /** Guest instructions in a region, at most and at least. */
+  readonly cap: number;
+  readonly minimum: number;
+}
+const DEFAULT_LIMITS: RegionLimits = { cap: 250, minimum: 3 };
+/** A module is closed when it has grown beyond so many bytes: its installation is what the vCPU's thread has to wait for. */
+const MODULE_BYTES = 64 * 1024;
+
+export class RegionCompiler {
+  readonly #memory1: Uint8Array;
+  readonly #limits: RegionLimits;
+  readonly #former = new RegionFormer();
+  readonly #page = new Uint8Array(PAGE_BYTES);
+  readonly #words = new Int32Array(this.#page.buffer);
+
+  constructor(memory1: Uint8Array, limits = DEFAULT_LIMITS) {
+    this.#memory1 = memory1;
+    this.#limits = limits;
+  }
+
+  /** @param done is given one module after the other. */
+  compile(entries: readonly CompileEntry[], done: (module: CompiledModule) => void): void {
+    let batch = new Batch();
+    for (const entry of entries) {
+      this.#add(batch, entry);
+      if (batch.sizeBytes < MODULE_BYTES) continue;
+      done(batch.finish());
+      batch = new Batch();
+    }
+    if (!batch.isEmpty) done(batch.finish());
+  }
+
+  #add(batch: Batch, { slot, hvaPage, offset, mode }: CompileEntry): void {
+    const startMs = performance.now();
+    this.#page.set(this.#memory1.subarray(hvaPage, hvaPage + PAGE_BYTES));
+    const region = this.#former.form(this.#page, 0, offset, mode & 3, this.#limits.cap),
+      formedMs = performance.now();
+    batch.formMs += formedMs - startMs;
+    if (!region || region.size < this.#limits.minimum) {
+      batch.refused.push(slot);
+      return;
+    }
+    const { helperIndex, gotoIndex } = batch;
+    const { linesLow, linesHigh } = linesIn(region);
+    batch.add(
+      { slot, size: region.size, source: [{ hvaPage, linesLow, linesHigh, bytes: linesOf(this.#words, linesLow, linesHigh) }] },
+      assemble(region, { helperIndex, gotoIndex, slot, fpuTrap: (mode & MODE_FPU_TRAP) !== 0 }),
+    );
+    batch.emitMs += performance.now() - formedMs;
+  }
+}
+
+function linesIn(region: Region): { readonly linesLow: number; readonly linesHigh: number } {
+  let linesLow = 0,
+    linesHigh = 0;
+  for (const block of region.blocks.values())
+    for (const { offset, lengthBytes } of block.instructions)
+      for (let line = offset >> 6; line <= (offset + lengthBytes - 1) >> 6; line++)
+        if (line < 32) linesLow |= 1 << line;
+        else linesHigh |= 1 << (line - 32);
+  return { linesLow, linesHigh };
+}
+
+/** A module that is being filled. */
+class Batch {
+  readonly refused: number[] = [];
+  formMs = 0;
+  emitMs = 0;
+  sizeBytes = 0;
+  readonly #regions: CompiledRegion[] = [];
+  readonly #bodies: FunctionBuilder[] = [];
+  readonly #module = new ModuleBuilder();
+  readonly #imports = new Map<string, number>();
+
+  constructor() {
+    this.#module.importMemory('env', 'memory', 'i32', 1, MEMORY0_MAX_PAGES);
+    this.#module.importMemory('env', 'ram', 'i64', 1, MEMORY1_MAX_PAGES);
+    this.#module.importTable('env', 'table');
+  }
+
+  readonly helperIndex = (name: HelperName): number => {
+    const helper: { readonly parameters: readonly Type[]; readonly result?: Type; readonly bare?: true } = HELPERS[name];
+    return this.#import('cpu', name, helper.bare ? helper.parameters : ['i32', ...helper.parameters], helper.result ? [helper.result] : []);
+  };
+  readonly gotoIndex = (long: boolean): number => this.#import('tier0', long ? 'goto64' : 'gotoLegacy', ['i32', 'i64', 'i32'], ['i32']);
+
+  get isEmpty(): boolean {
+    return this.#regions.length + this.refused.length === 0;
+  }
+
+  add(region: CompiledRegion, body: FunctionBuilder): void {
+    this.#regions.push(region);
+    this.#bodies.push(body);
+    this.sizeBytes += body.out.size;
+  }
+
+  finish(): CompiledModule {
+    const startMs = performance.now();
+    // Functions come after all imports, which are known only now.
+    this.#bodies.forEach((body, index) => {
+      this.#module.add(body, ['i32'], { tableSlot: this.#regions[index]!.slot });
+    });
+    const bytes = this.#regions.length > 0 ? this.#module.encode() : undefined,
+      encodedMs = performance.now(),
+      module = bytes && new WebAssembly.Module(bytes);
+    return {
+      ...(module && { module }),
+      sizeBytes: bytes?.length ?? 0,
+      regions: this.#regions,
+      refused: this.refused,
+      formNs: this.formMs * 1e6,
+      emitNs: (this.emitMs + encodedMs - startMs) * 1e6,
+      compileNs: (performance.now() - encodedMs) * 1e6,
+    };
+  }
+
+  #import(from: string, name: string, parameters: readonly Type[], results: readonly Type[]): number {
+    let index = this.#imports.get(name);
+    if (index === undefined) {
+      index = this.#module.importFunction(from, name, parameters, results);
+      this.#imports.set(name, index);
+    }
+    return index;
+  }
+}
+
+/** Compiles on the thread that asks, at once: what happens then depends on no other thread's speed. */
+export class LocalCompiler implements Compiler {
+  readonly #compiler: RegionCompiler;
+  readonly #finished: CompiledModule[] = [];
+
+  constructor(memory1: WebAssembly.Memory, limits?: RegionLimits) {
+    this.#compiler = new RegionCompiler(new Uint8Array(memory1.buffer), limits);
+  }
+  submit(entries: readonly CompileEntry[]): void {
+    this.#compiler.compile(entries, (module) => this.#finished.push(module));
+  }
+  take(): CompiledModule | undefined {
+    return this.#finished.shift();
+  }
+}
