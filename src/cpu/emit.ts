@@ -333,8 +333,7 @@ export abstract class Emit {
   /** Sign-extended within its wasm type. */
   signed(x: Value): Value {
     if (x.size >= 4) return x;
-    if (x.isConstant()) return this.#pure(this.f.i32(x.size === 1 ? (x.low << 24) >> 24 : (x.low << 16) >> 16), x.size);
-    return this.#pure(this.f.op(x.size === 1 ? 'extend8_s' : 'extend16_s', x), x.size);
+    return this.#pure(this.f.signExtend(x, x.size === 1 ? 8 : 16), x.size);
   }
   signedWide(x: Value): Value {
     return this.f.widen(this.signed(x), true);

@@ -147,7 +147,7 @@ class Assembler {
       if (instruction === last && next !== undefined) {
         this.#uncharged++;
         this.#charge();
-        emit.instruction(last);
+        emit.instruction(last, 0);
       } else this.#instruction(instruction);
     }
     this.#charge();
@@ -168,9 +168,8 @@ class Assembler {
     }
   }
   #instruction(instruction: Instruction): void {
-    const f = this.#f;
-    f.set(this.#locals.site, f.i32(instruction.offset | (this.#uncharged << SITE_COUNT_SHIFT)));
-    const storedSlowly = this.#emit.instruction(instruction);
+    const f = this.#f,
+      storedSlowly = this.#emit.instruction(instruction, instruction.offset | (this.#uncharged << SITE_COUNT_SHIFT));
     this.#uncharged++;
     if (!storedSlowly || instruction.row.ends !== 'no') return;
     f.if(f.get(this.#locals.changed, 'i32'), () => {

@@ -3,8 +3,12 @@
  * Implements: WebAssembly core specification 5.2.2 Integers. Runs on: any thread.
  */
 export class Bytes {
-  #data = new Uint8Array(256);
+  #data: Uint8Array;
   size = 0;
+
+  constructor(capacity = 256) {
+    this.#data = new Uint8Array(capacity);
+  }
 
   u8(value: number): void {
     if (this.size === this.#data.length) this.#grow(this.size + 1);
@@ -18,6 +22,27 @@ export class Bytes {
       value >>>= 7;
     }
     this.u8(value);
+  }
+
+  /** A number that a template may leave open: a local, a function, an offset. */
+  number(value: number): void {
+    this.u32(value);
+  }
+
+  /** The operand of a constant that is left open; only a template holds one. */
+  hole(_token: number): void {
+    throw new Error('only a template has holes');
+  }
+
+  /** Branch to what lies outside of a template, `inside` labels further out than the template itself. */
+  outside(_inside: number): void {
+    throw new Error('only a template has an outside');
+  }
+
+  /** @returns where to write up to `count` more bytes, from `size` on: the caller adds to `size` what it wrote. */
+  reserve(count: number): Uint8Array {
+    if (this.size + count > this.#data.length) this.#grow(this.size + count);
+    return this.#data;
   }
 
   /** A 64-bit unsigned offset that fits a double. */

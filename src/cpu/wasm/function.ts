@@ -9,14 +9,18 @@
  */
 import { Bytes } from './bytes.ts';
 import { COMPARE_EXCHANGE, COMPARISON, INTEGER, LANE, LOAD, PLAIN, SIMD, STORE, TYPE_CODE } from './opcodes.ts';
+import { maskedHole, signExtendedHole, widenedHole, wrappedHole } from './holes.ts';
 import type { CompareExchangeKind, ComparisonOp, IntegerOp, LaneOp, LoadKind, PlainOp, StoreKind, Type } from './opcodes.ts';
 
-type NodeKind = 'op' | 'const' | 'get' | 'load' | 'call' | 'choose';
+type NodeKind = 'op' | 'const' | 'get' | 'load' | 'call' | 'choose' | 'part';
 
 /** Clobbers every alias class. */
 export const CLOBBERS_ALL = -1;
 
 const NATURAL_SIZE: Readonly<Record<Type, number>> = { i32: 4, i64: 8, f32: 4, f64: 8, v128: 16 };
+
+/** While a template is recorded: somebody has asked for the value of a constant that is left open. */
+export const recording = { asked: false };
 
 /** A pure expression. `size` is the width in bytes of the integer it stands for (narrow ones are zero-extended in an i32). */
 export class Node {
@@ -24,8 +28,12 @@ export class Node {
   readonly type: Type;
   readonly args: readonly Node[];
   size: number;
-  /** Opcode, local index or function index. */
+  /** Opcode, local index, function index; of a part, its token. */
   code = 0;
+  /** Of a constant that is left open, its token; else 0. */
+  hole = 0;
+  /** Nothing but constants, one of them left open. */
+  symbolic = false;
   /** Constant: its halves. Load: `low` is log2 of the alignment. */
   low = 0;
   high = 0;
@@ -47,17 +55,27 @@ export class Node {
     this.size = NATURAL_SIZE[type];
   }
 
+  /** Does it have this value, or, without one, any that is known? */
   isConstant(value?: number): boolean {
-    return (
-      this.kind === 'const' &&
-      this.type !== 'v128' &&
-      (value === undefined || (this.low === value && (this.type === 'i32' || this.high === value >> 31)))
-    );
+    if (this.symbolic) recording.asked = true;
+    return isNumber(this, value);
   }
 }
 
-/** A place to branch to; its depth is known when it is encoded. */
-export class Label {}
+function isNumber(node: Node, value?: number): boolean {
+  return (
+    node.kind === 'const' &&
+    node.type !== 'v128' &&
+    node.hole === 0 &&
+    (value === undefined || (node.low === value && (node.type === 'i32' || node.high === value >> 31)))
+  );
+}
+
+/** A place to branch to. */
+export class Label {
+  /** How many labels are open around it; -1 while it is not open. */
+  at = -1;
+}
 
 /** After a call: encode a test that leaves an i32; when it is not zero, go to the label. */
 export interface Failure {
@@ -81,18 +99,24 @@ const NO_EFFECTS: readonly (readonly Effect[])[] = [];
 const EMPTY_BLOCK = 0x40;
 
 export class FunctionBuilder {
-  readonly out = new Bytes();
+  readonly out: Bytes;
   readonly params: readonly Type[];
   readonly locals: Type[] = [];
   #effects: Effect[] = [];
   #serial = 0;
   #readers: Node[] = [];
-  readonly #labels: (Label | undefined)[] = [];
+  /** A label that is not open here: it lies outside of the template that is recorded. */
+  readonly #outside: Label | undefined;
+  #depth = 0;
+  readonly #open: Label[] = [];
   readonly #free: Record<Type, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
-  readonly #taken: Record<Type, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+  readonly #taken: number[] = [];
+  readonly #takenTypes: Type[] = [];
 
-  constructor(params: readonly Type[]) {
+  constructor(params: readonly Type[], out = new Bytes(), outside?: Label) {
     this.params = params;
+    this.out = out;
+    this.#outside = outside;
   }
 
   newLocal(type: Type): number {
@@ -127,6 +151,21 @@ export class FunctionBuilder {
     return node;
   }
 
+  /** A constant that a template leaves open. */
+  openConstant(type: 'i32' | 'i64', hole: number): Node {
+    const node = this.#node('const', type, []);
+    node.hole = hole;
+    node.symbolic = true;
+    return node;
+  }
+
+  /** An expression that is put together when the template is copied. @param reads its alias class */
+  part(token: number, type: Type, reads: number): Node {
+    const node = this.#node('part', type, []);
+    node.code = token;
+    return this.#reading(node, reads);
+  }
+
   /** @param bytes 16 bytes, lowest first. */
   v128(bytes: readonly number[]): Node {
     const node = this.#node('const', 'v128', []);
@@ -135,28 +174,34 @@ export class FunctionBuilder {
   }
 
   op(name: IntegerOp, x: Node, y?: Node): Node {
-    if (
-      y?.isConstant(0) &&
-      (name === 'add' || name === 'sub' || name === 'or' || name === 'xor' || name === 'shl' || name === 'shr_u' || name === 'shr_s')
-    )
-      return x;
-    if (y && x.isConstant(0) && (name === 'add' || name === 'or' || name === 'xor')) return y;
-    if (y?.isConstant(-1) && name === 'and') return x;
-    if (x.isConstant() && y?.isConstant()) {
-      const folded = x.type === 'i32' ? fold32(name, x.low, y.low) : undefined;
-      if (folded !== undefined) return this.i32(folded);
-      if (x.type === 'i64' && (name === 'add' || name === 'and' || name === 'sub'))
-        return this.i64(fold64(name, constantOf(x), constantOf(y)));
+    if (y && isNumber(y)) {
+      if (keepsByZero(name) && isNumber(y, 0)) return x;
+      if (name === 'and' && isNumber(y, -1)) return x;
+      if (x.hole && name === 'and' && x.type === 'i32') {
+        const hole = maskedHole(x.hole, y.low);
+        if (hole >= 0) return this.openConstant('i32', hole);
+      }
+    }
+    if (y && isNumber(x)) {
+      if (isNumber(x, 0) && (name === 'add' || name === 'or' || name === 'xor')) return y;
+      if (isNumber(y)) {
+        const folded = x.type === 'i32' ? fold32(name, x.low, y.low) : undefined;
+        if (folded !== undefined) return this.i32(folded);
+        if (x.type === 'i64' && (name === 'add' || name === 'and' || name === 'sub'))
+          return this.i64(fold64(name, constantOf(x), constantOf(y)));
+      }
     }
     const node = this.#node('op', x.type, y ? [x, y] : [x]);
     node.code = INTEGER[name][x.type === 'i32' ? 0 : 1];
+    node.symbolic = isSymbolic(x, y);
     return node;
   }
 
   compare(name: ComparisonOp, x: Node, y?: Node): Node {
-    if (name === 'eqz' && x.isConstant()) return this.i32(x.low === 0 && (x.type === 'i32' || x.high === 0) ? 1 : 0);
+    if (name === 'eqz' && isNumber(x)) return this.i32(x.low === 0 && (x.type === 'i32' || x.high === 0) ? 1 : 0);
     const node = this.#node('op', 'i32', y ? [x, y] : [x]);
     node.code = COMPARISON[name][x.type === 'i32' ? 0 : 1];
+    node.symbolic = isSymbolic(x, y);
     return node;
   }
 
@@ -186,28 +231,40 @@ export class FunctionBuilder {
 
   wrap(x: Node): Node {
     if (x.type === 'i32') return x;
-    if (x.isConstant()) return this.i32(x.low);
+    if (isNumber(x)) return this.i32(x.low);
+    if (x.hole) return this.openConstant('i32', wrappedHole(x.hole));
     if (x.kind === 'op' && (x.code === 0xad || x.code === 0xac)) return x.args[0]!;
     const node = this.#node('op', 'i32', [x]);
     node.code = 0xa7;
+    node.symbolic = x.symbolic;
     return node;
   }
 
   widen(x: Node, signed = false): Node {
     if (x.type === 'i64') return x;
-    if (x.isConstant()) {
-      const node = this.#node('const', 'i64', []);
-      node.low = x.low;
-      node.high = signed ? x.low >> 31 : 0;
-      return node;
+    if (isNumber(x)) return this.i64Halves(x.low, signed ? x.low >> 31 : 0);
+    if (x.hole) {
+      const hole = widenedHole(x.hole, signed);
+      if (hole >= 0) return this.openConstant('i64', hole);
     }
     const node = this.#node('op', 'i64', [x]);
     node.code = signed ? 0xac : 0xad;
+    node.symbolic = x.symbolic;
     return node;
   }
 
+  /** The low 8 or 16 bits of an i32, sign-extended. */
+  signExtend(x: Node, bits: 8 | 16): Node {
+    if (isNumber(x)) return this.i32((x.low << (32 - bits)) >> (32 - bits));
+    if (x.hole) {
+      const hole = signExtendedHole(x.hole, bits);
+      if (hole >= 0) return this.openConstant('i32', hole);
+    }
+    return this.op(bits === 8 ? 'extend8_s' : 'extend16_s', x);
+  }
+
   select(condition: Node, yes: Node, no: Node): Node {
-    if (condition.isConstant()) return condition.low ? yes : no;
+    if (isNumber(condition)) return condition.low ? yes : no;
     const node = this.#node('op', yes.type, [yes, no, condition]);
     node.code = yes.type === 'v128' ? 0x1c : 0x1b;
     if (yes.type === 'v128') node.immediate = [1, TYPE_CODE.v128];
@@ -219,6 +276,8 @@ export class FunctionBuilder {
     if (x.size === size) return x;
     const copy = this.#node(x.kind, x.type, x.args);
     copy.code = x.code;
+    copy.hole = x.hole;
+    copy.symbolic = x.symbolic;
     copy.low = x.low;
     copy.high = x.high;
     copy.offset = x.offset;
@@ -269,13 +328,13 @@ export class FunctionBuilder {
   set(local: number, value: Node, clobbers = 0): void {
     this.#effect([value], clobbers, (out) => {
       out.u8(0x21);
-      out.u32(local);
+      out.number(local);
     });
   }
 
   /** Evaluate now, whatever happens later. */
   pin(value: Node): Node {
-    if (value.kind === 'const' || (value.kind === 'get' && !value.reads)) return value;
+    if (value.kind === 'const' || value.symbolic || (value.kind === 'get' && !value.reads)) return value;
     const local = this.#takeTemp(value.type);
     this.set(local, value);
     const node = this.get(local, value.type);
@@ -299,7 +358,7 @@ export class FunctionBuilder {
       opcode(out, code);
       memarg(out, align, 0, memory);
       out.u8(0x21);
-      out.u32(local);
+      out.number(local);
     });
     return this.get(local, type);
   }
@@ -307,7 +366,7 @@ export class FunctionBuilder {
   callVoid(index: number, args: readonly Node[], clobbers = CLOBBERS_ALL, failure?: Failure): void {
     this.#effect(args, clobbers, (out) => {
       out.u8(0x10);
-      out.u32(index);
+      out.number(index);
       if (failure) this.#encodeFailure(out, failure);
     });
   }
@@ -317,9 +376,9 @@ export class FunctionBuilder {
     const local = this.#takeTemp(type);
     this.#effect(args, clobbers, (out) => {
       out.u8(0x10);
-      out.u32(index);
+      out.number(index);
       out.u8(0x21);
-      out.u32(local);
+      out.number(local);
       if (failure) this.#encodeFailure(out, failure);
     });
     return this.get(local, type);
@@ -350,13 +409,13 @@ export class FunctionBuilder {
       (out, encodeNested) => {
         out.u8(0x04);
         out.u8(EMPTY_BLOCK);
-        this.#labels.push(undefined);
+        this.#depth++;
         encodeNested(0);
         if (no) {
           out.u8(0x05);
           encodeNested(1);
         }
-        this.#labels.pop();
+        this.#depth--;
         out.u8(0x0b);
       },
       nested,
@@ -381,14 +440,14 @@ export class FunctionBuilder {
   br(label: Label): void {
     this.#effect([], 0, (out) => {
       out.u8(0x0c);
-      out.u32(this.#depth(label));
+      this.#encodeDepth(out, label);
     });
   }
 
   brIf(condition: Node, label: Label): void {
     this.#effect([condition], 0, (out) => {
       out.u8(0x0d);
-      out.u32(this.#depth(label));
+      this.#encodeDepth(out, label);
     });
   }
 
@@ -399,7 +458,7 @@ export class FunctionBuilder {
   returnCall(index: number, args: readonly Node[]): void {
     this.#effect(args, 0, (out) => {
       out.u8(0x12);
-      out.u32(index);
+      out.number(index);
     });
   }
 
@@ -418,7 +477,7 @@ export class FunctionBuilder {
       out.u32(type);
       out.u32(0);
       out.u8(0x21);
-      out.u32(local);
+      out.number(local);
     });
     return this.get(local, result);
   }
@@ -433,7 +492,8 @@ export class FunctionBuilder {
     this.flush();
     this.out.u8({ block: 0x02, loop: 0x03, if: 0x04 }[kind]);
     this.out.u8(EMPTY_BLOCK);
-    this.#labels.push(label);
+    label.at = this.#depth++;
+    this.#open.push(label);
   }
 
   else(): void {
@@ -444,19 +504,23 @@ export class FunctionBuilder {
   close(): void {
     this.flush();
     this.out.u8(0x0b);
-    this.#labels.pop();
+    this.#depth--;
+    this.#open.pop()!.at = -1;
   }
 
   /** Encode all pending effects. Nodes do not outlive it, except `get` of a local that the caller owns. */
   flush(): void {
+    if (this.#effects.length === 0) {
+      this.#readers.length = 0;
+      return;
+    }
     this.#count(this.#effects);
     for (const effect of this.#effects) this.#encode(effect);
     this.#effects = [];
     this.#readers = [];
-    for (const type of Object.keys(this.#taken) as Type[]) {
-      this.#free[type].push(...this.#taken[type]);
-      this.#taken[type].length = 0;
-    }
+    for (let i = 0; i < this.#taken.length; i++) this.#free[this.#takenTypes[i]!].push(this.#taken[i]!);
+    this.#taken.length = 0;
+    this.#takenTypes.length = 0;
   }
 
   /** Leave a value on the wasm stack, for an `open('if')` or a final result. */
@@ -496,29 +560,35 @@ export class FunctionBuilder {
 
   #takeTemp(type: Type): number {
     const local = this.#free[type].pop() ?? this.newLocal(type);
-    this.#taken[type].push(local);
+    this.#taken.push(local);
+    this.#takenTypes.push(type);
     return local;
   }
 
-  #depth(label: Label): number {
-    const at = this.#labels.lastIndexOf(label);
-    if (at < 0) throw new Error('branch to a label that is not open');
-    return this.#labels.length - 1 - at;
+  /** Labels between here and an open one: what a branch to it says. */
+  depthOf(label: Label): number {
+    if (label.at < 0) throw new Error('branch to a label that is not open');
+    return this.#depth - 1 - label.at;
+  }
+  #encodeDepth(out: Bytes, label: Label): void {
+    if (label === this.#outside) out.outside(this.#depth);
+    else out.u32(this.depthOf(label));
   }
 
   #encodeBlock(out: Bytes, code: number, label: Label, nested: (index: number) => void): void {
     out.u8(code);
     out.u8(EMPTY_BLOCK);
-    this.#labels.push(label);
+    label.at = this.#depth++;
     nested(0);
-    this.#labels.pop();
+    this.#depth--;
+    label.at = -1;
     out.u8(0x0b);
   }
 
   #encodeFailure(out: Bytes, failure: Failure): void {
     failure.test(out);
     out.u8(0x0d);
-    out.u32(this.#depth(failure.label));
+    this.#encodeDepth(out, failure.label);
   }
 
   #count(effects: readonly Effect[]): void {
@@ -588,7 +658,7 @@ export class FunctionBuilder {
     node.uses = uses;
     node.temp = this.#takeTemp(node.type);
     this.out.u8(0x21);
-    this.out.u32(node.temp);
+    this.out.number(node.temp);
   }
 
   #value(node: Node): void {
@@ -596,7 +666,7 @@ export class FunctionBuilder {
     if (node.temp >= 0) {
       node.uses--;
       out.u8(0x20);
-      out.u32(node.temp);
+      out.number(node.temp);
       return;
     }
     const shared = --node.uses > 0 && node.kind !== 'const' && !(node.kind === 'get' && !node.reads);
@@ -606,18 +676,21 @@ export class FunctionBuilder {
         break;
       case 'get':
         out.u8(0x20);
-        out.u32(node.code);
+        out.number(node.code);
         break;
       case 'choose':
         this.#value(node.args[0]!);
         out.u8(0x04);
         out.u8(TYPE_CODE[node.type]);
-        this.#labels.push(undefined);
+        this.#depth++;
         this.#value(node.args[1]!);
         out.u8(0x05);
         this.#value(node.args[2]!);
-        this.#labels.pop();
+        this.#depth--;
         out.u8(0x0b);
+        break;
+      case 'part':
+        out.number(node.code);
         break;
       case 'load':
         this.#value(node.args[0]!);
@@ -627,14 +700,14 @@ export class FunctionBuilder {
       case 'call':
         for (const arg of node.args) this.#value(arg);
         out.u8(0x10);
-        out.u32(node.code);
+        out.number(node.code);
         if (node.failure) {
           const result = this.newLocal(node.type);
           out.u8(0x21);
-          out.u32(result);
+          out.number(result);
           this.#encodeFailure(out, node.failure);
           out.u8(0x20);
-          out.u32(result);
+          out.number(result);
         }
         break;
       case 'op':
@@ -645,7 +718,7 @@ export class FunctionBuilder {
     if (shared) {
       node.temp = this.#takeTemp(node.type);
       out.u8(0x22);
-      out.u32(node.temp);
+      out.number(node.temp);
     }
   }
 
@@ -653,10 +726,12 @@ export class FunctionBuilder {
     const out = this.out;
     if (node.type === 'i32') {
       out.u8(0x41);
-      out.s32(node.low);
+      if (node.hole) out.hole(node.hole);
+      else out.s32(node.low);
     } else if (node.type === 'i64') {
       out.u8(0x42);
-      out.s64(node.low, node.high);
+      if (node.hole) out.hole(node.hole);
+      else out.s64(node.low, node.high);
     } else {
       opcode(out, SIMD + 12);
       for (const byte of node.immediate!) out.u8(byte);
@@ -681,7 +756,17 @@ function memarg(out: Bytes, align: number, offset: number, memory: number): void
     out.u8(align | 0x40);
     out.u32(memory);
   } else out.u8(align);
-  out.u53(offset);
+  // A template's open offset is given as its token, negated.
+  if (offset < 0) out.number(-offset);
+  else out.u53(offset);
+}
+
+const keepsByZero = (name: IntegerOp): boolean =>
+  name === 'add' || name === 'sub' || name === 'or' || name === 'xor' || name === 'shl' || name === 'shr_u' || name === 'shr_s';
+
+function isSymbolic(x: Node, y: Node | undefined): boolean {
+  if (!y) return x.symbolic;
+  return (x.symbolic && (y.symbolic || y.kind === 'const')) || (y.symbolic && x.kind === 'const');
 }
 
 function fold32(name: IntegerOp, x: number, y: number): number | undefined {

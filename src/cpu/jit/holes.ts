@@ -1,0 +1,63 @@
+/**
+ * What the templates of x86 instructions leave open: see wasm/holes.ts. Everything here is a token, or the source of a constant.
+ * Implements: docs/internals.md "Templates". Runs on: any thread; holds no state.
+ */
+import { HELPERS } from '../helpers.ts';
+import type { HelperName } from '../helpers.ts';
+import { FIRST_HOLE, NUMBER_HOLES } from '../wasm/holes.ts';
+import type { TemplateTokens } from '../wasm/template.ts';
+import type { Type } from '../wasm/opcodes.ts';
+
+/** Local of the register in the nth register field; byte offset in the record of the register there; of the segment's base. */
+export const HOLE_FIELD = FIRST_HOLE,
+  HOLE_FIELD_OFFSET = HOLE_FIELD + 3,
+  HOLE_SEGMENT_BASE = HOLE_FIELD_OFFSET + 3,
+  /** Not a number but code: base, scaled index and displacement of the memory operand, added. */
+  HOLE_ADDRESS = HOLE_SEGMENT_BASE + 1,
+  /** Locals of the general registers that an instruction implies. */
+  HOLE_REGISTER = FIRST_HOLE + 16,
+  HOLE_CONTROL = HOLE_REGISTER + 16;
+/** Locals of a region, in the order of their holes. */
+export const CONTROL = ['tlb', 'changed', 'ripPage', 'exitRip', 'op', 'p', 'q', 'r', 'narrowP', 'narrowQ'] as const;
+export type Control = (typeof CONTROL)[number];
+export const controlHole = (name: Control): number => HOLE_CONTROL + CONTROL.indexOf(name);
+
+/** Branches to where a fault goes: plus the labels that the template has open itself. */
+export const HOLE_CAUGHT = FIRST_HOLE + 48,
+  MAX_INSIDE = 16,
+  HOLE_TEMPORARY = HOLE_CAUGHT + MAX_INSIDE,
+  MAX_TEMPORARIES = 96,
+  HOLE_HELPER = HOLE_TEMPORARY + 5 * MAX_TEMPORARIES;
+export const TEMPORARY_TYPES: readonly Type[] = ['i32', 'i64', 'f32', 'f64', 'v128'];
+export const HELPER_NAMES = Object.keys(HELPERS) as readonly HelperName[];
+const HELPER_INDEX = new Map(HELPER_NAMES.map((name, index) => [name, HOLE_HELPER + index]));
+export const helperHole = (name: HelperName): number => HELPER_INDEX.get(name)!;
+
+export const TOKENS: TemplateTokens = {
+  temporary: (type, nth) => {
+    if (nth >= MAX_TEMPORARIES) throw new Error('a template with too many temporaries');
+    return HOLE_TEMPORARY + TEMPORARY_TYPES.indexOf(type) * MAX_TEMPORARIES + nth;
+  },
+  outside: (inside) => {
+    if (inside >= MAX_INSIDE) throw new Error('a template with too many labels');
+    return HOLE_CAUGHT + inside;
+  },
+};
+if (HOLE_HELPER + HELPER_NAMES.length > FIRST_HOLE + NUMBER_HOLES) throw new Error('too many holes');
+
+/** Sources of constants. */
+export const SOURCE = {
+  IMMEDIATE: 0,
+  /** Of an instruction with two, the second. */
+  SECOND_IMMEDIATE: 1,
+  SEGMENT: 2,
+  /** rip of the instruction, of the next one and of a direct jump's target, less that of the region's page. */
+  RIP: 3,
+  NEXT_RIP: 4,
+  TARGET: 5,
+  /** The region's place in the table. */
+  SLOT: 6,
+  /** What the nth register field holds: a register's offset in the record, or a number. */
+  FIELD: 7,
+} as const;
+export const SOURCES = SOURCE.FIELD + 3;

@@ -1,0 +1,434 @@
+/**
+ * The stage of tier 1: an instruction's body is run once for each form of its operands, and what it emits is recorded as a template whose
+ * registers, numbers and labels are holes (jit/holes.ts). General registers and the flag record live in locals.
+ *
+ * Who asks for the value of an immediate, or for what is known of the flags, gets a template for each value: `askedValue`, `askedKnown`.
+ * Faults: whoever may raise branches to `caught`. An instruction that jumps leaves the new rip in `exitRip`, a branch its condition.
+ * Implements: docs/internals.md "Calls and faults". Runs on: where templates are recorded.
+ */
+import { UOP_HANDLER } from '../../base/memory-map.ts';
+import { PREFIX_LOCK } from '../decode/variants.ts';
+import { ALIAS_GPR, ALIAS_STATE, ALIAS_VECTOR, Emit, FLAG_KINDS } from '../emit.ts';
+import type { AccessSize, FlagKind, Operand, Shape, Size, Value } from '../emit.ts';
+import type { HelperName } from '../helpers.ts';
+import { ENVIRONMENTS } from '../interp/open-emit.ts';
+import { LINES } from '../isa/index.ts';
+import { shapesOf } from '../shapes.ts';
+import { VCPU } from '../state.ts';
+import type { Label } from '../wasm/function.ts';
+import { CUT, constantHole } from '../wasm/holes.ts';
+import type { LoadKind, StoreKind } from '../wasm/opcodes.ts';
+import type { TemplateBuilder } from '../wasm/template.ts';
+import {
+  CONTROL,
+  HOLE_ADDRESS,
+  HOLE_FIELD,
+  HOLE_FIELD_OFFSET,
+  HOLE_REGISTER,
+  HOLE_SEGMENT_BASE,
+  SOURCE,
+  controlHole,
+  helperHole,
+} from './holes.ts';
+import type { Control } from './holes.ts';
+
+/** Alias class of the flag record. Registers in different fields may be the same one: they share ALIAS_GPR. */
+const ALIAS_RECORD = 300;
+const VECTOR_LOAD: Readonly<Record<AccessSize, LoadKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
+const VECTOR_STORE: Readonly<Record<AccessSize, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
+/** Helpers that read the flag record, and that write it. */
+const READS_FLAGS = new Set<HelperName>(['readFlags', 'pushFlags', 'lar', 'lsl', 'verr', 'verw', 'arpl']);
+const WRITES_FLAGS = new Set<HelperName>([
+  'writeFlags',
+  'lar',
+  'lsl',
+  'verr',
+  'verw',
+  'arpl',
+  'pcmpistri',
+  'pcmpistrm',
+  'pcmpestri',
+  'pcmpestrm',
+  'fpuCompareFlags',
+  'sseCompareFlagsF32',
+  'sseCompareFlagsF64',
+]);
+
+/** What is known of the flag record at a place: the op word, twice, plus 1 where the operands are in the i32 locals, too. */
+export type KnownFlags = number;
+const KINDS = Object.fromEntries(Object.entries(FLAG_KINDS).map(([name, kind]) => [kind, name])) as Readonly<Record<number, FlagKind>>;
+const opOf = (known: KnownFlags): number => known >>> 1;
+const kindOf = (known: KnownFlags): FlagKind => KINDS[(known >>> 3) & 0x3f]!;
+const isNarrow = (known: KnownFlags): boolean => (known & 1) !== 0;
+/** While nobody has asked. */
+const UNASKED = -1;
+
+/** Tokens of the control locals. */
+const CONTROLS = Object.fromEntries(CONTROL.map((name) => [name, controlHole(name)])) as Readonly<Record<Control, number>>;
+
+/** The form of an instruction: everything that its template may depend on, but for immediates and what is known of the flags. */
+export interface Form {
+  readonly lineIndex: number;
+  readonly operandSize: Size;
+  readonly environment: number;
+  readonly prefix: number;
+  readonly isMemory: boolean;
+  /** The memory operand's segment has a base (FS, GS). */
+  readonly hasSegmentBase: boolean;
+  /** Bit n: the nth register field is AH, CH, DH or BH. */
+  readonly highBytes: number;
+  readonly flagsWanted: boolean;
+  /** FPU_CLASS to check for before; 0 none. */
+  readonly fpuCheck: number;
+}
+/** What a template may depend on beside its form; undefined: left open. */
+export interface Particulars {
+  readonly known: KnownFlags | undefined | 'open';
+  readonly immediate: { readonly low: number; readonly high: number } | undefined;
+}
+
+export class TemplateEmit extends Emit {
+  readonly caught: Label;
+  readonly long: boolean;
+  readonly operandSize: Size;
+  readonly addressSize: Size;
+  readonly flagsWanted: boolean;
+  askedKnown = false;
+  storedSlowly = false;
+  readonly #form: Form;
+  readonly #particulars: Particulars;
+  #known: KnownFlags | undefined;
+  #condition: Value | undefined;
+  #published = false;
+
+  constructor(f: TemplateBuilder, caught: Label, form: Form, particulars: Particulars) {
+    super(f);
+    this.caught = caught;
+    this.#form = form;
+    this.#particulars = particulars;
+    this.#known = particulars.known === 'open' ? UNASKED : particulars.known;
+    ({ long: this.long, addressSize: this.addressSize } = ENVIRONMENTS[form.environment]!);
+    this.operandSize = form.operandSize;
+    this.flagsWanted = form.flagsWanted;
+  }
+
+  vcpu(): Value {
+    return this.f.get(0, 'i32');
+  }
+  helperIndex(name: HelperName): number {
+    return helperHole(name);
+  }
+  protected tlb(): Value {
+    return this.f.get(CONTROLS.tlb, 'i32');
+  }
+
+  // --- registers and operands ---
+
+  /** @param local token of the local. @param high bits 8 to 15. */
+  #general(local: number, size: Size, high = false): Operand {
+    const f = this.f,
+      whole = (): Value => f.get(local, 'i64', ALIAS_GPR);
+    return {
+      ...this.plainOperand(size),
+      offset: () => {
+        throw new Error('a register of a region has no place in the record');
+      },
+      read: () => {
+        if (size === 8) return whole();
+        const low = f.wrap(whole());
+        if (size === 4) return low;
+        return f.resized(f.op('and', high ? f.op('shr_u', low, f.i32(8)) : low, f.i32(size === 1 ? 0xff : 0xffff)), size);
+      },
+      write: (value) => {
+        let all = f.widen(value);
+        if (size < 4) {
+          const kept = f.op('and', whole(), f.i64(size === 2 ? ~0xffffn : high ? ~0xff00n : ~0xffn));
+          const cut = f.op('and', all, f.i64(size === 2 ? 0xffff : 0xff));
+          all = f.op('or', kept, high ? f.op('shl', cut, f.i64(8)) : cut);
+        }
+        f.set(local, all, ALIAS_GPR);
+      },
+    };
+  }
+  register(index: number, size: Size): Operand {
+    return this.#general(HOLE_REGISTER + index, size);
+  }
+  /** @param at byte offset in the record, or a hole's token, negated. */
+  #vectorAt(at: number, size: AccessSize, offset: Value): Operand {
+    const f = this.f;
+    return {
+      ...this.plainOperand(size),
+      read: () => f.resized(f.load(VECTOR_LOAD[size], this.vcpu(), at, ALIAS_VECTOR), size),
+      write: (value) => f.store(VECTOR_STORE[value.size as AccessSize], this.vcpu(), value, at, ALIAS_VECTOR),
+      offset: () => offset,
+    };
+  }
+  vector(index: number): Operand {
+    const at = VCPU.offset.vector + index * 32;
+    return this.#vectorAt(at, 16, this.f.i32(at));
+  }
+  /** @param nth how many operands with a register, or immediates, came before. */
+  #operand(shape: Shape, nth: number): Operand {
+    switch (shape.kind) {
+      case 'gpr':
+        return this.#general(HOLE_FIELD + nth, shape.size, ((this.#form.highBytes >> nth) & 1) !== 0);
+      case 'vector':
+      case 'mmx':
+        return this.#vectorAt(-(HOLE_FIELD_OFFSET + nth), shape.size as AccessSize, this.#field(nth));
+      case 'number':
+        return { ...this.plainOperand(0), number: () => this.#field(nth) };
+      case 'imm':
+        return { ...this.plainOperand(shape.size), read: () => this.#immediate(shape.size, nth) };
+      case 'rel':
+        return { ...this.plainOperand(0), read: () => this.#target() };
+      case 'mem':
+        return this.memoryOperand(shape);
+      case 'stringDestination':
+        return this.stringDestination(shape.size);
+      case 'far':
+        throw new Error('a far transfer is no part of a region');
+    }
+  }
+  #field(nth: number): Value {
+    return this.f.openConstant('i32', constantHole(SOURCE.FIELD + nth, CUT.I32));
+  }
+  #immediate(size: Size, nth: number): Value {
+    const f = this.f,
+      known = nth === 0 ? this.#particulars.immediate : undefined;
+    if (known) return size === 8 ? f.i64Halves(known.low, known.high) : this.constant(known.low, size);
+    const cut = size === 8 ? CUT.I64 : size === 4 ? CUT.I32 : size === 2 ? CUT.I32_U16 : CUT.I32_U8;
+    return f.resized(f.openConstant(size === 8 ? 'i64' : 'i32', constantHole(nth ? SOURCE.SECOND_IMMEDIATE : SOURCE.IMMEDIATE, cut)), size);
+  }
+  protected encodedAddress(): Value {
+    return this.f.part(HOLE_ADDRESS, 'i64', ALIAS_GPR);
+  }
+  protected dataSegmentBase(): Value {
+    const f = this.f;
+    return this.#form.hasSegmentBase ? f.load('i64', this.vcpu(), -HOLE_SEGMENT_BASE, ALIAS_GPR) : f.i64(0);
+  }
+  dataSegment(): Value {
+    return this.f.openConstant('i32', constantHole(SOURCE.SEGMENT, CUT.I32));
+  }
+
+  // --- instruction pointer ---
+
+  /** @param source distance from the entry's page. */
+  #ripAt(source: number, mask = 0xffff_ffff): Value {
+    const f = this.f,
+      sum = f.op('add', f.get(CONTROLS.ripPage, 'i64'), f.openConstant('i64', constantHole(source, CUT.I64)));
+    return this.long ? sum : f.op('and', sum, f.i64(mask));
+  }
+  rip(): Value {
+    return this.#ripAt(SOURCE.RIP);
+  }
+  nextRip(): Value {
+    return this.#ripAt(SOURCE.NEXT_RIP);
+  }
+  /** Where a direct jump goes. */
+  #target(): Value {
+    return this.#ripAt(SOURCE.TARGET, this.operandSize === 2 ? 0xffff : 0xffff_ffff);
+  }
+  protected publishRip(): void {
+    if (this.#published) return;
+    this.#published = true;
+    this.f.store('i64', this.vcpu(), this.rip(), VCPU.offset.rip, ALIAS_STATE);
+    this.f.store('i64', this.vcpu(), this.nextRip(), VCPU.offset.nextRip, ALIAS_STATE);
+  }
+
+  // --- helpers ---
+
+  protected aroundHelper(name: HelperName, call: () => void): void {
+    const f = this.f,
+      { flagOp, flagP, flagQ, flagR } = VCPU.offset;
+    if (READS_FLAGS.has(name) || WRITES_FLAGS.has(name)) {
+      f.store('i32', this.vcpu(), f.get(CONTROLS.op, 'i32', ALIAS_RECORD), flagOp, ALIAS_STATE);
+      f.store('i64', this.vcpu(), f.get(CONTROLS.p, 'i64', ALIAS_RECORD), flagP, ALIAS_STATE);
+      f.store('i64', this.vcpu(), f.get(CONTROLS.q, 'i64', ALIAS_RECORD), flagQ, ALIAS_STATE);
+      f.store('i64', this.vcpu(), f.get(CONTROLS.r, 'i64', ALIAS_RECORD), flagR, ALIAS_STATE);
+    }
+    call();
+    if (!WRITES_FLAGS.has(name)) return;
+    this.#known = undefined;
+    f.set(CONTROLS.op, f.load('i32', this.vcpu(), flagOp, ALIAS_STATE), ALIAS_RECORD);
+    f.set(CONTROLS.p, f.load('i64', this.vcpu(), flagP, ALIAS_STATE), ALIAS_RECORD);
+    f.set(CONTROLS.q, f.load('i64', this.vcpu(), flagQ, ALIAS_STATE), ALIAS_RECORD);
+    f.set(CONTROLS.r, f.load('i64', this.vcpu(), flagR, ALIAS_STATE), ALIAS_RECORD);
+  }
+  /** Is the entry's micro-op still this region's? */
+  protected override afterSlowStore(): void {
+    const f = this.f,
+      slot = f.openConstant('i32', constantHole(SOURCE.SLOT, CUT.I32));
+    this.storedSlowly = true;
+    f.set(CONTROLS.changed, f.compare('ne', f.load('u16', f.get(1, 'i32'), UOP_HANDLER, ALIAS_STATE), slot));
+  }
+
+  // --- flags ---
+
+  setFlags(kind: FlagKind | Value, p: Value, q: Value, count = 0, r?: Value): void {
+    const f = this.f;
+    if (!this.flagsWanted) {
+      this.#known = undefined;
+      return;
+    }
+    if (typeof kind !== 'string' && kind.isConstant(this.flagOp('raw', 4))) kind = 'raw';
+    const known = typeof kind === 'string' ? this.flagOp(kind, kind === 'raw' ? 4 : p.size) | (count << 16) : 0;
+    const narrow = typeof kind === 'string' && p.type === 'i32' && q.type === 'i32';
+    if (r) f.set(CONTROLS.r, r, ALIAS_RECORD);
+    if (narrow) {
+      const x = f.pin(this.signed(p)),
+        y = f.pin(this.signed(q));
+      f.set(CONTROLS.narrowP, x, ALIAS_RECORD);
+      f.set(CONTROLS.narrowQ, y, ALIAS_RECORD);
+      f.set(CONTROLS.p, f.widen(x, true), ALIAS_RECORD);
+      f.set(CONTROLS.q, f.widen(y, true), ALIAS_RECORD);
+    } else {
+      const x = f.pin(this.signedWide(p)),
+        y = f.pin(this.signedWide(q));
+      f.set(CONTROLS.p, x, ALIAS_RECORD);
+      f.set(CONTROLS.q, y, ALIAS_RECORD);
+    }
+    f.set(CONTROLS.op, typeof kind === 'string' ? f.i32(known) : kind, ALIAS_RECORD);
+    this.#known = typeof kind === 'string' ? known * 2 + (narrow ? 1 : 0) : undefined;
+  }
+  /** What is known of the flags before: a template that looks is one for each such state. */
+  #ask(): KnownFlags | undefined {
+    if (this.#known !== UNASKED) return this.#known;
+    this.askedKnown = true;
+    return undefined;
+  }
+  record(): readonly [Value, Value, Value, Value] {
+    const f = this.f,
+      get = (local: number): Value => f.pin(f.get(local, 'i64', ALIAS_RECORD));
+    const known = this.#ask(),
+      op = known !== undefined ? f.i32(opOf(known)) : f.pin(f.get(CONTROLS.op, 'i32', ALIAS_RECORD));
+    return [op, get(CONTROLS.p), get(CONTROLS.q), get(CONTROLS.r)];
+  }
+  overlayFlags(bits: number, result: Value): void {
+    const f = this.f;
+    if (!this.flagsWanted) {
+      this.#known = undefined;
+      return;
+    }
+    f.set(CONTROLS.r, result, ALIAS_RECORD);
+    const known = this.#ask();
+    if (known !== undefined) {
+      const op = (opOf(known) & ~0xf00) | bits;
+      this.#known = op * 2 + (known & 1);
+      f.set(CONTROLS.op, f.i32(op), ALIAS_RECORD);
+    } else f.set(CONTROLS.op, f.op('or', f.op('and', f.get(CONTROLS.op, 'i32', ALIAS_RECORD), f.i32(~0xf00)), f.i32(bits)), ALIAS_RECORD);
+  }
+  condition(cc: number): Value {
+    const f = this.f,
+      known = this.#ask(),
+      test = cc >> 1,
+      ofResult = test === 2 || test === 4;
+    const get = (local: number): Value => f.get(local, 'i64', ALIAS_RECORD);
+    const kind = known === undefined ? undefined : kindOf(known),
+      op = known === undefined ? 0 : opOf(known),
+      narrow = known !== undefined && isNarrow(known);
+    if (kind !== undefined && kind !== 'raw' && kind !== 'imul' && ((op & 0xf00) === 0 || ofResult)) {
+      const [p, q, zero] = narrow
+        ? [f.get(CONTROLS.narrowP, 'i32', ALIAS_RECORD), f.get(CONTROLS.narrowQ, 'i32', ALIAS_RECORD), f.i32(0)]
+        : [get(CONTROLS.p), get(CONTROLS.q), f.i64(0)];
+      if (kind === 'sub') {
+        const direct = this.subCondition(cc, p, q);
+        if (direct) return f.pin(direct);
+        if (test === 4) {
+          const difference = f.resized(f.op('sub', p, q), narrow ? 1 << (op & 3) : 8);
+          return f.pin(f.compare(cc & 1 ? 'ge_s' : 'lt_s', this.signed(difference), zero));
+        }
+      } else if (ofResult) return f.pin(f.compare(test === 2 ? (cc & 1 ? 'ne' : 'eq') : cc & 1 ? 'ge_s' : 'lt_s', p, zero));
+      else if (kind === 'add' && test === 1) return f.pin(f.compare(cc & 1 ? 'ge_u' : 'lt_u', p, q));
+    }
+    if (kind === 'raw' && (op & 0xf00) === 0) return f.pin(this.eflagsCondition(cc, f.wrap(get(CONTROLS.q))));
+    if (known !== undefined) return f.pin(this.eflagsCondition(cc, this.eflags()));
+    const word = f.pin(f.get(CONTROLS.op, 'i32', ALIAS_RECORD)),
+      p = f.pin(get(CONTROLS.p)),
+      q = f.pin(get(CONTROLS.q)),
+      r = f.pin(get(CONTROLS.r));
+    return this.conditionOf(cc, word, p, q, () => r);
+  }
+  /** Both arms are built; afterwards nothing is known of the flags that either may have set. */
+  override if(condition: Value, yes: () => void, no?: () => void): void {
+    const before = this.#known;
+    let known = before;
+    super.if(
+      condition,
+      () => {
+        yes();
+        if (this.#known !== before) known = undefined;
+        this.#known = before;
+      },
+      no &&
+        ((): void => {
+          no();
+          if (this.#known !== before) known = undefined;
+        }),
+    );
+    this.#known = known;
+  }
+  override attempt(fast: (rare: (condition: Value) => void) => void, exact: () => void): void {
+    const before = this.#known;
+    let changed = false;
+    super.attempt(
+      (rare) => {
+        fast(rare);
+        changed = this.#known !== before;
+        this.#known = before;
+      },
+      () => {
+        exact();
+        changed ||= this.#known !== before;
+      },
+    );
+    this.#known = changed ? undefined : before;
+  }
+
+  // --- control flow ---
+
+  jump(): void {
+    /* the block's end goes there */
+  }
+  branch(condition: Value): void {
+    this.#condition = condition;
+  }
+  callTo(_target: Operand, rip: Value): void {
+    this.f.set(CONTROLS.exitRip, rip);
+  }
+  returnTo(rip: Value): void {
+    this.f.set(CONTROLS.exitRip, rip);
+  }
+  jumpTo(rip: Value): void {
+    this.f.set(CONTROLS.exitRip, rip);
+  }
+
+  // --- one instruction ---
+
+  /** Run the body. A branch leaves its condition (an i32) on the wasm stack. */
+  run(): void {
+    const f = this.f,
+      { lineIndex, operandSize, isMemory, prefix, fpuCheck } = this.#form,
+      line = LINES[lineIndex]!;
+    if (fpuCheck !== 0) this.call('checkFpu', f.i32(fpuCheck));
+    const shapes = shapesOf(line, operandSize, isMemory, prefix);
+    let registers = 0,
+      immediates = 0;
+    const operands = shapes.map((shape) => {
+      const usesField = shape.kind === 'gpr' || shape.kind === 'vector' || shape.kind === 'mmx' || shape.kind === 'number';
+      return this.#operand(shape, usesField ? registers++ : shape.kind === 'imm' ? immediates++ : 0);
+    });
+    line.attributes.before?.(this, ...operands);
+    if (prefix === PREFIX_LOCK || shapes.some((shape) => shape.kind === 'mem' && shape.locked))
+      f.loop((again) => {
+        this.lockedLoop(again);
+        line.body(this, ...operands);
+      });
+    else line.body(this, ...operands);
+    if (this.#condition) f.flushValue(this.#condition);
+    else f.flush();
+  }
+  /** What is known of the flags after it; 'same' as before. */
+  get knownAfter(): KnownFlags | undefined | 'same' {
+    return this.#known === UNASKED ? 'same' : this.#known;
+  }
+}

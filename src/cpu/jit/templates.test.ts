@@ -1,0 +1,69 @@
+/** What makes an instruction another template, and what does not. */
+import { equal, notEqual, ok } from 'node:assert/strict';
+import { test } from 'node:test';
+import { MODE_64 } from '../state.ts';
+import { FunctionBuilder, Label } from '../wasm/function.ts';
+import { KnownEmit, RegionLocals } from './known-emit.ts';
+import { RegionFormer } from './region.ts';
+import type { Instruction } from './region.ts';
+import { templates } from './templates.ts';
+
+const page = Buffer.alloc(4096);
+
+/** The first instruction of some code. */
+function decoded(code: string): Instruction {
+  page.fill(0x90);
+  page.write(code, 'hex');
+  return new RegionFormer().form(page, 0, 0, MODE_64, 1)!.entry.instructions[0]!;
+}
+const templateOf = (code: string, known?: number): unknown => templates.find(decoded(code), false, known);
+
+/** Code and register masks of instructions, one after the other. */
+function emitted(...codes: string[]): { bytes: string; reads: number; writes: number } {
+  const f = new FunctionBuilder(['i32', 'i32']),
+    caught = new Label(),
+    locals = new RegionLocals(f);
+  const emit = new KnownEmit(f, true, locals, caught, { helperIndex: () => 9, gotoIndex: () => 8, slot: 7, fpuTrap: false });
+  f.open('block', caught);
+  for (const code of codes) emit.instruction(decoded(code), 0);
+  f.flush();
+  return { bytes: Buffer.from(f.out.bytes()).toString('hex'), reads: emit.reads, writes: emit.writes };
+}
+
+test('registers, displacements and immediates are holes of one template', () => {
+  equal(templateOf('01c8'), templateOf('4501d1')); // add eax, ecx; add r9d, r10d
+  equal(templateOf('488b03'), templateOf('4a8b84eb00100000')); // mov rax, [rbx]; mov rax, [rbx + r13*8 + 1000h]
+  equal(templateOf('0505000000'), templateOf('05ffffff7f')); // add eax, 5; add eax, 7fffffffh
+  notEqual(templateOf('01c8'), templateOf('4801c8'));
+  notEqual(templateOf('00c8'), templateOf('00cc')); // add al, cl; add ah, cl
+});
+
+test('a body that looks at an immediate has a template for each value', () => {
+  equal(templateOf('c1e003'), templateOf('41c1e103')); // shl eax, 3; shl r9d, 3
+  notEqual(templateOf('c1e003'), templateOf('c1e004'));
+});
+
+test('a body that looks at the flags before has a template for what is known of them', () => {
+  notEqual(templateOf('7410', undefined), templateOf('7410', 4)); // je
+  equal(templateOf('01c8', undefined), templateOf('01c8', 4));
+});
+
+test('the registers that an instruction reads and writes are told', () => {
+  const bit = (...registers: number[]): number => registers.reduce((mask, register) => mask | (1 << register), 0);
+  const { reads, writes } = emitted('468d04a9'); // lea r8d, [rcx + r13*4]
+  equal(reads, bit(1, 13));
+  equal(writes, bit(8));
+  equal(emitted('b001').reads, bit(0)); // mov al, 1 keeps the rest of rax
+  equal(emitted('4889c3').reads, bit(0));
+  equal(emitted('50').writes, bit(4)); // push rax
+  equal(emitted('f7e1').writes, bit(0, 2)); // mul ecx
+});
+
+test('code is that of the operands: locals, numbers and absent parts of an address', () => {
+  const plain = emitted('48c7c0ffffffff').bytes; // mov rax, -1
+  ok(plain.includes('427f21'), plain); // i64.const -1, local.set
+  const address = emitted('488d0411').bytes, // lea rax, [rcx + rdx]
+    scaled = emitted('488d0451').bytes;
+  ok(!address.includes('86'), 'no shift without a scale');
+  ok(scaled.includes('420186'), 'i64.const 1, i64.shl');
+});
