@@ -150,6 +150,8 @@ export abstract class Emit {
   abstract vector(index: number): Operand;
   abstract rip(): Value;
   abstract nextRip(): Value;
+  /** Instructions left of this execution, this one among them: `retired` minus it counts those before this one. */
+  abstract instructionsLeft(): Value;
   /** @param kind or the whole op word, where it is chosen at run time. */
   abstract setFlags(kind: FlagKind | Value, p: Value, q: Value, count?: number, r?: Value): void;
   abstract condition(cc: number): Value;

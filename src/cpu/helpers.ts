@@ -131,8 +131,10 @@ export const HELPERS = {
   requireSupervisor: row('', '', 'f'),
   /** #UD. */
   undefinedInstruction: row('', '', 'f'),
+  /** Instructions left: the time-stamp counter. */
+  readTsc: row('i32', 'i64', 'f'),
   /** They work on ECX, EDX:EAX in the record. */
-  rdmsr: row('', '', 'f'), wrmsr: row('', '', 'fs'), rdtsc: row('', '', 'f'), rdtscp: row('', '', 'f'), rdpmc: row('', '', 'f'),
+  rdmsr: row('', '', 'f'), wrmsr: row('', '', 'fs'), rdpmc: row('', '', 'f'),
   xgetbv: row('', '', 'f'), xsetbv: row('', '', 'f'),
   /** EAX, ECX to EAX, EBX, ECX, EDX. */
   cpuid: row(''),

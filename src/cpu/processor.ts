@@ -30,6 +30,8 @@ export interface Bus {
   readTpr(vcpu: number): number;
   writeTpr(vcpu: number, value: number): void;
   tsc(vcpu: number): bigint;
+  /** The same for RDTSC, by a vCPU that has executed so many instructions. */
+  tscAt(vcpu: number, retired: bigint): bigint;
 }
 
 /**

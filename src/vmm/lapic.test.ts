@@ -306,6 +306,32 @@ test('the TSC is exact and monotone over centuries of ticks', () => {
   equal(m.vmm.tsc(m.cpu()), 2_999_999_999n * 86_400n * 50n, 'a host clock that steps back is not seen');
 });
 
+test("within a slice RDTSC counts on by the instructions executed, and the slice's end brings it to the clock", () => {
+  const m = new InCoreMachine({ tscHz: 1e9 });
+  const rdtsc = (retired: number): bigint => m.vmm.tscAt(m.cpu(), BigInt(retired));
+  equal(rdtsc(0), 0n, 'no rate is known yet');
+  m.advance(40_000);
+  equal(rdtsc(10_000), 40_000n, 'the clock: 4 ticks an instruction');
+  m.hostNs += 1_000;
+  equal(rdtsc(10_100), 40_400n, 'the instructions');
+  m.advance(9_000);
+  equal(rdtsc(10_200), 50_000n, 'the clock again');
+  equal(rdtsc(15_000), 69_200n);
+  m.advance(1_000);
+  equal(rdtsc(15_001), 69_200n, 'ahead of the clock it waits');
+});
+
+test('RDTSC reads the clock after a device was used, and always where several vCPUs may compare', () => {
+  for (const vcpus of [1, 2]) {
+    const m = new InCoreMachine({ tscHz: 1e9, vcpus });
+    m.advance(40_000);
+    m.vmm.tscAt(m.cpu(), 10_000n);
+    m.hostNs += 5_000;
+    if (vcpus === 1) m.vmm.portRead(m.cpu(), 0x40, 1);
+    equal(m.vmm.tscAt(m.cpu(), 10_001n), 45_000n);
+  }
+});
+
 test('the clock stands still between stop and start', () => {
   const m = machine();
   m.advance(1000);

@@ -179,6 +179,10 @@ export const LAPIC = layout('LAPIC', {
   tscDeadline: field('u64', 'IA32_TSC_DEADLINE, 0 disarmed'),
   deadlineTscOffset: field('u64', 'vcpu.tscOffset for which timerDeadlineNs was computed'),
   lastTsc: field('u64', 'highest TSC shown, so that it never goes back'),
+  tscTicks: field('u64', 'TSC when RDTSC last read the clock, without the offset'),
+  tscRetired: field('u64', 'instructions that the vCPU had executed by then'),
+  tscRate: field('u32', 'ticks an instruction takes, 16 bits behind the point; 0 not known'),
+  tscNear: field('u32', '1 while RDTSC may count on from there'),
   inboxEdge: field('u32', 'shared, atomic OR: requested vectors; 0-15 are illegal ones received', { at: 0x480, count: 8 }),
   inboxLevel: field('u32', 'shared, atomic OR: the same, level-triggered', { count: 8 }),
 });

@@ -28,6 +28,7 @@ export interface VmmExports {
   readTpr(vcpu: number): number;
   writeTpr(vcpu: number, value: number): void;
   tsc(vcpu: number): bigint;
+  tscAt(vcpu: number, retired: bigint): bigint;
   poll(vcpu: number): void;
   /** On the host's clock; Infinity: nothing is due, ever. */
   nextDeadlineNs(vcpu: number): number;

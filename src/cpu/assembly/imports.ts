@@ -25,6 +25,7 @@
 @external('bus', 'writeTpr') export declare function busWriteTpr(vcpu: usize, value: u32): void;
 @external('bus', 'interruptVector') export declare function busInterruptVector(vcpu: usize): i32;
 @external('bus', 'tsc') export declare function busTsc(vcpu: usize): u64;
+@external('bus', 'tscAt') export declare function busTscAt(vcpu: usize, retired: u64): u64;
 
 @external('host', 'codeWritten') export declare function hostCodeWritten(vcpu: usize, hvaPage: f64): void;
 /** 8 random bytes of the host to scratch[0]: RDRAND and RDSEED. */

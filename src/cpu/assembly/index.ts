@@ -18,7 +18,7 @@ export { portCheck, portRead, portWrite } from './ports';
 export {
   clts, hlt, invlpg, invpcid, lmsw, readControl, readDebug, requireSupervisor, smsw, undefinedInstruction, writeControl, writeDebug, xgetbv, xsetbv,
 } from './control';
-export { rdmsr, rdpmc, rdtsc, rdtscp, readMsr, writeMsr, wrmsr } from './msr';
+export { rdmsr, rdpmc, readMsr, readTsc, writeMsr, wrmsr } from './msr';
 export { cpuid } from './cpuid';
 export { fxrstor, fxsave, xrstor, xsave, xsaveopt } from './xsave';
 export {

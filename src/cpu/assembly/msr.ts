@@ -6,11 +6,11 @@
 import { MSR_ROWS, MSR_ROW_BYTES, MSR_TABLE, MSR_WRITE_IGNORED } from '../../base/memory-map.ts';
 import {
   VCPU_CR0, VCPU_CR4, VCPU_CSTAR, VCPU_DEBUGCTL, VCPU_EFER, VCPU_GPR, VCPU_KERNEL_GS_BASE, VCPU_LSTAR, VCPU_MCG_STATUS, VCPU_MISC_ENABLE, VCPU_MTRR_DEF_TYPE, VCPU_MTRR_FIXED,
-  VCPU_MTRR_VARIABLE, VCPU_PAT, VCPU_SCRATCH, VCPU_SEG_BASE, VCPU_SFMASK, VCPU_SPEC_CTRL, VCPU_STAR, VCPU_SYSENTER_CS, VCPU_SYSENTER_EIP, VCPU_SYSENTER_ESP, VCPU_TSC_ADJUST, VCPU_TSC_AUX, VCPU_TSC_OFFSET,
+  VCPU_MTRR_VARIABLE, VCPU_PAT, VCPU_RETIRED, VCPU_SCRATCH, VCPU_SEG_BASE, VCPU_SFMASK, VCPU_SPEC_CTRL, VCPU_STAR, VCPU_SYSENTER_CS, VCPU_SYSENTER_EIP, VCPU_SYSENTER_ESP, VCPU_TSC_ADJUST, VCPU_TSC_AUX, VCPU_TSC_OFFSET,
 } from '../../generated/vcpu-layout.ts';
 import { CR0_PG, CR0_PE, CR4_TSD, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, PHYSICAL_ADDRESS_BITS, SEG_FS, SEG_GS } from './bits';
 import { raiseGp } from './faults';
-import { busMsrRead, busMsrWrite, busTsc } from './imports';
+import { busMsrRead, busMsrWrite, busTsc, busTscAt } from './imports';
 import { isCanonical } from './memory';
 import { cplOf } from './segments';
 import { tlbFlushAll, updateMode } from './tlb';
@@ -198,14 +198,9 @@ function tscAllowed(vcpu: usize): bool {
   return false;
 }
 
-export function rdtsc(vcpu: usize): void {
-  if (tscAllowed(vcpu)) giveEdxEax(vcpu, busTsc(vcpu));
-}
-
-export function rdtscp(vcpu: usize): void {
-  if (!tscAllowed(vcpu)) return;
-  giveEdxEax(vcpu, busTsc(vcpu));
-  store<u64>(vcpu + 8, load<u64>(vcpu, VCPU_TSC_AUX) & 0xffffffff, VCPU_GPR);
+/** RDTSC, RDTSCP. @param left instructions left of this execution; those before this one are retired. */
+export function readTsc(vcpu: usize, left: i32): u64 {
+  return tscAllowed(vcpu) ? busTscAt(vcpu, load<u64>(vcpu, VCPU_RETIRED) - <u64>left) : 0;
 }
 
 /** No counters are offered, so every index is out of range. */

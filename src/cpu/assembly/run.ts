@@ -121,6 +121,8 @@ function isPrelude(handler: u32): bool { return handler == HANDLER_STRADDLE || h
  */
 function execute(vcpu: usize, uop: u32, instructions: i32): u32 {
   store<i32>(vcpu, instructions + <i32>(uop >>> UOP_SHIFT), VCPU_BUDGET);
+  // As if all of them were done: who knows how many are left knows the exact count at any time.
+  store<u64>(vcpu, load<u64>(vcpu, VCPU_RETIRED) + instructions, VCPU_RETIRED);
   let reason = call_indirect<u32>(load<u16>(<usize>uop, UOP_HANDLER), vcpu, uop);
   if (reason == LEAVE_FAULT) {
     const exitUop = load<u32>(vcpu, VCPU_EXIT_UOP);
@@ -130,7 +132,7 @@ function execute(vcpu: usize, uop: u32, instructions: i32): u32 {
   }
   if (reason == LEAVE_REGION_FAULT) reason = LEAVE_FAULT;
   else if (reason == LEAVE_HOT) hostHot(vcpu);
-  store<u64>(vcpu, load<u64>(vcpu, VCPU_RETIRED) + (instructions - load<i32>(vcpu, VCPU_BUDGET)), VCPU_RETIRED);
+  store<u64>(vcpu, load<u64>(vcpu, VCPU_RETIRED) - <i64>load<i32>(vcpu, VCPU_BUDGET), VCPU_RETIRED);
   return reason;
 }
 

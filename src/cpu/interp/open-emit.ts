@@ -331,6 +331,9 @@ export class OpenEmit extends Emit {
       ),
     );
   }
+  instructionsLeft(): Value {
+    return this.remaining(0);
+  }
   setBudget(remaining: Value, entry: Value): void {
     this.f.store('i32', this.vcpu(), this.f.op('add', remaining, this.f.op('shr_u', entry, this.f.i32(UOP_SHIFT))), VCPU.offset.budget);
   }

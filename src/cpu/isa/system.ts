@@ -2,6 +2,7 @@
  * System instructions: segments, descriptor tables, far transfers, control, debug and model-specific registers, TLB, extended state.
  * Implements: SDM vol. 2A/2B/2D rows named below; vol. 3A 2.8 System Instruction Summary. Runs on: see cpu/emit.ts.
  */
+import { RAX, RCX, RDX } from '../emit.ts';
 import type { Emit, Operand, Size, Value } from '../emit.ts';
 import { EVENT_ICEBP, EVENT_SOFTWARE, EVENT_SOFTWARE_EXCEPTION } from '../helpers.ts';
 import type { HelperName } from '../helpers.ts';
@@ -124,6 +125,12 @@ const randomNumber: Body = (b, dst) => {
   b.setEflags(constant4(b, CF));
 };
 
+const timeStamp: Body = (b) => {
+  const ticks = b.pin(b.call('readTsc', b.instructionsLeft()));
+  b.register(RAX, 4).write(b.resize(ticks, 4));
+  b.register(RDX, 4).write(b.resize(b.shr(ticks, b.constant(32, 8)), 4));
+};
+
 const control: readonly Line[] = [
   inst('mov', [w('Rv'), 'Cd'], '0f 20 /r', readRegister('readControl'), { f64: true, ends: 'no' }),
   inst('mov', [w('Rv'), 'Dd'], '0f 21 /r', readRegister('readDebug'), { f64: true }),
@@ -144,11 +151,14 @@ const control: readonly Line[] = [
   inst('wbinvd', [], '0f 09', plain('requireSupervisor')),
   inst('hlt', [], 'f4', plain('hlt'), { ends: 'system' }),
   inst('wrmsr', [], '0f 30', plain('wrmsr'), { ends: 'system' }),
-  inst('rdtsc', [], '0f 31', plain('rdtsc')),
+  inst('rdtsc', [], '0f 31', timeStamp),
   inst('rdmsr', [], '0f 32', plain('rdmsr')),
   inst('rdpmc', [], '0f 33', plain('rdpmc')),
   inst('cpuid', [], '0f a2', plain('cpuid')),
-  inst('rdtscp', [], '0f 01 f9', plain('rdtscp'), { cpuid: 'rdtscp' }),
+  inst('rdtscp', [], '0f 01 f9', (b) => {
+    timeStamp(b);
+    b.register(RCX, 4).write(b.resize(b.field('tscAux', 'i64'), 4));
+  }, { cpuid: 'rdtscp' }),
   inst('xgetbv', [], 'np 0f 01 d0', plain('xgetbv'), { cpuid: 'xsave' }),
   inst('xsetbv', [], 'np 0f 01 d1', plain('xsetbv'), { ends: 'system', cpuid: 'xsave' }),
   inst('fxsave', ['M'], 'np 0f ae /0', saveArea('fxsave', 512)),

@@ -12,13 +12,12 @@ import { LEAVE_REGION_FAULT } from '../interp/leave.ts';
 import { VCPU } from '../state.ts';
 import { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { Node } from '../wasm/function.ts';
+import { SITE_COUNT_SHIFT } from './holes.ts';
 import { KnownEmit, RegionLocals } from './known-emit.ts';
 import type { KnownFlags, RegionContext } from './known-emit.ts';
 import { dominates, isBackEdge } from './region.ts';
 import type { Block, Instruction, Region } from './region.ts';
 
-/** `site`: offset in the page, and above it the instructions not yet charged. */
-const SITE_COUNT_SHIFT = 12;
 
 /** @returns the function: what stands before the region's code is known only at its end, when all registers that it uses are. */
 export function assemble(region: Region, context: RegionContext): FunctionBuilder {

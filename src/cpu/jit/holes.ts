@@ -17,8 +17,10 @@ export const HOLE_FIELD = FIRST_HOLE,
   /** Locals of the general registers that an instruction implies. */
   HOLE_REGISTER = FIRST_HOLE + 16,
   HOLE_CONTROL = HOLE_REGISTER + 16;
+/** In the local `site`: offset in the page, and above it the instructions not yet charged. */
+export const SITE_COUNT_SHIFT = 12;
 /** Locals of a region, in the order of their holes. */
-export const CONTROL = ['tlb', 'changed', 'ripPage', 'exitRip', 'op', 'p', 'q', 'r', 'narrowP', 'narrowQ'] as const;
+export const CONTROL = ['tlb', 'changed', 'ripPage', 'exitRip', 'op', 'p', 'q', 'r', 'narrowP', 'narrowQ', 'budget', 'site'] as const;
 export type Control = (typeof CONTROL)[number];
 export const controlHole = (name: Control): number => HOLE_CONTROL + CONTROL.indexOf(name);
 

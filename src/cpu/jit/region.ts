@@ -61,7 +61,7 @@ export interface Region {
 
 /** Instructions whose helpers read or write registers in the record, or store to memory without the region seeing it. */
 const LEFT_TO_TIER0 = new Set(
-  `cpuid rdmsr rdtsc rdtscp rdpmc xgetbv enter pusha popa daa das aaa aas aam aad
+  `cpuid rdmsr rdpmc xgetbv enter pusha popa daa das aaa aas aam aad
    fxsave xsave xsaveopt fnstenv fldenv fnsave frstor sgdt sidt lldt ltr lgdt lidt monitor mwait ins outs`.split(/\s+/),
 );
 /** Without a memory operand these cannot fault. */

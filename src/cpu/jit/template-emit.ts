@@ -26,6 +26,7 @@ import {
   HOLE_FIELD_OFFSET,
   HOLE_REGISTER,
   HOLE_SEGMENT_BASE,
+  SITE_COUNT_SHIFT,
   SOURCE,
   controlHole,
   helperHole,
@@ -227,6 +228,10 @@ export class TemplateEmit extends Emit {
   /** Where a direct jump goes. */
   #target(): Value {
     return this.#ripAt(SOURCE.TARGET, this.operandSize === 2 ? 0xffff : 0xffff_ffff);
+  }
+  instructionsLeft(): Value {
+    const f = this.f;
+    return f.pin(f.op('sub', f.get(CONTROLS.budget, 'i32'), f.op('shr_u', f.get(CONTROLS.site, 'i32'), f.i32(SITE_COUNT_SHIFT))));
   }
   protected publishRip(): void {
     if (this.#published) return;

@@ -119,6 +119,7 @@ export class CpuWasm {
           this.tpr = value;
         },
         tsc: () => this.tsc + this.get('tscOffset'),
+        tscAt: () => this.tsc + this.get('tscOffset'),
         interruptVector: () => -1,
         interruptAck: () => -1,
         poll: () => undefined,

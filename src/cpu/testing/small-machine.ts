@@ -32,6 +32,7 @@ export const NO_DEVICES: Bus = {
   readTpr: () => 0,
   writeTpr: () => {},
   tsc: () => 0n,
+  tscAt: () => 0n,
 };
 
 /** The built modules, compiled once in a thread. */

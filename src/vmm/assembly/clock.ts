@@ -4,7 +4,9 @@
  */
 import { VCPU_LAPIC, VM_BASE } from '../../base/memory-map.ts';
 import { VCPU_TSC_OFFSET } from '../../generated/vcpu-layout.ts';
-import { LAPIC_LAST_TSC, VM_CLOCK_BASE_NS, VM_CLOCK_STOPPED, VM_STOPPED_NS, VM_TSC_HZ } from '../../generated/vmm-layout.ts';
+import {
+  LAPIC_LAST_TSC, LAPIC_TSC_NEAR, LAPIC_TSC_RATE, LAPIC_TSC_RETIRED, LAPIC_TSC_TICKS, VM_CLOCK_BASE_NS, VM_CLOCK_STOPPED, VM_STOPPED_NS, VM_TSC_HZ, VM_VCPU_COUNT,
+} from '../../generated/vmm-layout.ts';
 
 @external('host', 'nowNs') export declare function hostNowNs(): f64;
 
@@ -52,9 +54,45 @@ export function tickToNs(tick: u64, hz: u64): u64 {
 /** Ticks of the invariant TSC since the VM began, without the vCPU's offset. */
 export function tscTicks(): u64 { return scale(vmNowNs(), load<u64>(VM_BASE, VM_TSC_HZ), NS_PER_SEC); }
 
-/** RDTSC of this vCPU. The clocks of two host threads may differ a little, so a vCPU that moves must not see time go back. */
+/** The clocks of two host threads may differ a little, so a vCPU that moves must not see time go back. */
+function shown(vcpu: usize, ticks: u64): u64 {
+  const lapic = vcpu + VCPU_LAPIC, highest = max(ticks, load<u64>(lapic, LAPIC_LAST_TSC));
+  store<u64>(lapic, highest, LAPIC_LAST_TSC);
+  return highest + load<u64>(vcpu, VCPU_TSC_OFFSET);
+}
+
+/** The TSC of this vCPU, by the host's clock. */
 export function tsc(vcpu: usize): u64 {
-  const ticks = max(tscTicks(), load<u64>(vcpu + VCPU_LAPIC, LAPIC_LAST_TSC));
-  store<u64>(vcpu + VCPU_LAPIC, ticks, LAPIC_LAST_TSC);
-  return ticks + load<u64>(vcpu, VCPU_TSC_OFFSET);
+  tscReadClock(vcpu);
+  return shown(vcpu, tscTicks());
+}
+
+/** The next RDTSC reads the host's clock: a slice has ended, or a device was used, whose time must not be ahead of the TSC. */
+export function tscReadClock(vcpu: usize): void { store<u32>(vcpu + VCPU_LAPIC, 0, LAPIC_TSC_NEAR); }
+
+/** Instructions that a measured rate rests on, at least. */
+const RATE_INSTRUCTIONS: u64 = 1000;
+/** A rate is at most so many ticks an instruction: more means that the host did something else. */
+const RATE_LIMIT: u64 = 100 << 16;
+
+/**
+ * RDTSC of a vCPU that has executed `retired` instructions. Hot: reading the host's clock costs ten times as much as the rest, so within a slice
+ * time goes on by the instructions executed, at the rate of the slices before. It is behind the clock or ahead of it by less than a slice, never goes
+ * back, and catches up when the clock is read. Several vCPUs may compare their counters, so there the clock is read each time.
+ */
+export function tscAt(vcpu: usize, retired: u64): u64 {
+  const lapic = vcpu + VCPU_LAPIC, executed = retired - load<u64>(lapic, LAPIC_TSC_RETIRED), since = load<u64>(lapic, LAPIC_TSC_TICKS);
+  let rate = <u64>load<u32>(lapic, LAPIC_TSC_RATE);
+  if (load<u32>(lapic, LAPIC_TSC_NEAR) != 0) return shown(vcpu, since + (executed * rate >> 16));
+  const ticks = tscTicks();
+  if (executed >= RATE_INSTRUCTIONS) {
+    // Down at once and up slowly: a slice in which the host was away, or the guest slept, says little.
+    const sample = min((min(ticks - since, <u64>1 << 40) << 16) / executed, RATE_LIMIT);
+    rate = rate == 0 || sample < rate ? sample : rate + (min(sample, 2 * rate) - rate >> 3);
+    store<u32>(lapic, <u32>rate, LAPIC_TSC_RATE);
+  }
+  store<u64>(lapic, ticks, LAPIC_TSC_TICKS);
+  store<u64>(lapic, retired, LAPIC_TSC_RETIRED);
+  store<u32>(lapic, rate != 0 && load<u32>(VM_BASE, VM_VCPU_COUNT) == 1 ? 1 : 0, LAPIC_TSC_NEAR);
+  return shown(vcpu, ticks);
 }

@@ -12,7 +12,7 @@ import {
 import { EINVAL } from '../exits.ts';
 import { IOAPIC_PINS, MAX_VCPUS } from '../layout.ts';
 import { readMmio, writeMmio } from './bus.ts';
-import { hostNowNs, NEVER, startClock, stopClock, tsc as readTsc, vmNowNs } from './clock.ts';
+import { hostNowNs, NEVER, startClock, stopClock, tsc as readTsc, tscAt as readTscAt, tscReadClock, vmNowNs } from './clock.ts';
 import { HPET_CAPABILITIES, hpetReset, hpetRun } from './hpet.ts';
 import { kick as kickVcpu, postNmi, vcpuAt, vcpuCount } from './inbox.ts';
 import { ioapicLine, ioapicReset } from './ioapic.ts';
@@ -86,10 +86,22 @@ export function nowNs(): f64 { return <f64>vmNowNs(); }
 
 // --- bus of a vCPU ---
 
-export function mmioRead(vcpu: u32, gpa: u64, sizeBytes: u32): u64 { return readMmio(vcpu, gpa, sizeBytes); }
-export function mmioWrite(vcpu: u32, gpa: u64, sizeBytes: u32, value: u64): void { writeMmio(vcpu, gpa, sizeBytes, value); }
-export function portRead(vcpu: u32, port: u32, sizeBytes: u32): u32 { return readPort(vcpu, port, sizeBytes); }
-export function portWrite(vcpu: u32, port: u32, sizeBytes: u32, value: u32): void { writePort(vcpu, port, sizeBytes, value); }
+export function mmioRead(vcpu: u32, gpa: u64, sizeBytes: u32): u64 {
+  tscReadClock(vcpu);
+  return readMmio(vcpu, gpa, sizeBytes);
+}
+export function mmioWrite(vcpu: u32, gpa: u64, sizeBytes: u32, value: u64): void {
+  tscReadClock(vcpu);
+  writeMmio(vcpu, gpa, sizeBytes, value);
+}
+export function portRead(vcpu: u32, port: u32, sizeBytes: u32): u32 {
+  tscReadClock(vcpu);
+  return readPort(vcpu, port, sizeBytes);
+}
+export function portWrite(vcpu: u32, port: u32, sizeBytes: u32, value: u32): void {
+  tscReadClock(vcpu);
+  writePort(vcpu, port, sizeBytes, value);
+}
 export function msrRead(vcpu: u32, msr: u32): u32 { return readMsr(vcpu, msr); }
 export function msrWrite(vcpu: u32, msr: u32, value: u64): u32 { return writeMsr(vcpu, msr, value); }
 export function interruptVector(vcpu: u32): i32 { return lapic.interruptVector(vcpu); }
@@ -97,10 +109,12 @@ export function interruptAck(vcpu: u32): i32 { return lapic.interruptAck(vcpu); 
 export function readTpr(vcpu: u32): u32 { return lapic.readTpr(vcpu); }
 export function writeTpr(vcpu: u32, value: u32): void { lapic.writeTpr(vcpu, value); }
 export function tsc(vcpu: u32): u64 { return readTsc(vcpu); }
+export function tscAt(vcpu: u32, retired: u64): u64 { return readTscAt(vcpu, retired); }
 
 /** Hot, at the end of each slice and before a sleep: run the timers that are due, tell the main loop of posted writes. */
 export function poll(vcpu: u32): void {
   wakeConsumer();
+  tscReadClock(vcpu);
   followTsc(vcpu);
   const own = load<u64>(vcpu + VCPU_LAPIC, LAPIC_TIMER_DEADLINE_NS), shared = atomic.load<u64>(VM_BASE, VM_DEVICE_DEADLINE_NS);
   if (min(own, shared) == NEVER) return;
@@ -121,6 +135,7 @@ export function poll(vcpu: u32): void {
  */
 export function nextDeadlineNs(vcpu: u32): f64 {
   wakeConsumer();
+  tscReadClock(vcpu);
   followTsc(vcpu);
   if (load<u32>(VM_BASE, VM_CLOCK_STOPPED) != 0) return Infinity;
   let deadline = atomic.load<u64>(VM_BASE, VM_DEVICE_DEADLINE_NS);
