@@ -335,7 +335,7 @@ export class CodeStore {
     let at = offset;
     for (let count = 0; ; count++) {
       const key = at | (mode << 12),
-        known = count > 0 ? page.entries.get(key) : undefined;
+        known = count > 0 && at < PAGE_BYTES ? page.entries.get(key) : undefined;
       if (known !== undefined) {
         this.#view.setInt32(this.#pseudo(HANDLER_LINK, at, 0) + UOP_TARGET, known, true);
         break;

@@ -1,0 +1,158 @@
+/**
+ * Two machines run the same program: one instruction by instruction in tier 0, the other in slices in the tier under test. At the end of
+ * each slice their states must be alike.
+ * Implements: docs/jit.md "Trust". Runs on: any thread of Node.
+ */
+import type { CpuTier } from '../processor.ts';
+import { CAPABILITY_STEP, RUN_BUDGET, RUN_HALTED, RUN_STEPPED, RUN_TRIPLE_FAULT } from '../state.ts';
+import { RCX, RSP } from './program-assembler.ts';
+import type { Piece, Program, ProgramMode } from './program-assembler.ts';
+import { CODE, CODE_PAGES, DATA, DATA_PAGES, ENTRY, PAGE } from './program-map.ts';
+import { ProgramMachine } from './program-machine.ts';
+import { randomProgram } from './random-program.ts';
+import { Random } from './random.ts';
+
+/** Where a program that does not end is left. */
+const MAX_INSTRUCTIONS = 2500;
+/** Iterations of REP, and exceptions, without an instruction's end between them. */
+const MAX_UNRETIRED = 20_000;
+/** A REP with a counter that something has overwritten. */
+const ENDLESS = 'endless';
+/** Where these are alike, the rest is compared. */
+const MARKS = [
+  ['rip', 0],
+  ['gpr', RCX],
+  ['gpr', RSP],
+] as const;
+
+/** What is compared with single steps in tier 0. */
+export interface Engine {
+  readonly tier: CpuTier;
+  readonly regionCap?: number;
+}
+export const ENGINES: readonly Engine[] = [
+  { tier: 'always' },
+  { tier: 'always', regionCap: 2 },
+  { tier: 'always', regionCap: 7 },
+  { tier: 'jit' },
+  { tier: 'interpreter' },
+];
+/** Instructions in a slice: always the same number, or drawn from so many. */
+const SLICES = [[1], [2, 3, 5], [1, 3, 17, 1000], [7, 40, 100], [1000]] as const;
+
+/** Runs programs on one machine of each engine, so that few are made. */
+export class Lockstep {
+  readonly #right = new ProgramMachine({ tier: 'interpreter' });
+  readonly #machines = new Map<Engine, ProgramMachine>();
+  /** How programs ended. */
+  readonly ends = { halted: 0, tripleFault: 0, unfinished: 0 };
+
+  machine(engine: Engine): ProgramMachine {
+    let machine = this.#machines.get(engine);
+    if (!machine) {
+      machine = new ProgramMachine(engine);
+      this.#machines.set(engine, machine);
+    }
+    return machine;
+  }
+
+  /** @returns what differs, '' when nothing does. */
+  run(seed: number, engine: Engine, program: Program): string {
+    const right = this.#right,
+      machine = this.machine(engine),
+      random = new Random(seed ^ 0x1234567);
+    for (const each of [right, machine]) each.load(program, seed);
+    if (random.once(24)) breakpoints(random, [right, machine]);
+    right.set('capabilities', CAPABILITY_STEP);
+    const slices = random.pick(SLICES),
+      interrupts = random.once(4);
+    for (let slice = 0; ; slice++) {
+      const budget = random.pick(slices),
+        reason = machine.processor.run(budget),
+        different = catchUp(machine, right, reason);
+      if (different === ENDLESS) {
+        this.ends.unfinished++;
+        return '';
+      }
+      if (different) return `after slice ${slice} of ${budget}: ${different}`;
+      if (reason === RUN_HALTED) this.ends.halted++;
+      else if (reason === RUN_TRIPLE_FAULT) this.ends.tripleFault++;
+      else if (reason !== RUN_BUDGET) return `run ended with ${reason}`;
+      else if (machine.get('retired') < MAX_INSTRUCTIONS) {
+        if (interrupts && random.once(4)) right.interrupt = machine.interrupt = true;
+        continue;
+      } else this.ends.unfinished++;
+      return '';
+    }
+  }
+}
+
+/** Step the right one to where the other has come, and compare. */
+export function catchUp(machine: ProgramMachine, right: ProgramMachine, reason: number): string {
+  const target = machine.get('retired');
+  let stepped = RUN_STEPPED as number;
+  const stopped = (): boolean => stepped !== RUN_STEPPED && stepped !== RUN_BUDGET;
+  for (let before = right.get('retired'), unretired = 0; before < target && !stopped();) {
+    stepped = right.processor.run(1);
+    const now = right.get('retired');
+    unretired = now === before ? unretired + 1 : 0; // REP counts once, at its end
+    before = now;
+    if (unretired > MAX_UNRETIRED) return ENDLESS;
+  }
+  let different = machine.difference(right);
+  // Without another instruction: an interrupt or an exception is delivered, REP goes on, the machine stops.
+  if (different && right.interrupt) {
+    right.processor.run(0);
+    different &&= machine.difference(right);
+  }
+  const first = different;
+  for (let i = 0; i < MAX_UNRETIRED && !stopped() && (different || reason !== RUN_BUDGET); i++) {
+    stepped = right.processor.run(1);
+    if (right.get('retired') > target) return first || `run ended with ${reason}, not ${stepped}`;
+    if (MARKS.every(([name, index]) => right.get(name, index) === machine.get(name, index))) different = machine.difference(right);
+  }
+  return different ? first : reason !== RUN_BUDGET && stepped !== reason ? `run ended with ${reason}, not ${stepped}` : '';
+}
+
+/** DR0 on an instruction, DR1 on data that is written, DR7 to match. */
+function breakpoints(random: Random, machines: readonly ProgramMachine[]): void {
+  const code = CODE + ENTRY + random.below((CODE_PAGES * PAGE - ENTRY) / 4),
+    data = (DATA + random.below(DATA_PAGES) * PAGE + random.below(64)) & ~7,
+    enables = random.pick([0x2, 0x8, 0xa]);
+  for (const machine of machines) {
+    machine.set('dr', code, 0);
+    machine.set('dr', data, 1);
+    machine.set('dr', 0x400 | enables | 0x00900000, 7); // DR1: 8 bytes, written
+    machine.processor.refreshState();
+  }
+}
+
+/** The engine that a seed is run with, unless it is given. */
+export const engineOf = (seed: number): Engine => ENGINES[new Random(seed ^ 0x2468).below(ENGINES.length)]!;
+
+export interface Failure {
+  readonly seed: number;
+  readonly text: string;
+  /** The smallest program found that still fails. */
+  readonly program: Program;
+}
+
+/** Run the program of a seed. Where it fails, pieces are left out for as long as it goes on failing. */
+export function tryProgram(lockstep: Lockstep, seed: number, mode?: ProgramMode, engine = engineOf(seed)): Failure | undefined {
+  const assembler = randomProgram(seed, mode);
+  let program = assembler.assemble(),
+    text = lockstep.run(seed, engine, program);
+  if (text === '') return undefined;
+  let kept: ReadonlySet<Piece> = new Set(assembler.pieces.filter((piece) => piece.bytes.length > 0));
+  for (let chunk = Math.ceil(kept.size / 2); chunk >= 1; chunk = chunk === 1 ? 0 : Math.ceil(chunk / 2)) {
+    for (let at = 0; at < kept.size;) {
+      const list = [...kept],
+        fewer = new Set([...list.slice(0, at), ...list.slice(at + chunk)]),
+        smaller = assembler.assemble(fewer),
+        still = lockstep.run(seed, engine, smaller);
+      if (still === '') at += chunk;
+      else [kept, program, text] = [fewer, smaller, still];
+    }
+  }
+  return { seed, text: `${program.mode}, tier ${engine.tier}, cap ${engine.regionCap ?? 'default'}: ${text}`, program };
+}
