@@ -67,6 +67,9 @@ export interface ProcessorOptions {
   readonly compiler?: Compiler | undefined;
   /** Bound on the memory of compiled code, in bytes. */
   readonly codeCacheBytes?: number | undefined;
+  /** For tests: jumps to a place before tier 'jit' compiles it, and entries that are given to the compiler together. */
+  readonly hot?: number;
+  readonly batch?: number;
 }
 
 interface CpuExports {
@@ -145,7 +148,7 @@ export class Processor {
         return hva === NO_TRANSLATION ? undefined : Number(hva);
       },
       protectPage: (hvaPage) => cpu.tlbProtectPage(vcpu, BigInt(hvaPage)),
-      threshold: !compiles(tier) ? 0 : tier === 'always' ? 1 : HOT,
+      threshold: !compiles(tier) ? 0 : tier === 'always' ? 1 : (options.hot ?? HOT),
     });
     if (compiles(tier)) {
       if (!options.compiler) throw new Error(`tier ${tier} needs a compiler`);
@@ -159,7 +162,7 @@ export class Processor {
         compiler: options.compiler,
         nowNs: options.nowNs,
         limitBytes: options.codeCacheBytes ?? CODE_CACHE_BYTES,
-        batch: tier === 'always' ? 1 : BATCH,
+        batch: tier === 'always' ? 1 : (options.batch ?? BATCH),
       });
       this.code.jit = this.jit;
     }

@@ -3,6 +3,7 @@
  * each slice their states must be alike.
  * Implements: docs/jit.md "Trust". Runs on: any thread of Node.
  */
+import type { RegionLimits } from '../jit/region-compiler.ts';
 import type { CpuTier } from '../processor.ts';
 import { CAPABILITY_STEP, RUN_BUDGET, RUN_HALTED, RUN_STEPPED, RUN_TRIPLE_FAULT } from '../state.ts';
 import { RCX, RSP } from './program-assembler.ts';
@@ -28,13 +29,17 @@ const MARKS = [
 /** What is compared with single steps in tier 0. */
 export interface Engine {
   readonly tier: CpuTier;
-  readonly regionCap?: number;
+  readonly limits?: RegionLimits;
+  readonly hot?: number;
+  readonly batch?: number;
 }
 export const ENGINES: readonly Engine[] = [
   { tier: 'always' },
-  { tier: 'always', regionCap: 2 },
-  { tier: 'always', regionCap: 7 },
-  { tier: 'jit' },
+  { tier: 'always', limits: { cap: 2, minimum: 1 } },
+  { tier: 'always', limits: { cap: 7, minimum: 1 } },
+  { tier: 'jit', hot: 2, batch: 4 },
+  { tier: 'jit', hot: 6, batch: 16 },
+  { tier: 'jit', hot: 3, batch: 8, limits: { cap: 12, minimum: 1 } },
   { tier: 'interpreter' },
 ];
 /** Instructions in a slice: always the same number, or drawn from so many. */
@@ -154,5 +159,5 @@ export function tryProgram(lockstep: Lockstep, seed: number, mode?: ProgramMode,
       else [kept, program, text] = [fewer, smaller, still];
     }
   }
-  return { seed, text: `${program.mode}, tier ${engine.tier}, cap ${engine.regionCap ?? 'default'}: ${text}`, program };
+  return { seed, text: `${program.mode}, ${JSON.stringify(engine)}: ${text}`, program };
 }

@@ -4,7 +4,6 @@
  * Implements: SDM vol. 3A 3.4.5 Segment Descriptors, 4.4 and 4.5 page tables, 6.14.1 64-Bit Mode IDT, 7.2.1 TSS. Runs on: any thread of Node.
  */
 import { VCPUS } from '../../base/memory-map.ts';
-import type { ProcessorOptions } from '../processor.ts';
 import { GPR_NAMES, SEG, VCPU } from '../state.ts';
 import { nearBorder } from './program-assembler.ts';
 import type { Program, ProgramMode } from './program-assembler.ts';
@@ -42,7 +41,7 @@ import {
 } from './program-map.ts';
 import { Random } from './random.ts';
 import { SmallMachine } from './small-machine.ts';
-import type { Field } from './small-machine.ts';
+import type { Field, SmallMachineOptions } from './small-machine.ts';
 
 /** P RW US A D: the accessed and dirty bits are set already, so that no walk changes the tables. */
 const PAGE_BITS = 0x67n;
@@ -111,9 +110,11 @@ export class ProgramMachine extends SmallMachine {
   /** Is the interrupt line high? */
   interrupt = false;
 
-  constructor(options: Partial<ProcessorOptions> = {}) {
+  constructor(options: Partial<SmallMachineOptions> = {}) {
+    let nowNs = 0;
     super({
       ...options,
+      nowNs: () => (nowNs += 1e6),
       ramBytes: RAM_BYTES,
       bus: {
         interruptVector: () => (this.interrupt ? VECTOR_EXTERNAL : -1),
