@@ -353,7 +353,7 @@ class Generator {
       head = ProgramAssembler.label(),
       end = ProgramAssembler.label(),
       kind = random.below(3),
-      count = 1 + random.below(depth === 3 ? 24 : 5);
+      count = 1 + random.below(depth === 3 ? 12 : 4);
     const slot = SLOTS + (this.#slots++ % 16) * 4;
     a.piece();
     if (kind === 0) a.moveImmediate(RBP, count);
