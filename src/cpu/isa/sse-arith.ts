@@ -7,7 +7,8 @@ import type { Emit, Operand, Value } from '../emit.ts';
 import { inst, rw, w } from './inst.ts';
 import type { Body, Line } from './inst.ts';
 import {
-  F32, F64, SSE, SSE2, SSE3, SSE41, ZERO, addressOf, areComparable, areOrdinary, areZero, bitsOf, both, either, floatOf, int, isDenormal, isOrdinary, isPositive, isZero, notAll, splat,
+  F32, F64, SSE, SSE2, SSE3, SSE41, ZERO, addressOf, areComparable, areNormal, areOrdinary, areZero, bitsOf, both, either, floatOf, int, isDenormal, isExtreme, isNegative,
+  isPositive, isZero, lacksExponent, notAll, reader, splat, wholeOf, writeElement,
 } from './sse-float.ts';
 import type { Format } from './sse-float.ts';
 
@@ -23,14 +24,13 @@ function exactly(b: Emit, operation: Operation, format: Format, dst: Operand, sr
 // --- ADD SUB MUL DIV ---
 
 const scalar = (operation: 'add' | 'sub' | 'mul' | 'div', format: Format): Body => (b, dst, src) => {
-  const y = b.pin(src.read()), x = b.pin(dst.read());
+  const again = reader(b, src), y = again();
   b.whenFpDefault((rare) => {
-    const result = b.pin(bitsOf(b, format, b.plain(`${format.scalar}.${operation}`, floatOf(b, format, x), floatOf(b, format, y))));
-    // A sum that is zero is exact; a product or quotient only where an operand is zero.
-    const zero = isZero(b, format, result);
-    const exact = operation === 'mul' ? b.and(zero, b.or(isZero(b, format, x), isZero(b, format, y))) : operation === 'div' ? b.and(zero, isZero(b, format, x)) : zero;
-    rare(b.or(b.or(isDenormal(b, format, x), isDenormal(b, format, y)), b.f.choose(isOrdinary(b, format, result), int(b, 0), b.isZero(exact))));
-    dst.write(result);
+    const whole = wholeOf(b, dst), x = b.lane(`${format.packed}.extract_lane`, 0, whole);
+    const result = b.pin(b.plain(`${format.scalar}.${operation}`, x, floatOf(b, format, again()))), bits = bitsOf(b, format, result);
+    // Zeros are the helper's, too: it has a short way for them.
+    rare(isNegative(b, b.or(b.or(lacksExponent(b, format, dst.read()), lacksExponent(b, format, again())), isExtreme(b, format, bits))));
+    writeElement(b, dst, result, whole);
   }, () => exactly(b, operation, format, dst, src, y, 1));
 };
 
@@ -45,7 +45,7 @@ const packed = (operation: 'add' | 'sub' | 'mul' | 'div', format: Format): Body 
   const y = b.pin(src.read()), x = b.pin(dst.read());
   b.whenFpDefault((rare) => {
     const result = b.pin(b.plain(`${format.packed}.${operation}`, x, y));
-    rare(notAll(b, goodLanes(b, format, result, x, y, operation)));
+    b.if(notAll(b, both(b, areNormal(b, format, x, y), areOrdinary(b, format, result))), () => rare(notAll(b, goodLanes(b, format, result, x, y, operation))));
     dst.write(result);
   }, () => exactly(b, operation, format, dst, src, y, format.lanes));
 };
@@ -56,7 +56,7 @@ const scalarRoot = (format: Format): Body => (b, dst, src) => {
   const y = b.pin(src.read());
   b.whenFpDefault((rare) => {
     rare(b.isZero(b.or(isPositive(b, format, y), isZero(b, format, y))));
-    dst.write(bitsOf(b, format, b.plain(`${format.scalar}.sqrt`, floatOf(b, format, y))));
+    writeElement(b, dst, b.plain(`${format.scalar}.sqrt`, floatOf(b, format, y)));
   }, () => exactly(b, 'sqrt', format, dst, src, y, 1));
 };
 const packedRoot = (format: Format): Body => (b, dst, src) => {
@@ -76,7 +76,7 @@ const scalarExtremum = (operation: 'min' | 'max', format: Format): Body => (b, d
     const first = floatOf(b, format, x), second = floatOf(b, format, y);
     const chosen = b.plain(`${format.scalar}.${operation === 'min' ? 'lt' : 'gt'}`, first, second), other = b.plain(`${format.scalar}.${operation === 'min' ? 'ge' : 'le'}`, first, second);
     rare(b.or(b.or(isDenormal(b, format, x), isDenormal(b, format, y)), b.isZero(b.or(chosen, other))));
-    dst.write(b.select(chosen, x, y));
+    writeElement(b, dst, b.select(chosen, x, y));
   }, () => exactly(b, operation, format, dst, src, y, 1));
 };
 const packedExtremum = (operation: 'min' | 'max', format: Format): Body => (b, dst, src) => {

@@ -6,7 +6,7 @@
 import type { Emit, Value } from '../emit.ts';
 import { inst, rw } from './inst.ts';
 import type { Attributes, Body, Line } from './inst.ts';
-import { F32, F64, SSE, SSE2, addressOf, areComparable, both, either, floatOf, int, isDenormal, notAll } from './sse-float.ts';
+import { F32, F64, SSE, SSE2, addressOf, areComparable, both, either, floatOf, int, isDenormal, notAll, writeElement } from './sse-float.ts';
 import type { Format } from './sse-float.ts';
 
 interface Relation { readonly less: Value; readonly equal: Value; readonly rare: Value }
@@ -28,7 +28,7 @@ const scalar = (format: Format): Body => (b, dst, src, immediate) => {
     // Bit n is the truth of predicate n; 3, unordered, is false here.
     const truths = b.or(b.or(relation.equal, b.shl(relation.less, int(b, 1))), b.shl(b.or(relation.less, relation.equal), int(b, 2)));
     const truth = b.xor(b.and(b.shr(truths, b.and(predicate, int(b, 3))), int(b, 1)), b.shr(predicate, int(b, 2)));
-    dst.write(b.resize(b.negate(truth), format.sizeBytes, true));
+    writeElement(b, dst, b.resize(b.negate(truth), format.sizeBytes, true));
   }, () => {
     const first = b.integer('add', b.vcpu(), dst.offset());
     b.call(format === F32 ? 'sseCompareF32' : 'sseCompareF64', predicate, first, first, addressOf(b, src, y), int(b, 1));

@@ -8,7 +8,7 @@ import { inst, w } from './inst.ts';
 import type { Body, Line } from './inst.ts';
 import { commitMmx } from './packed.ts';
 import {
-  F32, F64, SSE, SSE2, SSE41, addressOf, areBelow, areComparable, areZero, bitsOf, both, either, floatOf, int, isDenormal, isNan, isOrdinary, isZero, notAll, splat,
+  F32, F64, SSE, SSE2, SSE41, addressOf, areBelow, areComparable, areZero, bitsOf, both, either, floatOf, int, isDenormal, isNan, isOrdinary, isZero, notAll, splat, writeElement,
 } from './sse-float.ts';
 import type { Format } from './sse-float.ts';
 
@@ -27,7 +27,7 @@ function convertInScratch(b: Emit, from: ElementType, to: ElementType, truncate:
 
 const scalarFromInteger = (format: Format): Body => (b, dst, src) => {
   const value = b.pin(src.read()), from = src.size === 8 ? 'i64' : 'i32';
-  const fast = (): void => dst.write(bitsOf(b, format, b.plain(`${format.scalar}.convert_${from}_s`, value)));
+  const fast = (): void => writeElement(b, dst, b.plain(`${format.scalar}.convert_${from}_s`, value));
   if (format === F64 && from === 'i32') fast();   // always exact
   else {
     b.whenFpDefault(fast, () => {
@@ -51,7 +51,7 @@ const scalarWiden: Body = (b, dst, src) => {
   const x = b.pin(src.read());
   b.attempt((rare) => {
     rare(b.or(isDenormal(b, F32, x), isNan(b, F32, x)));
-    dst.write(bitsOf(b, F64, b.plain('f64.promote_f32', floatOf(b, F32, x))));
+    writeElement(b, dst, b.plain('f64.promote_f32', floatOf(b, F32, x)));
   }, () => {
     convertInScratch(b, 'f32', 'f64', false, x, 1);
     dst.write(b.loadAt(scratchAddress(b), 'i64'));
@@ -71,9 +71,9 @@ const packedWiden: Body = (b, dst, src) => {
 const scalarNarrow: Body = (b, dst, src) => {
   const x = b.pin(src.read());
   b.whenFpDefault((rare) => {
-    const result = b.pin(bitsOf(b, F32, b.plain('f32.demote_f64', floatOf(b, F64, x))));
-    rare(b.isZero(b.or(isOrdinary(b, F32, result), isZero(b, F64, x))));
-    dst.write(result);
+    const result = b.pin(b.plain('f32.demote_f64', floatOf(b, F64, x)));
+    rare(b.isZero(b.or(isOrdinary(b, F32, bitsOf(b, F32, result)), isZero(b, F64, x))));
+    writeElement(b, dst, result);
   }, () => {
     convertInScratch(b, 'f64', 'f32', false, x, 1);
     dst.write(b.loadAt(scratchAddress(b), 'i32'));
@@ -167,7 +167,7 @@ const roundScalar = (format: Format): Body => (b, dst, src, immediate) => {
   b.whenFpDefault((rare) => {
     rare(b.or(isDenormal(b, format, bits), isNan(b, format, bits)));
     const x = b.pin(floatOf(b, format, bits));
-    dst.write(bitsOf(b, format, rounded(b, control, format.scalar, (way) => b.plain(`${format.scalar}.${way}`, x))));
+    writeElement(b, dst, rounded(b, control, format.scalar, (way) => b.plain(`${format.scalar}.${way}`, x)));
   }, () => b.call(format === F32 ? 'sseRoundF32' : 'sseRoundF64', control, b.integer('add', b.vcpu(), dst.offset()), addressOf(b, src, bits), int(b, 1)));
 };
 const roundPacked = (format: Format): Body => (b, dst, src, immediate) => {

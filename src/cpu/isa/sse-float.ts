@@ -26,13 +26,16 @@ export interface Format {
   /** Bits of the smallest normal number and of infinity. */
   readonly smallest: bigint;
   readonly infinity: bigint;
+  /** Of the upper, or only, 32 bits. */
+  readonly exponentMask: number;
 }
 export const F32: Format = {
   scalar: 'f32', packed: 'f32x4', sizeBytes: 4, lanes: 4, toFloat: 'f32.reinterpret_i32', toBits: 'i32.reinterpret_f32', smallest: 0x0080_0000n, infinity: 0x7f80_0000n,
+  exponentMask: 0x7f80_0000,
 };
 export const F64: Format = {
   scalar: 'f64', packed: 'f64x2', sizeBytes: 8, lanes: 2, toFloat: 'f64.reinterpret_i64', toBits: 'i64.reinterpret_f64',
-  smallest: 0x0010_0000_0000_0000n, infinity: 0x7ff0_0000_0000_0000n,
+  smallest: 0x0010_0000_0000_0000n, infinity: 0x7ff0_0000_0000_0000n, exponentMask: 0x7ff0_0000,
 };
 
 export const ZERO: readonly number[] = new Array<number>(16).fill(0);
@@ -45,6 +48,18 @@ export const floatOf = (b: Emit, format: Format, bits: Value): Value => b.plain(
 export const bitsOf = (b: Emit, format: Format, value: Value): Value => b.plain(format.toBits, value);
 /** The magnitude, twice. */
 const doubled = (b: Emit, format: Format, bits: Value): Value => b.shl(bits, constant(b, format, 1n));
+
+/** The word with sign and exponent, as an i32. */
+const headOf = (b: Emit, format: Format, bits: Value): Value => (format.sizeBytes === 4 ? bits : b.resize(b.shr(bits, b.constant(32, 8)), 4));
+const exponentOf = (b: Emit, format: Format, bits: Value): Value => b.and(headOf(b, format, bits), int(b, format.exponentMask));
+/** An i32 that is negative where the exponent of a zero or a denormal is met; such values may be joined by `or`. */
+export const lacksExponent = (b: Emit, format: Format, bits: Value): Value => b.sub(exponentOf(b, format, bits), int(b, 1));
+/** The same for all but normal numbers beyond the smallest power of two. */
+export const isExtreme = (b: Emit, format: Format, bits: Value): Value => {
+  const exponent = b.pin(exponentOf(b, format, bits)), lowest = format.exponentMask & -format.exponentMask;
+  return b.or(b.sub(exponent, int(b, 2 * lowest)), b.sub(int(b, format.exponentMask - 1), exponent));
+};
+export const isNegative = (b: Emit, x: Value): Value => b.compare('lt_s', x, int(b, 0));
 
 export const isZero = (b: Emit, format: Format, bits: Value): Value => b.isZero(doubled(b, format, bits));
 /** Neither zero nor normal, and no infinity or NaN. */
@@ -74,6 +89,9 @@ const magnitude = (b: Emit, { packed }: Format, x: Value): Value => b.plain(`${p
 /** Zero, normal or infinite. */
 export const areComparable = (b: Emit, format: Format, x: Value): Value =>
   either(b, b.plain(`${format.packed}.ge`, magnitude(b, format, x), splat(b, format, format.smallest)), areZero(b, format, x));
+/** Neither operand is a zero or a denormal. */
+export const areNormal = (b: Emit, format: Format, x: Value, y: Value): Value =>
+  b.plain(`${format.packed}.ge`, b.plain(`${format.packed}.pmin`, magnitude(b, format, x), magnitude(b, format, y)), splat(b, format, format.smallest));
 export const areOrdinary = (b: Emit, format: Format, x: Value): Value => {
   const size = magnitude(b, format, x);
   return both(b, b.plain(`${format.packed}.gt`, size, splat(b, format, format.smallest)), b.plain(`${format.packed}.lt`, size, splat(b, format, format.infinity)));
@@ -84,7 +102,25 @@ export const areBelow = (b: Emit, format: Format, x: Value, bound: bigint): Valu
 /** i32: not all of a mask is set. */
 export const notAll = (b: Emit, mask: Value): Value => b.isZero(b.plain('i8x16.all_true', mask));
 
-// --- operands of helpers ---
+// --- operands ---
+
+/** Read an operand now, if it is in memory; a register is read again each time, so that each use may have it as it likes. */
+export function reader(b: Emit, operand: Operand): () => Value {
+  if (!operand.isMemory) return () => operand.read();
+  const value = b.pin(operand.read());
+  return () => value;
+}
+
+/** The whole register of an XMM operand, now. */
+export const wholeOf = (b: Emit, dst: Operand): Value => b.loadAt(b.integer('add', b.vcpu(), dst.offset()), 'v128');
+const LANES = { i32: 'i32x4', i64: 'i64x2', f32: 'f32x4', f64: 'f64x2' } as const;
+/**
+ * Write the low element, float or integer, with the rest of the register as it is: sixteen bytes, since a load of the whole after a store of a
+ * part waits until that store is in the cache, on every processor, and compilers copy registers as wholes.
+ */
+export function writeElement(b: Emit, dst: Operand, element: Value, whole = wholeOf(b, dst)): void {
+  dst.write(b.lane(`${LANES[element.type as keyof typeof LANES]}.replace_lane`, 0, whole, element));
+}
 
 /** Address in memory 0 (i32) of an operand: a register's own, or the scratch area with what was read from memory. */
 export function addressOf(b: Emit, operand: Operand, value: Value): Value {

@@ -5,7 +5,7 @@
 import { move } from './mov.ts';
 import { inst, rw, w } from './inst.ts';
 import type { Attributes, Body, Line } from './inst.ts';
-import { SSE, SSE2, SSE3, ZERO } from './sse-float.ts';
+import { SSE, SSE2, SSE3, ZERO, writeElement } from './sse-float.ts';
 
 const GP = 13;
 /** Bits of MXCSR that exist: MXCSR_MASK as FXSAVE shows it. */
@@ -17,11 +17,17 @@ const whole: Body = (_b, dst, src) => dst.write(src.read());
 const loadElement: Body = (b, dst, src) => {
   dst.write(b.lane(src.size === 4 ? 'i32x4.replace_lane' : 'i64x2.replace_lane', 0, b.v128(ZERO), src.read()));
 };
+/** Between registers the rest stays. */
+const moveElement: Body = (b, dst, src) => (dst.isMemory ? dst.write(src.read()) : writeElement(b, dst, src.read()));
 const toHigh: Body = (b, dst, src) => {
   const value = b.pin(src.read());
   dst.write(b.lane('i64x2.replace_lane', 1, dst.read(), value));
 };
-const fromHigh: Body = (b, dst, src) => dst.write(b.lane('i64x2.extract_lane', 1, src.read()));
+const fromHigh: Body = (b, dst, src) => {
+  const high = b.lane('i64x2.extract_lane', 1, src.read());
+  if (dst.isMemory) dst.write(high);
+  else writeElement(b, dst, high);
+};
 const duplicate: Body = (b, dst, src) => dst.write(b.plain('i64x2.splat', src.read()));
 const shuffled = (lanes: readonly number[]): Body => (b, dst, src) => {
   const value = b.pin(src.read());
@@ -41,16 +47,16 @@ export const sseMove: readonly Line[] = [
   inst('movups', [w('Wps'), 'Vps'], 'np 0f 11 /r', whole, anywhere(SSE)),
   inst('movupd', [w('Vpd'), 'Wpd'], '66 0f 10 /r', whole, anywhere(SSE2)),
   inst('movupd', [w('Wpd'), 'Vpd'], '66 0f 11 /r', whole, anywhere(SSE2)),
-  inst('movss', [w('Vss'), 'Uss'], 'f3 0f 10 /r', move, SSE),
+  inst('movss', [w('Vss'), 'Uss'], 'f3 0f 10 /r', moveElement, SSE),
   inst('movss', [w('Vx'), 'Mss'], 'f3 0f 10 /r', loadElement, SSE),
-  inst('movss', [w('Wss'), 'Vss'], 'f3 0f 11 /r', move, SSE),
-  inst('movsd', [w('Vsd'), 'Usd'], 'f2 0f 10 /r', move, SSE2),
+  inst('movss', [w('Wss'), 'Vss'], 'f3 0f 11 /r', moveElement, SSE),
+  inst('movsd', [w('Vsd'), 'Usd'], 'f2 0f 10 /r', moveElement, SSE2),
   inst('movsd', [w('Vx'), 'Msd'], 'f2 0f 10 /r', loadElement, SSE2),
-  inst('movsd', [w('Wsd'), 'Vsd'], 'f2 0f 11 /r', move, SSE2),
+  inst('movsd', [w('Wsd'), 'Vsd'], 'f2 0f 11 /r', moveElement, SSE2),
   inst('movhlps', [w('Vq'), 'Ux'], 'np 0f 12 /r', fromHigh, SSE),
-  inst('movlps', [w('Vq'), 'Mq'], 'np 0f 12 /r', move, SSE),
+  inst('movlps', [w('Vq'), 'Mq'], 'np 0f 12 /r', moveElement, SSE),
   inst('movlps', [w('Mq'), 'Vq'], 'np 0f 13 /r', move, SSE),
-  inst('movlpd', [w('Vq'), 'Mq'], '66 0f 12 /r', move, SSE2),
+  inst('movlpd', [w('Vq'), 'Mq'], '66 0f 12 /r', moveElement, SSE2),
   inst('movlpd', [w('Mq'), 'Vq'], '66 0f 13 /r', move, SSE2),
   inst('movlhps', [rw('Vx'), 'Uq'], 'np 0f 16 /r', toHigh, SSE),
   inst('movhps', [rw('Vx'), 'Mq'], 'np 0f 16 /r', toHigh, SSE),

@@ -207,10 +207,18 @@ export class FunctionBuilder {
 
   /** Floating-point, conversion and SIMD instructions by their wasm names. */
   plain(name: PlainOp, ...args: Node[]): Node {
-    const [code, result] = PLAIN[name];
+    const [code, result] = PLAIN[name],
+      [first] = args;
+    // What is loaded as an integer, and for this alone, is loaded as a float: it need not cross over.
+    if (first?.kind === 'load' && (name === 'f64.reinterpret_i64' || (name === 'f32.reinterpret_i32' && first.code === LOAD.i32[0])))
+      return this.#sameLoad(name === 'f64.reinterpret_i64' ? 'f64' : 'f32', first);
     const node = this.#node('op', result, args);
     node.code = code;
     return node;
+  }
+
+  #sameLoad(kind: LoadKind, load: Node): Node {
+    return this.load(kind, load.args[0]!, load.offset, load.reads, load.memory);
   }
 
   lane(name: LaneOp, lane: number, ...args: Node[]): Node {
@@ -343,6 +351,12 @@ export class FunctionBuilder {
   }
 
   store(kind: StoreKind, address: Node, value: Node, offset: number, clobbers = 0, memory = 0): void {
+    if (value.kind === 'op') {
+      if (kind === 'i64' && value.code === PLAIN['i64.reinterpret_f64'][0])
+        return this.store('f64', address, value.args[0]!, offset, clobbers, memory);
+      if (kind === 'i32' && value.code === PLAIN['i32.reinterpret_f32'][0])
+        return this.store('f32', address, value.args[0]!, offset, clobbers, memory);
+    }
     this.#effect([address, value], clobbers, (out) => {
       const [code, align] = STORE[kind];
       opcode(out, code);
