@@ -155,8 +155,8 @@ export const HELPERS = {
   fpuArithmetic: row('i32 i32 i32 i32', '', 'fr'),
   /** operation, bits or value: ST(0) op memory. */
   fpuArithmeticF32: row('i32 i32', '', 'fr'), fpuArithmeticF64: row('i32 i64', '', 'fr'), fpuArithmeticI32: row('i32 i32', '', 'fr'),
-  /** source i, 1 quiet (FUCOM), pops. fpuCompareFlags: FCOMI. */
-  fpuCompare: row('i32 i32 i32', '', 'fr'), fpuCompareFlags: row('i32 i32 i32', '', 'fr'),
+  /** source i, 1 quiet (FUCOM), pops. fpuCompareFlags: FCOMI; it returns CF PF AF ZF SF OF. */
+  fpuCompare: row('i32 i32 i32', '', 'fr'), fpuCompareFlags: row('i32 i32 i32', 'i32', 'fr'),
   /** bits or value, pops. */
   fpuCompareF32: row('i32 i32', '', 'fr'), fpuCompareF64: row('i64 i32', '', 'fr'), fpuCompareI32: row('i32 i32', '', 'fr'),
   fpuTest: row('', '', 'fr'), fpuExamine: row('', '', 'fr'),
@@ -201,8 +201,8 @@ export const HELPERS = {
   ssePairwiseF32: row('i32 i32 i32 i32', '', 'f'), ssePairwiseF64: row('i32 i32 i32 i32', '', 'f'),
   /** predicate, dst, first, second, lanes. */
   sseCompareF32: row('i32 i32 i32 i32 i32', '', 'f'), sseCompareF64: row('i32 i32 i32 i32 i32', '', 'f'),
-  /** 1 quiet (UCOMI), first, second as bits. */
-  sseCompareFlagsF32: row('i32 i32 i32', '', 'f'), sseCompareFlagsF64: row('i32 i64 i64', '', 'f'),
+  /** 1 quiet (UCOMI), first, second as bits: CF PF AF ZF SF OF. */
+  sseCompareFlagsF32: row('i32 i32 i32', 'i32', 'f'), sseCompareFlagsF64: row('i32 i64 i64', 'i32', 'f'),
   /** source type | destination type << 2 (0 f32 1 f64 2 i32 3 i64), 1 truncate, dst, src, lanes. */
   sseConvert: row('i32 i32 i32 i32 i32', '', 'f'),
   /** 1 from f64, 1 to 64 bits, 1 truncate, bits. */

@@ -9,7 +9,6 @@
  * MXCSR has its flags then, as on a processor: those of all lanes, and no OE UE PE when a pre-computation exception is unmasked.
  */
 import { VCPU_CR4, VCPU_MXCSR, VCPU_SOFTFLOAT } from '../../generated/vcpu-layout.ts';
-import { writeFlags } from './flags.ts';
 import { raise } from './raise.ts';
 import {
   BEFORE, DE, IE, KIND_FINITE, KIND_INFINITY, KIND_SNAN, KIND_ZERO, N_DENORMAL, PE, TOP_BIT, W_A, W_B, W_DAZ, W_FLAGS, W_FLUSH, W_R, W_ROUNDING,
@@ -228,16 +227,17 @@ export function sseCompareF64(vcpu: usize, predicate: u32, dst: usize, first: us
   compareLanes(vcpu, predicate, true, dst, first, second, lanes);
 }
 
-function compareFlags(vcpu: usize, quiet: u32, double: bool, x: u64, y: u64): void {
+function compareFlags(vcpu: usize, quiet: u32, double: bool, x: u64, y: u64): u32 {
   const relation = compare(begin(vcpu), double, x, y, quiet != 0);
-  if (end(vcpu)) writeFlags(vcpu, relation == 0 ? 0 : relation == 1 ? 1 : relation == 2 ? 0x40 : 0x45);
+  end(vcpu);
+  return relation == 0 ? 0 : relation == 1 ? 1 : relation == 2 ? 0x40 : 0x45;
 }
 
-/** COMISS, and UCOMISS with quiet = 1, on the operands' bits: ZF PF CF, OF SF AF cleared. */
-export function sseCompareFlagsF32(vcpu: usize, quiet: u32, first: u32, second: u32): void { compareFlags(vcpu, quiet, false, first, second); }
+/** COMISS, and UCOMISS with quiet = 1, on the operands' bits. @returns CF PF AF ZF SF OF as they shall be */
+export function sseCompareFlagsF32(vcpu: usize, quiet: u32, first: u32, second: u32): u32 { return compareFlags(vcpu, quiet, false, first, second); }
 
 /** COMISD, and UCOMISD with quiet = 1. */
-export function sseCompareFlagsF64(vcpu: usize, quiet: u32, first: u64, second: u64): void { compareFlags(vcpu, quiet, true, first, second); }
+export function sseCompareFlagsF64(vcpu: usize, quiet: u32, first: u64, second: u64): u32 { return compareFlags(vcpu, quiet, true, first, second); }
 
 // --- conversions ---
 

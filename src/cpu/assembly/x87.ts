@@ -19,7 +19,6 @@ import {
   VCPU_SOFTFLOAT,
 } from '../../generated/vcpu-layout.ts';
 import { raise } from './raise.ts';
-import { writeFlags } from './flags.ts';
 import {
   BEFORE, DE, IE, INDEFINITE, KIND_FINITE, KIND_INFINITY, KIND_QNAN, KIND_SNAN, KIND_UNSUPPORTED, KIND_ZERO, N_DENORMAL, N_SIGN, OE, PE, ROUND_ZERO,
   TOP_BIT, UE, W_A, W_B, W_DAZ, W_FLAGS, W_FLUSH, W_R, W_ROUNDED_UP, W_ROUNDING, W_UNMASKED, ZE, copyNumber, exactAdd, exactDivide, exactMultiply,
@@ -376,15 +375,15 @@ export function fpuTest(vcpu: usize): void {
   fpuCompareI32(vcpu, 0, 0);
 }
 
-/** FCOMI(P), FUCOMI(P) with quiet = 1: ZF PF CF of RFLAGS; OF SF AF are cleared. */
-export function fpuCompareFlags(vcpu: usize, source: u32, quiet: u32, pops: u32): void {
+/** FCOMI(P), FUCOMI(P) with quiet = 1. @returns CF PF AF ZF SF OF as they shall be, unless #MF is raised */
+export function fpuCompareFlags(vcpu: usize, source: u32, quiet: u32, pops: u32): u32 {
   const ordinary = ordinaryRelation(vcpu, source);
   if (ordinary != UNORDERED) {
     store<u64>(vcpu, load<u64>(vcpu, VCPU_RIP), VCPU_FIP);
-    writeFlags(vcpu, flagsOfRelation(ordinary));
-    return pop(vcpu, pops);
+    pop(vcpu, pops);
+    return flagsOfRelation(ordinary);
   }
-  if (beginKeepingC1(vcpu)) return;
+  if (beginKeepingC1(vcpu)) return 0;
   let relation: u32 = UNORDERED;
   let done = false;
   if (isEmpty(vcpu, 0) || isEmpty(vcpu, source)) {
@@ -396,8 +395,8 @@ export function fpuCompareFlags(vcpu: usize, source: u32, quiet: u32, pops: u32)
     relation = compareNumbers(vcpu, quiet);
     done = !signal(vcpu, flagsOf(w));
   }
-  writeFlags(vcpu, flagsOfRelation(relation));
   if (done) pop(vcpu, pops);
+  return flagsOfRelation(relation);
 }
 
 /** FXAM: class of ST(0) in C3 C2 C0, sign in C1 (also of an empty register). */

@@ -54,12 +54,13 @@ const packed = (format: Format): Body => (b, dst, src, immediate) => {
 
 const CF = 0, ZF = 6;
 const flags = (format: Format, quiet: 0 | 1): Body => (b, first, second) => {
-  const y = b.pin(second.read()), x = b.pin(first.read());
+  const y = b.pin(second.read()), x = b.pin(first.read()), found = b.variable('i32');
   b.attempt((rare) => {
     const relation = relationOf(b, format, x, y);
     rare(relation.rare);
-    b.setEflags(b.or(b.shl(relation.less, int(b, CF)), b.shl(relation.equal, int(b, ZF))));
-  }, () => b.call(format === F32 ? 'sseCompareFlagsF32' : 'sseCompareFlagsF64', int(b, quiet), x, y));
+    found.set(b.or(b.shl(relation.less, int(b, CF)), b.shl(relation.equal, int(b, ZF))));
+  }, () => found.set(b.call(format === F32 ? 'sseCompareFlagsF32' : 'sseCompareFlagsF64', int(b, quiet), x, y)));
+  b.setEflags(found.get());
 };
 const withFlags = (attributes: Attributes): Attributes => ({ ...attributes, flags: 'oszapc' });
 

@@ -36,7 +36,7 @@ const toRegister = (operation: number, pops: number): Body => (b, dst) => b.call
 const compare = (quiet: boolean, pops: number): Body => (b, src) => b.call('fpuCompare', src.number(), number(b, quiet ? 1 : 0), number(b, pops));
 /** FCOMPP and FUCOMPP compare with ST(1). */
 const compareBoth = (quiet: boolean): Body => (b) => b.call('fpuCompare', number(b, 1), number(b, quiet ? 1 : 0), number(b, 2));
-const compareFlags = (quiet: boolean, pops: number): Body => (b, src) => b.call('fpuCompareFlags', src.number(), number(b, quiet ? 1 : 0), number(b, pops));
+const compareFlags = (quiet: boolean, pops: number): Body => (b, src) => b.setEflags(b.call('fpuCompareFlags', src.number(), number(b, quiet ? 1 : 0), number(b, pops)));
 const ordered = compare(false, 0), orderedPop = compare(false, 1);
 
 const hex = (modrm: number): string => modrm.toString(16);

@@ -50,9 +50,6 @@ const WRITES_FLAGS = new Set<HelperName>([
   'pcmpistrm',
   'pcmpestri',
   'pcmpestrm',
-  'fpuCompareFlags',
-  'sseCompareFlagsF32',
-  'sseCompareFlagsF64',
 ]);
 
 /** What is known of the flag record at a place: the op word, twice, plus 1 where the operands are in the i32 locals, too. */

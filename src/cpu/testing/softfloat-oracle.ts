@@ -79,6 +79,11 @@ export class FloatCpu {
     return helper(VCPU_ADDRESS, ...parameters) ?? 0;
   }
 
+  /** As an instruction does with the flags that a helper returns, unless it has raised. */
+  setFlags(bits: number | bigint): void {
+    if (this.fault === 0) this.call('writeFlags', bits);
+  }
+
   at(name: keyof typeof VCPU.offset): number {
     return VCPU_ADDRESS + VCPU.offset[name];
   }

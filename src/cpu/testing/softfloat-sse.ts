@@ -73,10 +73,10 @@ for (const [name, opcode, quiet] of [
   ['comis', 0x2f, 0],
 ] as const) {
   add(`${name}s`, [0x0f, opcode, 0xc1], 'f32', (cpu) =>
-    cpu.call('sseCompareFlagsF32', quiet, cpu.view.getUint32(cpu.xmm(0), true), cpu.view.getUint32(cpu.xmm(1), true)),
+    cpu.setFlags(cpu.call('sseCompareFlagsF32', quiet, cpu.view.getUint32(cpu.xmm(0), true), cpu.view.getUint32(cpu.xmm(1), true))),
   );
   add(`${name}d`, [0x66, 0x0f, opcode, 0xc1], 'f64', (cpu) =>
-    cpu.call('sseCompareFlagsF64', quiet, cpu.view.getBigUint64(cpu.xmm(0), true), cpu.view.getBigUint64(cpu.xmm(1), true)),
+    cpu.setFlags(cpu.call('sseCompareFlagsF64', quiet, cpu.view.getBigUint64(cpu.xmm(0), true), cpu.view.getBigUint64(cpu.xmm(1), true))),
   );
 }
 

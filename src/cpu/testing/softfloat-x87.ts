@@ -57,7 +57,7 @@ for (const [name, code, quiet, pops] of [
   ['fucomi', [0xdb, 0xe9], 1, 0],
   ['fucomip', [0xdf, 0xe9], 1, 1],
 ] as const) {
-  add(name, [...code], (cpu) => cpu.call('fpuCompareFlags', 1, quiet, pops));
+  add(name, [...code], (cpu) => cpu.setFlags(cpu.call('fpuCompareFlags', 1, quiet, pops)));
 }
 add('ftst', [0xd9, 0xe4], (cpu) => cpu.call('fpuTest'));
 add('fxam', [0xd9, 0xe5], (cpu) => cpu.call('fpuExamine'));
