@@ -154,13 +154,14 @@ function eachLane(vcpu: usize, operation: u32, double: bool, dst: usize, first: 
 }
 
 /**
- * ADD SUB MUL DIV SQRT of `lanes` elements, as in sse.ts.
+ * ADD SUB MUL DIV SQRT of `lanes` elements, as in sse.ts; those of 256 bits take the exact way.
  * @returns whether it was done
  */
 export function ordinaryLanes(vcpu: usize, operation: u32, double: bool, dst: usize, first: usize, second: usize, lanes: u32): bool {
   const mxcsr = load<u32>(vcpu, VCPU_MXCSR);
   if ((mxcsr & MXCSR_ROUNDING_AND_MASKS) != MXCSR_MASKS || operation == MINIMUM || operation == MAXIMUM) return false;
   let found = REFUSED;
+  if (lanes << (double ? 3 : 2) > 16) return false;
   if (lanes == 1 || operation == DIVIDE || operation == SQUARE_ROOT) {
     found = eachLane(vcpu, operation, double, dst, first, second, lanes);
   } else {
