@@ -78,6 +78,24 @@ export const TLB_CLASSES = 4;
 /** Logs of filled slots (u32 entry addresses): non-global, then global, for each class that is filled. */
 export const VCPU_TLB_LOGS = 0xc0000;
 export const TLB_LOG_ENTRIES = 1024;
+/**
+ * u64: what was proved about where linear addresses fetch from. Bits 0-1 are the access class, 2-4 `mode`; the rest counts the events that may
+ * drop such a translation. What was found under another value is looked up again. Not in the record, because no reset may set it back.
+ */
+export const VCPU_FETCH_PROOF = 0xc8000;
+export const FETCH_PROOF_MODE_SHIFT = 2;
+export const FETCH_PROOF_STEP = 32;
+/** u32 address: the innermost nested guest call's place in VCPU_RETURNS. */
+export const VCPU_RETURN_TOP = 0xc8008;
+/** Regions that were jumped to, found by linear address: 4096 x { rip u64, fetch proof u64, micro-op u32, 0 }. */
+export const VCPU_JUMPS = 0xd0000;
+export const JUMPS_ENTRIES = 4096;
+export const JUMPS_SHIFT = 5;
+/** Return addresses of nested guest calls, u64 each; a frame takes a place for each RETURN_FRAME_BYTES of the host's stack that it is expected to need. */
+export const VCPU_RETURNS = 0xf0000;
+/** No place beyond this offset is used to nest further. */
+export const VCPU_RETURNS_END = 0xf2000;
+export const RETURN_FRAME_BYTES = 512;
 /** Where a physical code address has its micro-op: 16384 x { key u64, micro-op u32, region slot u32 }. */
 export const VCPU_CODE_CACHE = 0x100000;
 export const CODE_CACHE_ENTRIES = 16384;

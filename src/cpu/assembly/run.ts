@@ -5,7 +5,8 @@
  * Runs on: the vCPU's own thread.
  */
 import {
-  CODE_CACHE_ENTRIES, COUNTER_NMI, UOP_BYTES, UOP_HANDLER, UOP_IMM, UOP_LENGTH, UOP_OFFSET, UOP_REG2, UOP_SHIFT, VCPU_CODE_CACHE, VCPU_STEP_UOPS,
+  CODE_CACHE_ENTRIES, COUNTER_NMI, UOP_BYTES, UOP_HANDLER, UOP_IMM, UOP_LENGTH, UOP_OFFSET, UOP_REG2, UOP_SHIFT, VCPU_CODE_CACHE, VCPU_RETURNS, VCPU_RETURN_TOP,
+  VCPU_STEP_UOPS,
 } from '../../base/memory-map.ts';
 import {
   CAPABILITY_EXIT_ON_EXCEPTION, CAPABILITY_STEP, LOOK_EVENT, REQUEST_CODE, REQUEST_DEBUG, REQUEST_INTERRUPT, REQUEST_KICK, REQUEST_NMI, REQUEST_SUSPEND, REQUEST_TLB, RUN_BUDGET,
@@ -39,6 +40,8 @@ const SHADOW_MOV_SS: u32 = 2;
 const MODE_64: u32 = 2;
 const DR7: usize = 56, DR7_ENABLES: u64 = 0xff, DR6_BS: u32 = 0x4000;
 const FPU_CLASS_X87: u32 = 1, FPU_CLASS_SSE: u32 = 3, FPU_CLASS_FWAIT: u32 = 4, CR0_MP: u64 = 2;
+/** No RET goes there: it is not canonical. */
+const NO_RETURN: u64 = 0x8000000000000000;
 const NEVER: u64 = 0xffffffffffffffff;
 
 // --- helpers of handlers ---
@@ -123,6 +126,8 @@ function execute(vcpu: usize, uop: u32, instructions: i32): u32 {
   store<i32>(vcpu, instructions + <i32>(uop >>> UOP_SHIFT), VCPU_BUDGET);
   // As if all of them were done: who knows how many are left knows the exact count at any time.
   store<u64>(vcpu, load<u64>(vcpu, VCPU_RETIRED) + instructions, VCPU_RETIRED);
+  store<u64>(vcpu, NO_RETURN, VCPU_RETURNS);
+  store<u32>(vcpu, <u32>(vcpu + VCPU_RETURNS), VCPU_RETURN_TOP);
   let reason = call_indirect<u32>(load<u16>(<usize>uop, UOP_HANDLER), vcpu, uop);
   if (reason == LEAVE_FAULT) {
     const exitUop = load<u32>(vcpu, VCPU_EXIT_UOP);

@@ -4,8 +4,8 @@
  * Runs on: the vCPU's own thread. PCIDs are not told apart: every load of CR3 drops the non-global entries, which the SDM allows.
  */
 import {
-  CODE_LINES, CODE_LINES_BYTES, CODE_PAGES_ENTRIES, COUNTER_TLB_MISS, PAGE_BYTES, PROTECTION_EXEC, PROTECTION_READ, PROTECTION_WRITE, TLB_ADDEND, TLB_BYTES, TLB_CLASSES, TLB_ENTRIES, TLB_ENTRY_BYTES,
-  TLB_EXEC, TLB_LOG_ENTRIES, TLB_READ, TLB_WRITE, VCPU_CODE_PAGES, VCPU_TLB, VCPU_TLB_LOGS,
+  CODE_LINES, CODE_LINES_BYTES, CODE_PAGES_ENTRIES, COUNTER_TLB_MISS, FETCH_PROOF_MODE_SHIFT, FETCH_PROOF_STEP, PAGE_BYTES, PROTECTION_EXEC, PROTECTION_READ, PROTECTION_WRITE, TLB_ADDEND, TLB_BYTES, TLB_CLASSES, TLB_ENTRIES, TLB_ENTRY_BYTES,
+  TLB_EXEC, TLB_LOG_ENTRIES, TLB_READ, TLB_WRITE, VCPU_CODE_PAGES, VCPU_FETCH_PROOF, VCPU_TLB, VCPU_TLB_LOGS,
 } from '../../base/memory-map.ts';
 import {
   VCPU_COUNTERS, VCPU_CPL, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_EFER, VCPU_MODE, VCPU_RFLAGS, VCPU_SEG_ACCESS, VCPU_STACK_MASK, VCPU_TLB as VCPU_TLB_FIELD, VCPU_TLB_GLOBAL_LOG_COUNT,
@@ -49,6 +49,7 @@ export function updateAccessClass(vcpu: usize): void {
   let access = presentWho(vcpu);
   if ((cpl == 3 && (load<u64>(vcpu, VCPU_CR0) & CR0_AM) != 0 && (load<u64>(vcpu, VCPU_RFLAGS) & RFLAGS_AC) != 0) || watchesData(load<u64>(vcpu + 56, VCPU_DR))) access = CLASS_SLOW;
   store<u32>(vcpu, <u32>tlbOf(vcpu, access), VCPU_TLB_FIELD);
+  updateFetchProof(vcpu);
 }
 
 /** Is a data breakpoint of DR7 enabled? */
@@ -66,6 +67,13 @@ export function updateMode(vcpu: usize): void {
   const trap = (load<u64>(vcpu, VCPU_CR0) & (CR0_EM | CR0_TS)) != 0 || (load<u64>(vcpu, VCPU_CR4) & CR4_OSFXSR) == 0;
   store<u32>(vcpu, (long ? 2 : codeAccess & ACCESS_DB ? 1 : 0) | (trap ? 4 : 0), VCPU_MODE);
   store<u64>(vcpu, long ? NEVER : load<u32>(vcpu + SEG_SS * 4, VCPU_SEG_ACCESS) & ACCESS_DB ? 0xffffffff : 0xffff, VCPU_STACK_MASK);
+  updateFetchProof(vcpu);
+}
+
+/** After a change of the access class or the mode. */
+function updateFetchProof(vcpu: usize): void {
+  const access = (load<u32>(vcpu, VCPU_TLB_FIELD) - <u32>(vcpu + VCPU_TLB)) / TLB_BYTES, mode = load<u32>(vcpu, VCPU_MODE);
+  store<u64>(vcpu, (load<u64>(vcpu, VCPU_FETCH_PROOF) & ~<u64>(FETCH_PROOF_STEP - 1)) | (mode << FETCH_PROOF_MODE_SHIFT) | access, VCPU_FETCH_PROOF);
 }
 
 /** Derived state after registers were written from outside. */
@@ -79,6 +87,7 @@ export function refreshState(vcpu: usize): void {
 
 /** Empty every TLB, the never-filled one included: once, before the vCPU's first run. */
 export function tlbInitialize(vcpu: usize): void {
+  forgetJumps(vcpu);
   memory.fill(vcpu + VCPU_TLB, 0xff, TLB_BYTES * TLB_CLASSES);
   for (let access: usize = 0; access < FILLED_CLASSES; access++) {
     store<u32>(vcpu + access * 4, 0, VCPU_TLB_LOG_COUNT);
@@ -109,8 +118,12 @@ function flushLog(vcpu: usize, access: u32, global: u32): void {
   store<u32>(countAt, 0);
 }
 
+/** Jumps found before may lead elsewhere now. */
+function forgetJumps(vcpu: usize): void { store<u64>(vcpu, load<u64>(vcpu, VCPU_FETCH_PROOF) + FETCH_PROOF_STEP, VCPU_FETCH_PROOF); }
+
 /** Drop every translation. */
 export function tlbFlushAll(vcpu: usize): void {
+  forgetJumps(vcpu);
   walkCacheFlush(vcpu);
   for (let access: u32 = 0; access < FILLED_CLASSES; access++) {
     flushLog(vcpu, access, 0);
@@ -121,6 +134,7 @@ export function tlbFlushAll(vcpu: usize): void {
 
 /** Drop every translation of a page that is not global. */
 export function tlbFlushNonGlobal(vcpu: usize): void {
+  forgetJumps(vcpu);
   walkCacheFlush(vcpu);
   for (let access: u32 = 0; access < FILLED_CLASSES; access++) flushLog(vcpu, access, 0);
 }
@@ -143,6 +157,7 @@ function noteLarge(vcpu: usize, linear: u64, huge: bool): void {
 
 /** Drop the translations of the page that holds `linear`, whatever its size. */
 export function tlbFlushPage(vcpu: usize, linear: u64): void {
+  forgetJumps(vcpu);
   walkCacheFlush(vcpu);
   // A large page lies in many entries. The filter may say so wrongly (then more is flushed), never miss one. 4 MiB pages count as two of 2 MiB.
   if (isLarge(vcpu, linear, true) || isLarge(vcpu, linear & ~<u64>0x200000, false) || isLarge(vcpu, linear | 0x200000, false)) {

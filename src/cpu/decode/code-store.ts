@@ -8,6 +8,7 @@
 import {
   CODE_CACHE_ENTRIES,
   CODE_LINES,
+  FETCH_PROOF_STEP,
   PAGE_BYTES,
   UOP_ATTRIBUTES,
   UOP_BASE,
@@ -25,6 +26,7 @@ import {
   UOP_SEGMENT,
   UOP_TARGET,
   VCPU_CODE_CACHE,
+  VCPU_FETCH_PROOF,
   VCPU_UOPS,
   VCPU_UOPS_END,
 } from '../../base/memory-map.ts';
@@ -259,6 +261,8 @@ export class CodeStore {
     this.#pages = new Map();
     this.#next = this.#options.vcpu + VCPU_UOPS;
     this.#clearCache();
+    const proof = this.#options.vcpu + VCPU_FETCH_PROOF;
+    this.#view.setBigUint64(proof, this.#view.getBigUint64(proof, true) + BigInt(FETCH_PROOF_STEP), true);
     this.jit?.flush();
   }
 

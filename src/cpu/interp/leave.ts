@@ -17,3 +17,5 @@ export const LEAVE_TRANSFER = 6;
 export const LEAVE_REGION_FAULT = 7;
 /** Go on at rip, which has been jumped to often enough to be compiled. */
 export const LEAVE_HOT = 8;
+/** A guest RET to the address that the innermost nested call waits for (VCPU_RETURN_TOP): all state, and the plain budget, are in the record. */
+export const LEAVE_RETURN = 9;

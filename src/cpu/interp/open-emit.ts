@@ -8,6 +8,8 @@
  */
 import {
   CODE_CACHE_ENTRIES,
+  JUMPS_ENTRIES,
+  JUMPS_SHIFT,
   TLB_ADDEND,
   TLB_EXEC,
   UOP_ATTRIBUTES,
@@ -28,6 +30,9 @@ import {
   UOP_SHIFT,
   UOP_TARGET,
   VCPU_CODE_CACHE,
+  VCPU_FETCH_PROOF,
+  VCPU_JUMPS,
+  VCPU_RETURN_TOP,
 } from '../../base/memory-map.ts';
 import { LOOK_RESUME, LOOK_SHADOW } from '../../base/vcpu-words.ts';
 import { FIRST_HANDLER, FIRST_PAIR, FIRST_REGION, HANDLER_LINK } from '../decode/pseudo.ts';
@@ -38,7 +43,7 @@ import { MODE_64, VCPU } from '../state.ts';
 import type { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts';
 
-import { LEAVE_BUDGET, LEAVE_FAULT, LEAVE_HOT, LEAVE_LOOKUP, LEAVE_SYSTEM, LEAVE_TRANSFER } from './leave.ts';
+import { LEAVE_BUDGET, LEAVE_FAULT, LEAVE_HOT, LEAVE_LOOKUP, LEAVE_RETURN, LEAVE_SYSTEM, LEAVE_TRANSFER } from './leave.ts';
 
 /** Address size and mode that a handler is made for. */
 export interface Environment {
@@ -382,11 +387,14 @@ export class OpenEmit extends Emit {
     this.ended = true;
   }
   returnTo(rip: Value): void {
-    this.goto(rip, this.remaining(1));
+    const remaining = this.remaining(1);
+    if (this.long) returnIfAwaited(this.f, rip, remaining);
+    this.goto(rip, remaining);
     this.ended = true;
   }
   jumpTo(rip: Value): void {
-    this.returnTo(rip);
+    this.goto(rip, this.remaining(1));
+    this.ended = true;
   }
   /** After the body of a `system` or `transfer` line. */
   leaveSystem(ripIsSet: boolean): void {
@@ -412,6 +420,60 @@ function isHot(f: FunctionBuilder, heat: Value): Value {
 export function leaveByFault(f: FunctionBuilder, before = 0): void {
   f.store('i32', f.get(0, 'i32'), f.op('add', f.get(1, 'i32'), f.i32(before)), VCPU.offset.exitUop);
   f.return(f.i32(LEAVE_FAULT));
+}
+
+/** A nested call waits for this very address: give the word back to it. Everything but the budget is in the record. */
+export function returnIfAwaited(f: FunctionBuilder, rip: Value, remaining: Value): void {
+  const vcpu = f.get(0, 'i32');
+  f.if(f.compare('eq', f.load('i64', f.load('i32', vcpu, VCPU_RETURN_TOP), 0), rip), () => {
+    f.store('i32', vcpu, remaining, VCPU.offset.budget);
+    f.return(f.i32(LEAVE_RETURN));
+  });
+}
+
+/** Fields of an entry in VCPU_JUMPS. */
+const JUMP_RIP = 0,
+  JUMP_PROOF = 8,
+  JUMP_UOP = 16;
+function jumpEntry(f: FunctionBuilder, rip: Value): Value {
+  const low = f.pin(f.wrap(rip)),
+    hash = f.op('and', f.op('xor', low, f.op('shr_u', low, f.i32(8))), f.i32(JUMPS_ENTRIES - 1));
+  return f.pin(f.op('add', f.get(0, 'i32'), f.op('shl', hash, f.i32(JUMPS_SHIFT))));
+}
+/** Run at `rip` in 64-bit mode, if a region was found there before and nothing has changed since: `go` gets its handler and micro-op. */
+export function ifJumpKnown(
+  f: FunctionBuilder,
+  rip: Value,
+  remaining: Value,
+  go: (handler: Value, uop: Value) => void,
+  no?: () => void,
+): void {
+  const vcpu = f.get(0, 'i32'),
+    entry = jumpEntry(f, rip);
+  const known = f.op(
+    'or',
+    f.op('xor', f.load('i64', entry, VCPU_JUMPS + JUMP_RIP), rip),
+    f.op('xor', f.load('i64', entry, VCPU_JUMPS + JUMP_PROOF), f.load('i64', vcpu, VCPU_FETCH_PROOF)),
+  );
+  f.if(
+    f.compare('eqz', known),
+    () => {
+      const uop = f.pin(f.load('i32', entry, VCPU_JUMPS + JUMP_UOP));
+      f.store('i64', vcpu, f.op('and', rip, f.i64(-4096)), VCPU.offset.ripPage);
+      f.store('i32', vcpu, f.op('add', remaining, f.op('shr_u', uop, f.i32(UOP_SHIFT))), VCPU.offset.budget);
+      go(f.load('u16', uop, UOP_HANDLER), uop);
+    },
+    no,
+  );
+}
+/** A micro-op that is not a region's yet is not remembered: its heat would not be counted. */
+function rememberJump(f: FunctionBuilder, rip: Value, uop: Value, handler: Value): void {
+  f.if(f.compare('lt_u', f.op('sub', handler, f.i32(FIRST_REGION)), f.i32(FIRST_PAIR - FIRST_REGION)), () => {
+    const entry = jumpEntry(f, rip);
+    f.store('i64', entry, rip, VCPU_JUMPS + JUMP_RIP);
+    f.store('i64', entry, f.load('i64', f.get(0, 'i32'), VCPU_FETCH_PROOF), VCPU_JUMPS + JUMP_PROOF);
+    f.store('i32', entry, uop, VCPU_JUMPS + JUMP_UOP);
+  });
 }
 
 /**
@@ -446,7 +508,9 @@ export function emitGoto(f: FunctionBuilder, long: boolean, handlerType: number)
   f.if(isHot(f, heat), () => leave(LEAVE_HOT));
   const uop = f.pin(f.load('i32', slot, VCPU_CODE_CACHE + 8));
   f.store('i32', vcpu, f.op('add', remaining, f.op('shr_u', uop, f.i32(UOP_SHIFT))), VCPU.offset.budget);
-  f.returnCallIndirect(handlerType, f.load('u16', uop, UOP_HANDLER), [vcpu, uop]);
+  const handler = f.pin(f.load('u16', uop, UOP_HANDLER));
+  if (long) rememberJump(f, rip, uop, handler);
+  f.returnCallIndirect(handlerType, handler, [vcpu, uop]);
 }
 
 /** Return to the run loop, which goes on at `rip`. */

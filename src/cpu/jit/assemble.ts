@@ -1,26 +1,40 @@
 /**
  * Makes a region one wasm function (vcpu, entry micro-op) -> LEAVE_* reason, as a handler is: structured control flow around the instructions
- * that jit/known-emit.ts emits, the budget, and one end for every way out, which writes registers and flags back.
+ * that jit/known-emit.ts emits, the budget, nested calls, and the ways out.
  *
- * A fault branches to `caught`; the local `site` says where it was, and how many instructions had retired since the budget was last charged.
- * A store that changes the region's own code ends the region after that instruction.
+ * What has to be loaded and written back where is known at the end, so its code fills holes (jit/register-flow.ts). Rare ways out (a fault, a
+ * used-up budget, a store that changes the region's own code) share one end: the local `site` tells it where they come from and what is dirty.
+ *
+ * A guest CALL is a call: the callee's RET finds at VCPU_RETURN_TOP that its address is awaited and returns LEAVE_RETURN; any other reason
+ * is for the run loop, so every frame hands it on. State is in the record meanwhile, and anything may have happened before that RET.
  * Implements: docs/internals.md "Calls and faults"; Ramsey, Beyond Relooper (2022), for the structure. Runs on: where regions are compiled.
  */
-import { PAGE_BYTES, UOP_SHIFT } from '../../base/memory-map.ts';
+import { RETURN_FRAME_BYTES, UOP_HANDLER, UOP_SHIFT, VCPU_FETCH_PROOF, VCPU_RETURNS_END, VCPU_RETURN_TOP } from '../../base/memory-map.ts';
 import { ENV_LONG32, ENV_LONG64 } from '../decode/variants.ts';
-import { LEAVE_REGION_FAULT } from '../interp/leave.ts';
+import { LEAVE_REGION_FAULT, LEAVE_RETURN } from '../interp/leave.ts';
+import { ifJumpKnown, returnIfAwaited } from '../interp/open-emit.ts';
 import { VCPU } from '../state.ts';
+import type { Bytes } from '../wasm/bytes.ts';
 import { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { Node } from '../wasm/function.ts';
-import { SITE_COUNT_SHIFT } from './holes.ts';
-import { KnownEmit, RegionLocals } from './known-emit.ts';
-import type { KnownFlags, RegionContext } from './known-emit.ts';
-import { dominates, isBackEdge } from './region.ts';
+import type { FunctionBody } from '../wasm/module.ts';
+import { KnownEmit, REGISTER_FLAGS, REGISTER_ROTATED, RegionLocals } from './known-emit.ts';
+import type { KnownFlags, RegionContext, Template } from './known-emit.ts';
+import { flowRegisters } from './register-flow.ts';
+import type { Point } from './register-flow.ts';
+import { comesBack, isBackEdge, successor } from './region.ts';
 import type { Block, Instruction, Region } from './region.ts';
 
+/** `site`: offset of the instruction, above it the instructions not yet charged; in the upper half what is dirty, and whether this is no fault. */
+const SITE_OFFSET_BITS = 17,
+  SITE_OFFSET_BIAS = 1 << 16,
+  SITE_GOES_ON = 1 << 30;
+const REGISTERS = 16;
+/** What a frame of the baseline compiler takes besides its locals, roughly. */
+const FRAME_BYTES = 256;
 
-/** @returns the function: what stands before the region's code is known only at its end, when all registers that it uses are. */
-export function assemble(region: Region, context: RegionContext): FunctionBuilder {
+/** What stands before the region's code is known only at its end, when all registers that it uses are. */
+export function assemble(region: Region, context: RegionContext): FunctionBody {
   return new Assembler(region, context).build();
 }
 
@@ -35,6 +49,7 @@ class Assembler {
   readonly #long: boolean;
   readonly #labels = new Map<Block, Label>();
   readonly #loopLabels = new Map<Block, Label>();
+  readonly #points = new Map<Block, Point[]>();
   /** Instructions since the budget was charged. */
   #uncharged = 0;
 
@@ -46,72 +61,209 @@ class Assembler {
     this.#emit = new KnownEmit(this.#f, this.#long, this.#locals, this.#caught, context);
   }
 
-  build(): FunctionBuilder {
+  build(): FunctionBody {
     const f = this.#f;
+    let live = 0;
+    f.later((out) => this.#load(out, live));
+    this.#begin();
     f.open('block', this.#exit);
     f.open('block', this.#caught);
     this.#tree(this.#region.entry);
     f.unreachable();
     f.close();
-    this.#end(true);
+    this.#rareEnd();
     f.close();
-    this.#end(false);
-    return this.#withHead();
+    this.#end();
+    live = flowRegisters(this.#region, this.#points);
+    const out = f.filled();
+    return { params: f.params, locals: f.locals, out };
   }
 
   // --- ways in and out ---
 
-  #withHead(): FunctionBuilder {
+  #begin(): void {
     const f = this.#f,
       locals = this.#locals,
-      whole = new FunctionBuilder(f.params),
-      vcpu = whole.get(0, 'i32');
-    whole.locals.push(...f.locals);
-    for (const [index, local] of locals.registers) whole.set(local, whole.load('i64', vcpu, VCPU.offset.gpr + index * 8));
-    whole.set(locals.op, whole.load('i32', vcpu, VCPU.offset.flagOp));
-    whole.set(locals.p, whole.load('i64', vcpu, VCPU.offset.flagP));
-    whole.set(locals.q, whole.load('i64', vcpu, VCPU.offset.flagQ));
-    whole.set(locals.r, whole.load('i64', vcpu, VCPU.offset.flagR));
-    whole.set(locals.ripPage, whole.load('i64', vcpu, VCPU.offset.ripPage));
-    whole.set(locals.tlb, whole.load('i32', vcpu, VCPU.offset.tlb));
-    const entry = whole.op('shr_u', whole.get(1, 'i32'), whole.i32(UOP_SHIFT));
-    whole.set(locals.budget, whole.op('sub', whole.load('i32', vcpu, VCPU.offset.budget), entry));
-    whole.flush();
-    whole.out.append(f.out);
-    return whole;
+      vcpu = f.get(0, 'i32');
+    f.set(locals.ripPage, f.load('i64', vcpu, VCPU.offset.ripPage));
+    f.set(locals.tlb, f.load('i32', vcpu, VCPU.offset.tlb));
+    const entry = f.op('shr_u', f.get(1, 'i32'), f.i32(UOP_SHIFT));
+    f.set(locals.budget, f.op('sub', f.load('i32', vcpu, VCPU.offset.budget), entry));
   }
-  /** Write everything back; return with a fault, or go on at exitRip. */
-  #end(fault: boolean): void {
+  /** Everything is written back: go on at exitRip. */
+  #end(): void {
     const f = this.#f,
-      locals = this.#locals,
+      { exitRip, budget } = this.#locals,
       vcpu = f.get(0, 'i32'),
-      budget = f.get(locals.budget, 'i32');
-    for (const index of locals.written) f.store('i64', vcpu, f.get(locals.register(index), 'i64'), VCPU.offset.gpr + index * 8);
-    this.#emit.storeRecord(f);
-    if (fault) {
-      const site = f.get(locals.site, 'i32'),
-        offset = f.op('and', site, f.i32(PAGE_BYTES - 1)),
-        sum = f.op('add', f.get(locals.ripPage, 'i64'), f.widen(offset));
-      f.store('i64', vcpu, this.#long ? sum : f.op('and', sum, f.i64(0xffff_ffff)), VCPU.offset.rip);
-      f.store('i32', vcpu, f.op('sub', budget, f.op('shr_u', site, f.i32(SITE_COUNT_SHIFT))), VCPU.offset.budget);
-      f.return(f.i32(LEAVE_REGION_FAULT));
-    } else f.returnCall(this.#context.gotoIndex(this.#long), [vcpu, f.get(locals.exitRip, 'i64'), budget]);
+      rip = f.get(exitRip, 'i64'),
+      left = f.get(budget, 'i32');
+    if (this.#long)
+      f.if(f.compare('gt_s', left, f.i32(0)), () =>
+        ifJumpKnown(f, rip, left, (handler, uop) => f.returnCallIndirect(this.#context.handlerType, handler, [vcpu, uop])),
+      );
+    this.#goto(rip);
     f.flush();
   }
-  #charge(): void {
-    this.#chargeOnly();
-    this.#uncharged = 0;
+  #goto(rip: Node): void {
+    const f = this.#f;
+    f.returnCall(this.#context.gotoIndex(this.#long), [f.get(0, 'i32'), rip, f.get(this.#locals.budget, 'i32')]);
   }
-  /** For a way out beside the main path, which charges for itself. */
-  #chargeOnly(): void {
-    if (this.#uncharged === 0) return;
+  /** `site` says what is dirty, and whether to go on there or to tell of a fault. */
+  #rareEnd(): void {
+    const f = this.#f,
+      { site, budget, ripPage } = this.#locals,
+      vcpu = f.get(0, 'i32'),
+      low = f.pin(f.wrap(f.get(site, 'i64'))),
+      high = f.pin(f.wrap(f.op('shr_u', f.get(site, 'i64'), f.i64(32))));
+    let written = 0;
+    for (const list of this.#points.values()) for (const point of list) written |= point.writes;
+    for (let bit = 1; bit <= REGISTER_ROTATED; bit <<= 1)
+      if (written & bit) f.if(f.op('and', high, f.i32(bit)), () => f.later((out) => this.#store(out, bit)));
+    const offset = f.op('sub', f.op('and', low, f.i32((1 << SITE_OFFSET_BITS) - 1)), f.i32(SITE_OFFSET_BIAS)),
+      sum = f.op('add', f.get(ripPage, 'i64'), f.widen(offset, true)),
+      rip = f.pin(this.#long ? sum : f.op('and', sum, f.i64(0xffff_ffff)));
+    f.set(budget, f.op('sub', f.get(budget, 'i32'), f.op('shr_u', low, f.i32(SITE_OFFSET_BITS))));
+    f.if(f.op('and', high, f.i32(SITE_GOES_ON)), () => this.#goto(rip));
+    f.store('i64', vcpu, rip, VCPU.offset.rip);
+    f.store('i32', vcpu, f.get(budget, 'i32'), VCPU.offset.budget);
+    f.return(f.i32(LEAVE_REGION_FAULT));
+    f.flush();
+  }
+  #setSite(offset: number, upper: () => number): void {
+    const low = (offset + SITE_OFFSET_BIAS) | (this.#uncharged << SITE_OFFSET_BITS);
+    this.#f.later((out) => {
+      out.u8(0x42);
+      out.s64(low, upper());
+      out.u8(0x21);
+      out.u32(this.#locals.site);
+    });
+  }
+  /** Beside the main path, which goes on. */
+  #leaveRarely(condition: Node, offset: number, point: Point | undefined): void {
+    const f = this.#f;
+    f.if(condition, () => {
+      this.#setSite(offset, () => SITE_GOES_ON | (point?.dirtyAfter ?? 0));
+      f.br(this.#caught);
+    });
+  }
+  #writeBack(point: Point | undefined): void {
+    this.#f.later((out) => this.#store(out, point?.dirtyAfter ?? 0));
+  }
+  #leave(rip: Node, point: Point | undefined): void {
+    const f = this.#f;
+    this.#writeBack(point);
+    f.set(this.#locals.exitRip, rip);
+    f.br(this.#exit);
+  }
+  #charge(): void {
     const f = this.#f,
       { budget } = this.#locals;
-    f.set(budget, f.op('sub', f.get(budget, 'i32'), f.i32(this.#uncharged)));
+    if (this.#uncharged > 0) f.set(budget, f.op('sub', f.get(budget, 'i32'), f.i32(this.#uncharged)));
+    this.#uncharged = 0;
   }
-  #leave(rip: Node): void {
-    this.#f.set(this.#locals.exitRip, rip);
-    this.#f.br(this.#exit);
+
+  // --- registers between locals and the record ---
+
+  #transfer(mask: number, each: (local: number, offset: number, isLong: boolean) => void): void {
+    const { registers, op, p, q, r } = this.#locals,
+      { gpr, flagOp, flagP, flagQ, flagR } = VCPU.offset;
+    for (let index = 0; index < REGISTERS; index++) if (mask & (1 << index)) each(registers.get(index)!, gpr + index * 8, true);
+    if (mask & REGISTER_FLAGS) {
+      each(op, flagOp, false);
+      each(p, flagP, true);
+      each(q, flagQ, true);
+    }
+    if (mask & REGISTER_ROTATED) each(r, flagR, true);
+  }
+  #load(out: Bytes, mask: number): void {
+    this.#transfer(mask, (local, offset, isLong) => {
+      out.u8(0x20);
+      out.u8(0);
+      out.u8(isLong ? 0x29 : 0x28);
+      out.u8(isLong ? 3 : 2);
+      out.u32(offset);
+      out.u8(0x21);
+      out.u32(local);
+    });
+  }
+  #store(out: Bytes, mask: number): void {
+    this.#transfer(mask, (local, offset, isLong) => {
+      out.u8(0x20);
+      out.u8(0);
+      out.u8(0x20);
+      out.u32(local);
+      out.u8(isLong ? 0x37 : 0x36);
+      out.u8(isLong ? 3 : 2);
+      out.u32(offset);
+    });
+  }
+
+  // --- calls ---
+
+  /** After the instruction: its target is in exitRip. @param next offset behind it */
+  #call(point: Point, next: number): void {
+    const f = this.#f,
+      { exitRip, budget, returnTop } = this.#locals,
+      vcpu = f.get(0, 'i32'),
+      target = f.get(exitRip, 'i64'),
+      left = f.get(budget, 'i32'),
+      reason = f.newLocal('i32'),
+      [returnRip, proof] = [f.newLocal('i64'), f.newLocal('i64')];
+    this.#writeBack(point);
+    f.set(returnTop, f.load('i32', vcpu, VCPU_RETURN_TOP));
+    const full = f.compare('ge_u', f.get(returnTop, 'i32'), f.op('add', vcpu, f.i32(VCPU_RETURNS_END)));
+    f.if(f.op('or', full, f.compare('le_s', left, f.i32(0))), () => this.#goto(target));
+    f.set(returnRip, this.#emit.ripAt(next));
+    f.set(proof, f.load('i64', vcpu, VCPU_FETCH_PROOF));
+    f.later((out) => this.#nest(out, returnRip));
+    ifJumpKnown(
+      f,
+      target,
+      left,
+      (handler, uop) => f.set(reason, f.callIndirect(this.#context.handlerType, handler, [vcpu, uop], 'i32')),
+      () => f.set(reason, f.callNow(this.#context.gotoIndex(true), 'i32', [vcpu, target, left])),
+    );
+    f.if(f.compare('ne', f.get(reason, 'i32'), f.i32(LEAVE_RETURN)), () => f.return(f.get(reason, 'i32')));
+    f.store('i32', vcpu, f.get(returnTop, 'i32'), VCPU_RETURN_TOP);
+    f.set(budget, f.load('i32', vcpu, VCPU.offset.budget));
+    // The callee may have changed this region's code, or what is mapped here, or returned to here in another address space.
+    const killed = f.compare('ne', f.load('u16', f.get(1, 'i32'), UOP_HANDLER), f.i32(this.#context.slot)),
+      moved = f.compare('ne', f.load('i64', vcpu, VCPU_FETCH_PROOF), f.get(proof, 'i64'));
+    f.if(f.op('or', killed, moved), () => this.#goto(f.get(returnRip, 'i64')));
+    f.later((out) => this.#load(out, point.liveAfter));
+    f.flush();
+  }
+  /** Take places in VCPU_RETURNS, as many as this frame needs; the last holds what is waited for. */
+  #nest(out: Bytes, returnRip: number): void {
+    const bytes = FRAME_BYTES + this.#f.locals.length * 8,
+      step = Math.ceil(bytes / RETURN_FRAME_BYTES) * 8,
+      { returnTop } = this.#locals;
+    out.u8(0x20);
+    out.u32(returnTop);
+    out.u8(0x20);
+    out.u32(returnRip);
+    out.u8(0x37);
+    out.u8(3);
+    out.u32(step);
+    out.u8(0x20);
+    out.u8(0);
+    out.u8(0x20);
+    out.u32(returnTop);
+    out.u8(0x41);
+    out.s32(step);
+    out.u8(0x6a);
+    out.u8(0x36);
+    out.u8(2);
+    out.u32(VCPU_RETURN_TOP);
+  }
+  /** The last instruction leaves: a call outside 64-bit mode, RET, an indirect jump. */
+  #depart(last: Instruction, point: Point): void {
+    const f = this.#f,
+      { exitRip, budget } = this.#locals;
+    this.#writeBack(point);
+    if (this.#long && last.line.name === 'ret') returnIfAwaited(f, f.get(exitRip, 'i64'), f.get(budget, 'i32'));
+    f.br(this.#exit);
+    f.flush();
   }
 
   // --- structure ---
@@ -141,48 +293,72 @@ class Assembler {
       last = block.instructions.at(-1)!,
       [taken, next] = block.targets;
     emit.known = known;
+    this.#points.set(block, []);
+    let point: Point | undefined;
     for (const instruction of block.instructions) {
       // A branch cannot fault, and leaves its condition on the wasm stack.
       if (instruction === last && next !== undefined) {
         this.#uncharged++;
         this.#charge();
-        emit.instruction(last, 0);
-      } else this.#instruction(instruction);
+        point = this.#emitted(block, instruction, this.#emit.template(instruction));
+      } else point = this.#instruction(block, instruction);
     }
     this.#charge();
-    if (taken === undefined) {
-      f.br(this.#exit);
-      f.flush();
-    } else if (next === undefined) this.#goto(block, taken, last, last.relative);
-    else {
+    if (taken === undefined) this.#depart(last, point!);
+    else if (next === undefined) {
+      if (point!.calls) {
+        this.#call(point!, taken);
+        emit.known = undefined;
+        // Nothing is dirty.
+        point = undefined;
+      }
+      this.#follow(block, taken, last, last.row.ends === 'jump', point);
+    } else {
       f.open('if', new Label());
       const after = emit.known;
-      this.#goto(block, taken, last, true);
+      this.#follow(block, taken, last, true, point);
       f.else();
       emit.known = after;
-      this.#goto(block, next, last, false);
+      this.#follow(block, next, last, false, point);
       f.close();
       f.unreachable();
       f.flush();
     }
   }
-  #instruction(instruction: Instruction): void {
-    const f = this.#f,
-      storedSlowly = this.#emit.instruction(instruction, instruction.offset | (this.#uncharged << SITE_COUNT_SHIFT));
-    this.#uncharged++;
-    if (!storedSlowly || instruction.row.ends !== 'no') return;
-    f.if(f.get(this.#locals.changed, 'i32'), () => {
-      this.#chargeOnly();
-      this.#leave(this.#emit.ripAt(instruction.offset + instruction.lengthBytes));
-    });
-    f.flush();
+  #emitted(block: Block, instruction: Instruction, template: Template): Point {
+    const emit = this.#emit;
+    emit.instruction(instruction, template, this.#uncharged);
+    const point: Point = {
+      reads: emit.reads,
+      writes: emit.writes,
+      faults: template.faults,
+      changes: template.storedSlowly && instruction.row.ends === 'no',
+      calls: comesBack(instruction),
+      dirtyBefore: 0,
+      dirtyAfter: 0,
+      liveAfter: 0,
+    };
+    this.#points.get(block)!.push(point);
+    return point;
   }
-  #goto(from: Block, offset: number, last: Instruction, byJump: boolean): void {
+  #instruction(block: Block, instruction: Instruction): Point {
     const f = this.#f,
-      to = this.#region.blocks.get(offset);
-    if (!to || (isBackEdge(from, to) && !dominates(to, from))) this.#leave(byJump ? this.#emit.targetRip(last) : this.#emit.ripAt(offset));
+      template = this.#emit.template(instruction);
+    if (template.faults) this.#setSite(instruction.offset, () => point.dirtyBefore);
+    const point = this.#emitted(block, instruction, template);
+    this.#uncharged++;
+    if (!point.changes) return point;
+    this.#leaveRarely(f.get(this.#locals.changed, 'i32'), instruction.offset + instruction.lengthBytes, point);
+    f.flush();
+    return point;
+  }
+  /** @param point the last one of the block; undefined where nothing is dirty. */
+  #follow(from: Block, offset: number, last: Instruction, byJump: boolean, point: Point | undefined): void {
+    const f = this.#f,
+      to = successor(this.#region, from, offset);
+    if (!to) this.#leave(byJump ? this.#emit.targetRip(last) : this.#emit.ripAt(offset), point);
     else if (isBackEdge(from, to)) {
-      f.if(f.compare('le_s', f.get(this.#locals.budget, 'i32'), f.i32(0)), () => this.#leave(this.#emit.ripAt(offset)));
+      this.#leaveRarely(f.compare('le_s', f.get(this.#locals.budget, 'i32'), f.i32(0)), offset, point);
       f.br(labelIn(this.#loopLabels, to));
     } else if (to.forwardIn > 1) f.br(labelIn(this.#labels, to));
     else {

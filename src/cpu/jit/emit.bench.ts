@@ -58,7 +58,7 @@ const nowUs = (): number => {
   const { user, system } = process.threadCpuUsage();
   return user + system;
 };
-const context = { helperIndex: () => 3, gotoIndex: () => 4, slot: 7, fpuTrap: false };
+const context = { helperIndex: () => 3, gotoIndex: () => 4, handlerType: 0, slot: 7, fpuTrap: false };
 const former = new RegionFormer();
 const code = codeOf(process.argv[2] ?? process.execPath),
   entries = callTargets(code);

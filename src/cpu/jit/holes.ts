@@ -17,12 +17,25 @@ export const HOLE_FIELD = FIRST_HOLE,
   /** Locals of the general registers that an instruction implies. */
   HOLE_REGISTER = FIRST_HOLE + 16,
   HOLE_CONTROL = HOLE_REGISTER + 16;
-/** In the local `site`: offset in the page, and above it the instructions not yet charged. */
-export const SITE_COUNT_SHIFT = 12;
 /** Locals of a region, in the order of their holes. */
-export const CONTROL = ['tlb', 'changed', 'ripPage', 'exitRip', 'op', 'p', 'q', 'r', 'narrowP', 'narrowQ', 'budget', 'site'] as const;
+export const CONTROL = ['tlb', 'changed', 'ripPage', 'exitRip', 'op', 'p', 'q', 'r', 'narrowP', 'narrowQ', 'budget'] as const;
 export type Control = (typeof CONTROL)[number];
 export const controlHole = (name: Control): number => HOLE_CONTROL + CONTROL.indexOf(name);
+
+/** Registers of a template, bit by bit: 0 to 15 general ones, then those in its fields, in its address, and the flag record in two parts. */
+export const MASK_FIELD = 1 << 16,
+  MASK_ADDRESS = 1 << 19,
+  MASK_FLAGS = 1 << 20,
+  /** The result of a rotate. */
+  MASK_ROTATED = 1 << 21;
+/** By the hole that stands for them. */
+export const MASKS = new Map<number, number>([
+  ...Array.from({ length: 16 }, (_, index) => [HOLE_REGISTER + index, 1 << index] as const),
+  ...Array.from({ length: 3 }, (_, index) => [HOLE_FIELD + index, MASK_FIELD << index] as const),
+  [HOLE_ADDRESS, MASK_ADDRESS],
+  ...(['op', 'p', 'q'] as const).map((name) => [controlHole(name), MASK_FLAGS] as const),
+  [controlHole('r'), MASK_ROTATED],
+]);
 
 /** Branches to where a fault goes: plus the labels that the template has open itself. */
 export const HOLE_CAUGHT = FIRST_HOLE + 48,
@@ -61,5 +74,7 @@ export const SOURCE = {
   SLOT: 6,
   /** What the nth register field holds: a register's offset in the record, or a number. */
   FIELD: 7,
+  /** Instructions before this one for which the budget has not been charged yet. */
+  UNCHARGED: 10,
 } as const;
-export const SOURCES = SOURCE.FIELD + 3;
+export const SOURCES = SOURCE.UNCHARGED + 1;

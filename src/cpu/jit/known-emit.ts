@@ -22,6 +22,10 @@ import {
   HOLE_REGISTER,
   HOLE_SEGMENT_BASE,
   HOLE_TEMPORARY,
+  MASK_ADDRESS,
+  MASK_FIELD,
+  MASK_FLAGS,
+  MASK_ROTATED,
   MAX_INSIDE,
   MAX_TEMPORARIES,
   SOURCE,
@@ -32,15 +36,17 @@ import {
 import { targetOf } from './region.ts';
 import type { Instruction } from './region.ts';
 import type { KnownFlags } from './template-emit.ts';
-import { MASK_ADDRESS, MASK_FIELD, templates } from './templates.ts';
+import { templates } from './templates.ts';
 import type { Template } from './templates.ts';
 
-export type { KnownFlags };
+export type { KnownFlags, Template };
 
 export interface RegionContext {
   readonly helperIndex: (name: HelperName) => number;
   /** Function that goes on at a rip: (vcpu, rip, instructions left). */
   readonly gotoIndex: (long: boolean) => number;
+  /** Type of handlers and regions. */
+  readonly handlerType: number;
   /** The region's place in the table. */
   readonly slot: number;
   /** Code here checks whether the FPU may be used. */
@@ -48,10 +54,13 @@ export interface RegionContext {
 }
 
 const GPR_END = 16 * 8;
-const ALIAS_RECORD = 300;
 /** A LEB128 number is this long at most. */
 const MAX_NUMBER_BYTES = 10;
 const OPEN = -1;
+
+/** Registers, bit by bit: 0 to 15 the general ones, then the flag record without its result of a rotate, and that. */
+export const REGISTER_FLAGS = 1 << 16,
+  REGISTER_ROTATED = 1 << 17;
 
 /** Locals of the function that a region becomes, beside the general registers. */
 export class RegionLocals {
@@ -59,8 +68,10 @@ export class RegionLocals {
   readonly tlb: number;
   readonly budget: number;
   readonly changed: number;
-  /** Where the present instruction is, for a fault: jit/assemble.ts packs it. */
+  /** Where the present instruction is, for a fault: jit/assemble.ts packs it (i64). */
   readonly site: number;
+  /** Where this region's nested call stands in VCPU_RETURNS. */
+  readonly returnTop: number;
   /** rip of byte 0 of the entry's page; where control goes when it leaves. */
   readonly ripPage: number;
   readonly exitRip: number;
@@ -72,21 +83,14 @@ export class RegionLocals {
   readonly narrowP: number;
   readonly narrowQ: number;
   readonly registers = new Map<number, number>();
-  /** General registers that the code so far has written, bit by bit. */
-  writes = 0;
   readonly #f: FunctionBuilder;
 
   constructor(f: FunctionBuilder) {
     this.#f = f;
-    [this.tlb, this.budget, this.changed, this.site] = [f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32')];
+    [this.tlb, this.budget, this.changed, this.returnTop] = [f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32')];
     [this.op, this.narrowP, this.narrowQ] = [f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32')];
-    [this.ripPage, this.exitRip] = [f.newLocal('i64'), f.newLocal('i64')];
+    [this.ripPage, this.exitRip, this.site] = [f.newLocal('i64'), f.newLocal('i64'), f.newLocal('i64')];
     [this.p, this.q, this.r] = [f.newLocal('i64'), f.newLocal('i64'), f.newLocal('i64')];
-  }
-  get written(): readonly number[] {
-    const list: number[] = [];
-    for (let index = 0; index < 16; index++) if ((this.writes >> index) & 1) list.push(index);
-    return list;
   }
   register(index: number): number {
     let local = this.registers.get(index);
@@ -102,7 +106,7 @@ export class KnownEmit {
   readonly long: boolean;
   /** Before the next instruction; the assembler forgets or restores it at a block's start. */
   known: KnownFlags | undefined;
-  /** General registers that the last instruction has read and written, bit by bit. */
+  /** Registers that the last instruction has read and written, bit by bit; what it may write or not, it also reads. */
   reads = 0;
   writes = 0;
   readonly #f: FunctionBuilder;
@@ -142,40 +146,25 @@ export class KnownEmit {
       sum = f.op('add', f.get(this.#locals.ripPage, 'i64'), f.i64(targetOf(jump)));
     return this.long ? sum : f.op('and', sum, f.i64(jump.operandSize === 2 ? 0xffff : 0xffff_ffff));
   }
-  /** Write the flag record back. */
-  storeRecord(f: FunctionBuilder, alias = 0): void {
-    const vcpu = f.get(0, 'i32');
-    f.store('i32', vcpu, f.get(this.#locals.op, 'i32', ALIAS_RECORD), VCPU.offset.flagOp, alias);
-    f.store('i64', vcpu, f.get(this.#locals.p, 'i64', ALIAS_RECORD), VCPU.offset.flagP, alias);
-    f.store('i64', vcpu, f.get(this.#locals.q, 'i64', ALIAS_RECORD), VCPU.offset.flagQ, alias);
-    f.store('i64', vcpu, f.get(this.#locals.r, 'i64', ALIAS_RECORD), VCPU.offset.flagR, alias);
-  }
-
   // --- one instruction ---
 
+  /** What the instruction becomes after those emitted so far. */
+  template(instruction: Instruction): Template {
+    return templates.find(instruction, this.#context.fpuTrap, this.known);
+  }
   /**
    * A branch leaves its condition (an i32) on the wasm stack.
-   * @param site written to the local of that name where the instruction may fault
-   * @returns whether it may have changed the region's code: `changed` tells.
+   * @param uncharged instructions before it for which the budget has not been charged yet
    */
-  instruction(instruction: Instruction, site: number): boolean {
+  instruction(instruction: Instruction, template: Template, uncharged: number): void {
     this.#f.flush();
-    const template = templates.find(instruction, this.#context.fpuTrap, this.known),
-      out = this.#out;
+    this.#low[SOURCE.UNCHARGED] = uncharged;
     this.#fill(instruction);
     this.#caughtDepth = this.#f.depthOf(this.#caught);
-    if (template.faults) {
-      out.u8(0x41);
-      out.s32(site);
-      out.u8(0x21);
-      out.u32(this.#locals.site);
-    }
     this.#copy(template);
     if (template.knownAfter !== 'same') this.known = template.knownAfter;
     this.reads = this.#registersOf(template.reads);
     this.writes = this.#registersOf(template.writes);
-    this.#locals.writes |= this.writes;
-    return template.storedSlowly;
   }
 
   /** The numbers that differ from instruction to instruction. */
@@ -318,6 +307,8 @@ export class KnownEmit {
   #registersOf(mask: number): number {
     const at = this.#at;
     let registers = mask & 0xffff;
+    if (mask & MASK_FLAGS) registers |= REGISTER_FLAGS;
+    if (mask & MASK_ROTATED) registers |= REGISTER_ROTATED;
     for (let i = 0; i < 3; i++) if (mask & (MASK_FIELD << i)) registers |= 1 << (at.registers[i]! >> 3);
     if (mask & MASK_ADDRESS) {
       if (at.base < GPR_END) registers |= 1 << (at.base >> 3);

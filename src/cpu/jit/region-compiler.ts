@@ -7,9 +7,9 @@ import { PAGE_BYTES } from '../../base/memory-map.ts';
 import { HELPERS } from '../helpers.ts';
 import type { HelperName } from '../helpers.ts';
 import { MODE_FPU_TRAP } from '../state.ts';
-import type { FunctionBuilder } from '../wasm/function.ts';
 import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
+import type { FunctionBody } from '../wasm/module.ts';
 import type { Type } from '../wasm/opcodes.ts';
 import { assemble } from './assemble.ts';
 import { linesOf } from './compilation.ts';
@@ -60,11 +60,11 @@ export class RegionCompiler {
       batch.refused.push(slot);
       return;
     }
-    const { helperIndex, gotoIndex } = batch;
+    const { helperIndex, gotoIndex, handlerType } = batch;
     const { linesLow, linesHigh } = linesIn(region);
     batch.add(
       { slot, size: region.size, source: [{ hvaPage, linesLow, linesHigh, bytes: linesOf(this.#words, linesLow, linesHigh) }] },
-      assemble(region, { helperIndex, gotoIndex, slot, fpuTrap: (mode & MODE_FPU_TRAP) !== 0 }),
+      assemble(region, { helperIndex, gotoIndex, handlerType, slot, fpuTrap: (mode & MODE_FPU_TRAP) !== 0 }),
     );
     batch.emitMs += performance.now() - formedMs;
   }
@@ -88,9 +88,10 @@ class Batch {
   emitMs = 0;
   sizeBytes = 0;
   readonly #regions: CompiledRegion[] = [];
-  readonly #bodies: FunctionBuilder[] = [];
+  readonly #bodies: FunctionBody[] = [];
   readonly #module = new ModuleBuilder();
   readonly #imports = new Map<string, number>();
+  readonly handlerType = this.#module.type(['i32', 'i32'], ['i32']);
 
   constructor() {
     this.#module.importMemory('env', 'memory', 'i32', 1, MEMORY0_MAX_PAGES);
@@ -108,7 +109,7 @@ class Batch {
     return this.#regions.length + this.refused.length === 0;
   }
 
-  add(region: CompiledRegion, body: FunctionBuilder): void {
+  add(region: CompiledRegion, body: FunctionBody): void {
     this.#regions.push(region);
     this.#bodies.push(body);
     this.sizeBytes += body.out.size;

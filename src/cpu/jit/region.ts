@@ -8,7 +8,7 @@ import { DECODED, Decoder } from '../decode/decoder.ts';
 import type { Row } from '../decode/table.ts';
 import { LINES } from '../isa/index.ts';
 import type { Line } from '../isa/inst.ts';
-import { PREFIX_PLAIN } from '../decode/variants.ts';
+import { ENV_LONG32, PREFIX_PLAIN } from '../decode/variants.ts';
 
 /** A decoded instruction that outlives the decoder's next one. Offsets count from the page's start. */
 export interface Instruction {
@@ -39,7 +39,7 @@ export interface Instruction {
 export interface Block {
   readonly start: number;
   readonly instructions: Instruction[];
-  /** Offsets where control may go: a branch has two, [taken, next]. None where the last instruction leaves by itself. */
+  /** Offsets where control may go: a branch has two, [taken, next]; a call has one, [next]. None where the last instruction leaves by itself. */
   readonly targets: readonly number[];
   /** In reverse postorder. */
   order: number;
@@ -131,7 +131,7 @@ export class RegionFormer {
           leaders.add(target);
           queue.push(target);
         }
-        if (ends === 'branch') leaders.add(at);
+        if (ends === 'branch' || comesBack(instruction)) leaders.add(at);
         else if (ends !== 'no') break;
       }
     }
@@ -180,6 +180,11 @@ export function targetOf(instruction: Instruction): number {
   return instruction.immediateLow + instruction.offset + instruction.lengthBytes;
 }
 
+/** A call whose callee runs nested, so that the region goes on behind it. */
+export function comesBack({ row, environment }: Instruction): boolean {
+  return row.ends === 'call' && environment <= ENV_LONG32;
+}
+
 function blockAt(start: number, found: ReadonlyMap<number, Instruction>, leaders: ReadonlySet<number>): Block {
   const instructions: Instruction[] = [];
   let targets: readonly number[] = [];
@@ -187,7 +192,9 @@ function blockAt(start: number, found: ReadonlyMap<number, Instruction>, leaders
     instructions.push(instruction);
     const { ends } = instruction.row,
       next = instruction.offset + instruction.lengthBytes;
-    targets = ends === 'jump' ? [targetOf(instruction)] : ends === 'branch' ? [targetOf(instruction), next] : ends === 'no' ? [next] : [];
+    if (ends === 'jump') targets = [targetOf(instruction)];
+    else if (ends === 'branch') targets = [targetOf(instruction), next];
+    else targets = ends === 'no' || comesBack(instruction) ? [next] : [];
     if (ends !== 'no' || leaders.has(next)) break;
     instruction = found.get(next);
   }
@@ -229,6 +236,12 @@ function reversePostorder(entry: Block, blocks: ReadonlyMap<number, Block>): Blo
 
 export const isBackEdge = (from: Block, to: Block): boolean => to.order <= from.order;
 
+/** Where an edge goes within the region; undefined where it leaves: to what the region does not hold, or into a loop beside its header. */
+export function successor(region: Region, from: Block, offset: number): Block | undefined {
+  const to = region.blocks.get(offset);
+  return to && isBackEdge(from, to) && !dominates(to, from) ? undefined : to;
+}
+
 export function dominates(above: Block, below: Block): boolean {
   for (let b: Block | undefined = below; b; b = b.dominator) if (b === above) return true;
   return false;
@@ -237,7 +250,7 @@ export function dominates(above: Block, below: Block): boolean {
 function dominate(entry: Block, ordered: readonly Block[], blocks: ReadonlyMap<number, Block>): void {
   const predecessors: Block[][] = ordered.map(() => []);
   for (const block of ordered)
-    for (const target of new Set(block.targets)) {
+    for (const target of block.targets) {
       const to = blocks.get(target);
       if (to) predecessors[to.order]!.push(block);
     }

@@ -26,7 +26,9 @@ import {
   HOLE_FIELD_OFFSET,
   HOLE_REGISTER,
   HOLE_SEGMENT_BASE,
-  SITE_COUNT_SHIFT,
+  MASKS,
+  MASK_FLAGS,
+  MASK_ROTATED,
   SOURCE,
   controlHole,
   helperHole,
@@ -93,6 +95,10 @@ export class TemplateEmit extends Emit {
   readonly flagsWanted: boolean;
   askedKnown = false;
   storedSlowly = false;
+  /** Registers that are written or not, or in part: in the bits of a template's `writes`. */
+  conditional = 0;
+  /** How many choices and loops stand around what is being recorded. */
+  #depth = 0;
   readonly #form: Form;
   readonly #particulars: Particulars;
   #known: KnownFlags | undefined;
@@ -144,6 +150,7 @@ export class TemplateEmit extends Emit {
           const cut = f.op('and', all, f.i64(size === 2 ? 0xffff : 0xff));
           all = f.op('or', kept, high ? f.op('shl', cut, f.i64(8)) : cut);
         }
+        if (this.#depth > 0) this.conditional |= MASKS.get(local)!;
         f.set(local, all, ALIAS_GPR);
       },
     };
@@ -228,7 +235,7 @@ export class TemplateEmit extends Emit {
   }
   instructionsLeft(): Value {
     const f = this.f;
-    return f.pin(f.op('sub', f.get(CONTROLS.budget, 'i32'), f.op('shr_u', f.get(CONTROLS.site, 'i32'), f.i32(SITE_COUNT_SHIFT))));
+    return f.pin(f.op('sub', f.get(CONTROLS.budget, 'i32'), f.openConstant('i32', constantHole(SOURCE.UNCHARGED, CUT.I32))));
   }
   protected publishRip(): void {
     if (this.#published) return;
@@ -272,6 +279,7 @@ export class TemplateEmit extends Emit {
       this.#known = undefined;
       return;
     }
+    if (this.#depth > 0) this.conditional |= MASK_FLAGS | MASK_ROTATED;
     if (typeof kind !== 'string' && kind.isConstant(this.flagOp('raw', 4))) kind = 'raw';
     const known = typeof kind === 'string' ? this.flagOp(kind, kind === 'raw' ? 4 : p.size) | (count << 16) : 0;
     const narrow = typeof kind === 'string' && p.type === 'i32' && q.type === 'i32';
@@ -311,6 +319,7 @@ export class TemplateEmit extends Emit {
       this.#known = undefined;
       return;
     }
+    this.conditional |= this.#depth > 0 ? MASK_FLAGS | MASK_ROTATED : MASK_FLAGS;
     f.set(CONTROLS.r, result, ALIAS_RECORD);
     const known = this.#ask();
     if (known !== undefined) {
@@ -350,6 +359,11 @@ export class TemplateEmit extends Emit {
       r = f.pin(get(CONTROLS.r));
     return this.conditionOf(cc, word, p, q, () => r);
   }
+  #inside(build: () => void): void {
+    this.#depth++;
+    build();
+    this.#depth--;
+  }
   /** Both arms are built; afterwards nothing is known of the flags that either may have set. */
   override if(condition: Value, yes: () => void, no?: () => void): void {
     const before = this.#known;
@@ -357,13 +371,13 @@ export class TemplateEmit extends Emit {
     super.if(
       condition,
       () => {
-        yes();
+        this.#inside(yes);
         if (this.#known !== before) known = undefined;
         this.#known = before;
       },
       no &&
         ((): void => {
-          no();
+          this.#inside(no);
           if (this.#known !== before) known = undefined;
         }),
     );
@@ -374,12 +388,12 @@ export class TemplateEmit extends Emit {
     let changed = false;
     super.attempt(
       (rare) => {
-        fast(rare);
+        this.#inside(() => fast(rare));
         changed = this.#known !== before;
         this.#known = before;
       },
       () => {
-        exact();
+        this.#inside(exact);
         changed ||= this.#known !== before;
       },
     );
@@ -423,7 +437,7 @@ export class TemplateEmit extends Emit {
     if (prefix === PREFIX_LOCK || shapes.some((shape) => shape.kind === 'mem' && shape.locked))
       f.loop((again) => {
         this.lockedLoop(again);
-        line.body(this, ...operands);
+        this.#inside(() => line.body(this, ...operands));
       });
     else line.body(this, ...operands);
     if (this.#condition) f.flushValue(this.#condition);

@@ -3,7 +3,7 @@ import { equal, notEqual, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 import { MODE_64 } from '../state.ts';
 import { FunctionBuilder, Label } from '../wasm/function.ts';
-import { KnownEmit, RegionLocals } from './known-emit.ts';
+import { KnownEmit, REGISTER_FLAGS, REGISTER_ROTATED, RegionLocals } from './known-emit.ts';
 import { RegionFormer } from './region.ts';
 import type { Instruction } from './region.ts';
 import { templates } from './templates.ts';
@@ -23,9 +23,18 @@ function emitted(...codes: string[]): { bytes: string; reads: number; writes: nu
   const f = new FunctionBuilder(['i32', 'i32']),
     caught = new Label(),
     locals = new RegionLocals(f);
-  const emit = new KnownEmit(f, true, locals, caught, { helperIndex: () => 9, gotoIndex: () => 8, slot: 7, fpuTrap: false });
+  const emit = new KnownEmit(f, true, locals, caught, {
+    helperIndex: () => 9,
+    gotoIndex: () => 8,
+    handlerType: 0,
+    slot: 7,
+    fpuTrap: false,
+  });
   f.open('block', caught);
-  for (const code of codes) emit.instruction(decoded(code), 0);
+  for (const code of codes) {
+    const instruction = decoded(code);
+    emit.instruction(instruction, emit.template(instruction), 0);
+  }
   f.flush();
   return { bytes: Buffer.from(f.out.bytes()).toString('hex'), reads: emit.reads, writes: emit.writes };
 }
@@ -56,7 +65,10 @@ test('the registers that an instruction reads and writes are told', () => {
   equal(emitted('b001').reads, bit(0)); // mov al, 1 keeps the rest of rax
   equal(emitted('4889c3').reads, bit(0));
   equal(emitted('50').writes, bit(4)); // push rax
-  equal(emitted('f7e1').writes, bit(0, 2)); // mul ecx
+  equal(emitted('f7e1').writes & 0xffff, bit(0, 2)); // mul ecx
+  equal(emitted('7410').reads, REGISTER_FLAGS | REGISTER_ROTATED); // je
+  equal(emitted('39c8').writes, REGISTER_FLAGS); // cmp eax, ecx
+  ok(emitted('480fbcc1').reads & bit(0), 'bsf rax, rcx writes rax or not');
 });
 
 test('code is that of the operands: locals, numbers and absent parts of an address', () => {

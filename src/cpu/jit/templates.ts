@@ -12,7 +12,7 @@ import { SEG } from '../state.ts';
 import { Label, recording } from '../wasm/function.ts';
 import { FIRST_HOLE, NUMBER_HOLES } from '../wasm/holes.ts';
 import { TemplateBuilder } from '../wasm/template.ts';
-import { HOLE_ADDRESS, HOLE_CAUGHT, HOLE_FIELD, HOLE_REGISTER, MAX_INSIDE, TOKENS } from './holes.ts';
+import { HOLE_ADDRESS, HOLE_CAUGHT, MASKS, MAX_INSIDE, TOKENS } from './holes.ts';
 import { TemplateEmit } from './template-emit.ts';
 import type { Form, KnownFlags, Particulars } from './template-emit.ts';
 import type { Instruction } from './region.ts';
@@ -25,13 +25,13 @@ export interface Template {
   readonly faults: boolean;
   readonly storedSlowly: boolean;
   readonly knownAfter: KnownFlags | undefined | 'same';
-  /** General registers read and written: bit n of the low half is register n, bits 16 to 18 the register fields, bit 19 the address. */
+  /**
+   * Registers read and written: bit n of the low half is general register n, bits 16 to 18 the register fields, bit 19 the address, bits 20
+   * and 21 the flag record without its result of a rotate, and that. What may be written or not is also read.
+   */
   readonly reads: number;
   readonly writes: number;
 }
-export const MASK_FIELD = 1 << 16,
-  MASK_ADDRESS = 1 << 19;
-
 const LOCAL_GET = 0x20;
 const HIGH_REGISTERS_END = 16 * 8;
 const NOTHING_KNOWN = -1;
@@ -129,7 +129,7 @@ class Templates {
     byValue.set(entry.asksValue ? at.immediateLow : 0, template);
   }
 
-  #add(tokens: readonly number[], { storedSlowly, knownAfter }: TemplateEmit): Template {
+  #add(tokens: readonly number[], { storedSlowly, knownAfter, conditional }: TemplateEmit): Template {
     const start = this.#used,
       end = start + tokens.length;
     if (end > this.pool.length) {
@@ -144,17 +144,11 @@ class Templates {
       this.pool[start + index] = token;
       if (token < FIRST_HOLE || token >= FIRST_HOLE + NUMBER_HOLES) continue;
       if (token >= HOLE_CAUGHT && token < HOLE_CAUGHT + MAX_INSIDE) faults = true;
-      const bit =
-        token >= HOLE_REGISTER && token < HOLE_REGISTER + 16
-          ? 1 << (token - HOLE_REGISTER)
-          : token >= HOLE_FIELD && token < HOLE_FIELD + 3
-            ? MASK_FIELD << (token - HOLE_FIELD)
-            : token === HOLE_ADDRESS
-              ? MASK_ADDRESS
-              : 0;
+      const bit = MASKS.get(token) ?? 0;
       if (token === HOLE_ADDRESS || tokens[index - 1] === LOCAL_GET) reads |= bit;
       else writes |= bit;
     }
+    reads |= writes & conditional;
     this.#used = end;
     return { start, end, faults, storedSlowly, knownAfter, reads, writes };
   }

@@ -89,10 +89,11 @@ export class Bytes {
     for (let i = 0; i < text.length; i++) this.u8(text.charCodeAt(i));
   }
 
-  append(other: Bytes): void {
-    if (this.size + other.size > this.#data.length) this.#grow(this.size + other.size);
-    this.#data.set(other.#data.subarray(0, other.size), this.size);
-    this.size += other.size;
+  append(other: Bytes, start = 0, end = other.size): void {
+    const size = this.size + end - start;
+    if (size > this.#data.length) this.#grow(size);
+    this.#data.set(other.#data.subarray(start, end), this.size);
+    this.size = size;
   }
 
   bytes(): Uint8Array<ArrayBuffer> {

@@ -103,6 +103,7 @@ export class FunctionBuilder {
   readonly params: readonly Type[];
   readonly locals: Type[] = [];
   #effects: Effect[] = [];
+  readonly #later: { readonly at: number; readonly fill: (out: Bytes) => void }[] = [];
   #serial = 0;
   #readers: Node[] = [];
   /** A label that is not open here: it lies outside of the template that is recorded. */
@@ -494,6 +495,23 @@ export class FunctionBuilder {
       out.number(local);
     });
     return this.get(local, result);
+  }
+
+  /** Code that is known only at the end: `filled` has it written where this stands. */
+  later(fill: (out: Bytes) => void): void {
+    this.#effect([], 0, (out) => this.#later.push({ at: out.size, fill }));
+  }
+  /** The code, with what was left for later. */
+  filled(): Bytes {
+    const whole = new Bytes();
+    let from = 0;
+    for (const { at, fill } of this.#later) {
+      whole.append(this.out, from, at);
+      fill(whole);
+      from = at;
+    }
+    whole.append(this.out, from);
+    return whole;
   }
 
   unreachable(): void {
