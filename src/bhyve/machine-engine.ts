@@ -81,6 +81,7 @@ class MachineEngine implements Engine {
       x2apic: settings.x2apic,
       lenientMsr: !settings.strictMsr,
       cpuTier: settings.cpuTier,
+      codeCacheBytes: settings.codeCacheBytes,
     });
     this.#vm.setTopology(sockets, cores, threads);
     this.#vm.setupMemory(settings.memoryBytes);

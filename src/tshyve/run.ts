@@ -48,6 +48,7 @@ the machine:
                      BACKEND: stdio, none, a tty path or tcp=HOST:PORT; com1 is on stdio unless said otherwise
   -o KEY=VALUE       configuration variable, as bhyve (docs/bhyve.md)
   --cpu-tier TIER    ${CPU_TIERS.join(' or ')}
+  --code-cache SIZE  memory for compiled guest code, as --memory (default 256M)
 
 the run:
   --no-reboot        end when the guest resets, in place of starting it again
@@ -68,6 +69,7 @@ const LONG_OPTIONS: readonly LongOption[] = [
   { name: 'memory', argument: 'required', short: 'm' },
   { name: 'cpus', argument: 'required', short: 'c' },
   { name: 'cpu-tier', argument: 'required' },
+  { name: 'code-cache', argument: 'required' },
   { name: 'no-reboot', argument: 'none' },
   { name: 'stats', argument: 'none' },
   { name: 'verbose', argument: 'none', short: 'v' },
@@ -128,6 +130,9 @@ export function parseRun(args: readonly string[], warn: (message: string) => voi
         break;
       case 'cpu-tier':
         setOr(tree, 'cpu.tier', argument, '--cpu-tier', CPU_TIERS.join(' or '));
+        break;
+      case 'code-cache':
+        setOr(tree, 'cpu.codecache', argument, '--code-cache', 'a size');
         break;
       default:
         seen.set(name, argument);

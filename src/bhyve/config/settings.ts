@@ -60,6 +60,8 @@ export interface VmSettings {
   readonly bootvars: string | undefined;
   readonly boot: DirectBoot | undefined;
   readonly cpuTier: CpuTier;
+  /** Memory of the host that compiled guest code may take, for each vCPU. */
+  readonly codeCacheBytes: number;
   /** Ctrl-A keys on a stdio console that is a terminal. */
   readonly consoleEscapes: boolean;
 }
@@ -142,6 +144,7 @@ export function readSettings(tree: ConfigTree, limits: MachineLimits): VmSetting
     bootvars,
     boot,
     cpuTier: readTier(tree),
+    codeCacheBytes: parseMemorySize('cpu.codecache', tree.get('cpu.codecache') ?? '256M', CODE_CACHE_LIMIT),
     consoleEscapes: tree.bool('console.escape', false),
   };
 }
@@ -156,6 +159,9 @@ function readName(tree: ConfigTree): string {
   }
   return name;
 }
+
+/** V8 reserves no more than 4 GiB of code for a process. */
+const CODE_CACHE_LIMIT = { maxBytes: 2 ** 31, because: 'room for code in one process' };
 
 function readTier(tree: ConfigTree): CpuTier {
   const text = tree.get('cpu.tier') ?? 'default';

@@ -98,7 +98,7 @@ export interface CodePage {
   regions: RegionPart[];
   /** Entries that tier 1 knows of, by the same key. */
   readonly hot: Map<number, object>;
-  /** It changes too often: until so many guest instructions have been executed it is left to tier 0. The pause was so long. */
+  /** It changes too often: until so many guest instructions have been executed it is left to tier 0. The pause was so long; negative: there was none. */
   quietUntil: number;
   pause: number;
 }
@@ -282,7 +282,7 @@ export class CodeStore {
         regions: [],
         hot: new Map(),
         quietUntil: 0,
-        pause: 0,
+        pause: -1,
       };
       this.#pages.set(hvaPage, page);
     }

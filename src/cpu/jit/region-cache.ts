@@ -279,12 +279,13 @@ export class RegionCache implements RegionStore {
     for (const entry of oldest.entries) this.#remove(entry);
   }
 
-  /** The first change costs nothing: pages are used anew. */
+  /** The first change after a quiet time costs nothing: pages are used anew. */
   #backOff(page: CodePage): void {
-    const now = this.#retired();
-    if (now < page.quietUntil) return;
-    page.pause =
-      now - page.quietUntil > FORGIVEN * Math.max(page.pause, BACK_OFF) ? 0 : Math.min(Math.max(page.pause * 2, BACK_OFF), MAX_BACK_OFF);
+    const now = this.#retired(),
+      quiet = now - page.quietUntil;
+    if (quiet < 0) return;
+    const forgiven = page.pause < 0 || quiet > FORGIVEN * Math.max(page.pause, BACK_OFF);
+    page.pause = forgiven ? 0 : Math.min(Math.max(page.pause * 2, BACK_OFF), MAX_BACK_OFF);
     page.quietUntil = now + page.pause;
   }
 

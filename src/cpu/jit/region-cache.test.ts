@@ -1,0 +1,196 @@
+/** When regions are compiled, installed, dropped and evicted: with a compiler that finishes when the test says so. */
+import { deepEqual, equal, ok } from 'node:assert/strict';
+import { test } from 'node:test';
+import { HVA_RAM } from '../../base/memory-map.ts';
+import { RUN_BUDGET, RUN_HALTED } from '../state.ts';
+import { CODE32, SmallMachine } from '../testing/small-machine.ts';
+import type { SmallMachineOptions } from '../testing/small-machine.ts';
+import type { CompileEntry, CompiledModule, Compiler } from './compilation.ts';
+import { RegionCompiler } from './region-compiler.ts';
+
+const CODE = 0x1000;
+const CR0_PE = 0x31;
+const MS = 1e6;
+
+/** Compiles what was submitted when it is told to. */
+class HeldCompiler implements Compiler {
+  readonly submitted: CompileEntry[] = [];
+  readonly #finished: CompiledModule[] = [];
+
+  submit(entries: readonly CompileEntry[]): void {
+    this.submitted.push(...entries);
+  }
+  take(): CompiledModule | undefined {
+    return this.#finished.shift();
+  }
+  finish(memory1: Uint8Array): void {
+    new RegionCompiler(memory1).compile(this.submitted.splice(0), (module) => this.#finished.push(module));
+  }
+}
+
+/** In protected mode at CODE, with tier 1; each look at the clock is a millisecond later. */
+class Machine extends SmallMachine {
+  readonly memory1: Uint8Array;
+
+  constructor(code: readonly number[], options: Partial<SmallMachineOptions> = {}) {
+    let nowNs = 0;
+    super({ ramBytes: 0x40000, tier: 'jit', nowNs: () => (nowNs += MS), ...options });
+    this.memory1 = new Uint8Array(this.ram.buffer);
+    this.set('cr0', CR0_PE);
+    this.set('rflags', 2);
+    this.setFlatSegments(CODE32);
+    this.ram.set(code, CODE);
+    this.set('rip', CODE);
+    this.refresh();
+  }
+  get regions() {
+    return this.processor.jit!.stats;
+  }
+  /** To the next HLT, in small slices. */
+  run(): void {
+    this.set('halted', 0);
+    let reason = RUN_BUDGET as number;
+    while (reason === RUN_BUDGET) reason = this.processor.run(1000);
+    equal(reason, RUN_HALTED);
+  }
+  again(): void {
+    this.set('rip', CODE);
+    this.run();
+  }
+}
+
+const low = (value: number): readonly number[] => [value & 255, (value >> 8) & 255, (value >> 16) & 255, (value >> 24) & 255];
+/** mov ecx, count; xor eax, eax; l: add eax, 3; (jc far, 64 bytes on); dec ecx; jnz l; hlt. At `far`: add eax, 1; hlt. */
+const loop = (count: number): readonly number[] => [
+  ...[0xb9, ...low(count), 0x31, 0xc0, 0x83, 0xc0, 3, 0x72, 0x40, 0x49, 0x75, 0xf8, 0xf4],
+  ...Array<number>(0x40 - 4).fill(0x90),
+  ...[0x83, 0xc0, 1, 0xf4],
+];
+
+test('a loop goes on in tier 0 until its region comes back, and has the same result', () => {
+  const compiler = new HeldCompiler(),
+    machine = new Machine(loop(20_000), { compiler });
+  machine.run();
+  equal(machine.get('gpr'), 60_000n);
+  deepEqual([compiler.submitted.length, machine.regions.regions], [1, 0]);
+  compiler.finish(machine.memory1);
+  machine.again();
+  machine.again();
+  equal(machine.get('gpr'), 60_000n);
+  equal(machine.get('retired'), BigInt(3 * (3 + 4 * 20_000)));
+  equal(machine.regions.regions, 1);
+});
+
+test('what has changed since it was read for compilation is dropped, also where tier 0 has never been', () => {
+  const compiler = new HeldCompiler(),
+    machine = new Machine(loop(20_000), { compiler });
+  machine.run();
+  const far = CODE + loop(0).length - 4;
+  compiler.finish(machine.memory1);
+  machine.ram[far + 2] = 9;
+  machine.again();
+  deepEqual([machine.regions.regions, machine.regions.dropped], [0, 1]);
+  // It is still hot: what is there now is compiled.
+  compiler.finish(machine.memory1);
+  machine.again();
+  compiler.finish(machine.memory1);
+  machine.again();
+  equal(machine.regions.regions, 1);
+});
+
+test('a flush forgets what is being compiled', () => {
+  const compiler = new HeldCompiler(),
+    machine = new Machine(loop(5000), { compiler });
+  machine.run();
+  compiler.finish(machine.memory1);
+  machine.processor.code.flush();
+  machine.again();
+  equal(machine.regions.regions, 0);
+  compiler.finish(machine.memory1);
+  machine.again();
+  equal(machine.regions.regions, 1);
+});
+
+/** Pages with a loop each: a region each. */
+function loopsInPages(machine: Machine, pages: number): void {
+  for (let page = 0; page < pages; page++) machine.ram.set(loop(5000), CODE + page * 0x1000);
+}
+
+test('beyond its bound the cache lets the oldest go, and what is still hot comes back', () => {
+  const machine = new Machine([], { codeCacheBytes: 1 }),
+    pages = 8;
+  loopsInPages(machine, pages);
+  for (let round = 1; round <= 2; round++)
+    for (let page = 0; page < pages; page++) {
+      machine.set('rip', CODE + page * 0x1000);
+      machine.run();
+      equal(machine.get('gpr'), 15_000n);
+    }
+  const { regions, evicted } = machine.regions;
+  ok(regions > pages, `${regions} regions`);
+  equal(regions - evicted, 1);
+});
+
+test('within its bound it keeps all', () => {
+  const machine = new Machine([]);
+  loopsInPages(machine, 8);
+  for (let page = 0; page < 8; page++) {
+    machine.set('rip', CODE + page * 0x1000);
+    machine.run();
+  }
+  deepEqual([machine.regions.regions, machine.regions.evicted], [8, 0]);
+});
+
+test('a page that keeps changing is compiled more and more seldom, and again when it has been quiet', () => {
+  const machine = new Machine(loop(5000)),
+    addend = CODE + 9;
+  const change = (round: number): void => {
+    machine.ram[addend] = round & 63;
+    machine.processor.code.written(HVA_RAM + CODE, 1, 0);
+    machine.again();
+    equal(machine.get('gpr'), BigInt((round & 63) * 5000));
+  };
+  for (let round = 1; round <= 400; round++) change(round);
+  const { regions } = machine.regions;
+  ok(regions >= 2 && regions < 20, `${regions} regions for 400 versions`);
+  for (let round = 0; machine.regions.regions === regions; round++) {
+    ok(round < 2000, 'never compiled again');
+    machine.again();
+  }
+});
+
+test('a change beside a region leaves it', () => {
+  const machine = new Machine(loop(20_000));
+  machine.run();
+  machine.processor.code.written(HVA_RAM + CODE, 0, 1);
+  deepEqual([machine.regions.regions, machine.regions.changed], [1, 0]);
+  machine.processor.code.written(HVA_RAM + CODE, 1, 0);
+  equal(machine.regions.changed, 1);
+});
+
+test('code that was overwritten is found again without a look-up each time', () => {
+  // l: call f; dec ecx; jnz l; hlt; f (in the next line): add eax, 3; ret
+  const machine = new Machine(
+    [
+      ...[0xb9, ...low(5000), 0x31, 0xc0, 0xe8, ...low(0x40), 0x49, 0x75, 0xf8, 0xf4],
+      ...Array<number>(0x40 - 4).fill(0x90),
+      0x83,
+      0xc0,
+      3,
+      0xc3,
+    ],
+    { tier: 'interpreter' },
+  );
+  machine.set('gpr', 0x8000, 4);
+  let lookups = 0;
+  const { code } = machine.processor,
+    { lookup } = code;
+  code.lookup = () => (lookups++, lookup.call(code));
+  machine.run();
+  const first = lookups;
+  machine.ram[CODE + 12 + 0x40 + 2] = 5;
+  code.written(HVA_RAM + CODE, 2, 0);
+  machine.again();
+  equal(machine.get('gpr'), 25_000n);
+  ok(lookups - first <= first, `${lookups - first} look-ups`);
+});
