@@ -466,7 +466,9 @@ export class CodeStore {
     }
     const waiting = page.waiting.get(key);
     if (!waiting) return;
-    for (const jump of waiting) this.#view.setInt32(jump + UOP_TARGET, uop, true);
+    // A jump that was overwritten meanwhile leads to what stands there now, and no further.
+    for (const jump of waiting)
+      if (this.#view.getUint16(jump + UOP_HANDLER, true) !== HANDLER_LINK) this.#view.setInt32(jump + UOP_TARGET, uop, true);
     page.waiting.delete(key);
   }
 }

@@ -12,11 +12,13 @@ import {
   HANDLERS,
   NEXT_TABLE,
   PT,
-  RAM_BYTES,
+  LINEAR_END,
   VECTOR_EXTERNAL,
   VECTOR_RELOAD,
 } from './program-map.ts';
 
+/** What follows the handlers of vectors: entries for instructions that have no vector. */
+export const SYSCALL_ENTRY = 0x100;
 /** Exceptions after which a program ends. */
 const MAX_EXCEPTIONS = 40;
 const WITH_ERROR_CODE = [8, 10, 11, 12, 13, 14, 17];
@@ -72,7 +74,7 @@ export function handlerCode(long: boolean): { readonly code: Uint8Array; readonl
   emit(0x24, 3, 0x3c, 3); // and al, 3; cmp al, 3
   jump(JZ, 'skip');
   emit(0x0f, 0x20, 0xd0); // mov rax, cr2
-  emit(...(long ? [0x48] : []), 0x3d, ...bytes32(RAM_BYTES));
+  emit(...(long ? [0x48] : []), 0x3d, ...bytes32(LINEAR_END));
   jump(JAE, 'skip');
   emit(0xc1, 0xe8, 12); // shr eax, 12
   emit(0x80, 0x0c, 0xc5, ...bytes32(PT), 7); // or byte [rax * 8 + PT], 7
@@ -137,6 +139,9 @@ export function handlerCode(long: boolean): { readonly code: Uint8Array; readonl
       jump(JMP, vector === PF ? 'pageFault' : vector === DB ? 'debug' : vector === DF ? 'stop' : 'fault');
     }
   }
+  entries.set(SYSCALL_ENTRY, HANDLERS + code.length);
+  absolute([0xff], 0, COUNTS + 8);
+  emit(0x0f, 0x01, 0xf8, 0x0f, 0x01, 0xf8, 0x48, 0x0f, 0x07); // swapgs; swapgs; sysretq
   for (const { at, label: name } of fixups) bytes32(labels.get(name)! - at - 4).forEach((byte, i) => (code[at + i] = byte));
   return { code: Uint8Array.from(code), entries };
 }

@@ -32,6 +32,8 @@ import {
   PML4,
   PT,
   PT_WINDOW,
+  WINDOW,
+  WINDOW_PAGES,
   RAM_BYTES,
   STACK,
   STACK_TOP,
@@ -218,6 +220,8 @@ export class ProgramMachine extends SmallMachine {
       const bits = page === 2 ? PAGE_BITS & ~1n : page === 4 ? PAGE_BITS & ~2n : PAGE_BITS;
       put(PT + (DATA / PAGE + page) * 8, BigInt(DATA_GPA + (DATA_PAGES - 1 - page) * PAGE) | bits);
     }
+    for (let page = 0; page < WINDOW_PAGES; page++)
+      put(PT + (WINDOW / PAGE + page) * 8, BigInt(DATA_GPA + (page % DATA_PAGES) * PAGE) | PAGE_BITS);
     put(PT + (PT_WINDOW / PAGE) * 8, BigInt(PT) | PAGE_BITS);
   }
 

@@ -46,6 +46,11 @@ export const STACK = 0x60000,
   STACK_PAGES = 4,
   STACK_TOP = STACK + STACK_PAGES * PAGE - 0x100;
 
+/** Many pages, all of them the data's in turn: a place of its own for each access that is to fault. The page table ends with them. */
+export const WINDOW = 0x80000,
+  LINEAR_END = 0x200000,
+  WINDOW_PAGES = (LINEAR_END - WINDOW) / PAGE;
+
 /** Interrupt vectors: reload CR3; an interrupt from outside. */
 export const VECTOR_RELOAD = 0x80,
   VECTOR_EXTERNAL = 0x40;
