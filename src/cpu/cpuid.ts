@@ -135,6 +135,12 @@ function cacheRow(subleaf: number, type: number, level: number, kib: number, way
   };
 }
 
+/**
+ * Large: C libraries leave REP MOVS, which is one memory.copy for each page here, for loops of streaming stores where a copy exceeds three
+ * quarters of the last level.
+ */
+const LAST_LEVEL_KIB = 128 * 1024;
+
 const powerOfTwo = (value: number): number => 2 ** Math.ceil(Math.log2(value));
 
 const greatestCommonDivisor = (x: number, y: number): number => (y === 0 ? x : greatestCommonDivisor(y, x % y));
@@ -194,7 +200,7 @@ export function cpuidRows(config: CpuidConfig = {}): readonly CpuidRow[] {
     cacheRow(0, 1, 1, 32, 8, powerOfTwo(threads), powerOfTwo(cores)),
     cacheRow(1, 2, 1, 32, 8, powerOfTwo(threads), powerOfTwo(cores)),
     cacheRow(2, 3, 2, 1024, 16, powerOfTwo(threads), powerOfTwo(cores)),
-    cacheRow(3, 3, 3, 8192, 16, powerOfTwo(perPackage), powerOfTwo(cores)),
+    cacheRow(3, 3, 3, LAST_LEVEL_KIB, 16, powerOfTwo(perPackage), powerOfTwo(cores)),
     any(6, ARAT, 0, 0, 0),
     sub(7, 0, 0, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX),
     any(0xa, 0, 0, 0, 0),
