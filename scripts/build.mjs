@@ -47,6 +47,13 @@ const STEPS = [
       'src/generated/decode-table.ts',
     ],
   },
+  {
+    name: 'templates',
+    script: 'src/cpu/jit/build.ts',
+    reads: ['src/base', 'src/generated', 'src/cpu'],
+    not: ['src/cpu/assembly', 'src/cpu/testing', 'src/generated/decode-table.ts'],
+    writes: ['src/generated/templates.bin'],
+  },
 ];
 
 class BuildError extends Error {

@@ -175,6 +175,7 @@ export class Decoder {
     this.immediateLow = 0;
     this.immediateHigh = 0;
     this.registerCount = 0;
+    this.registers[0] = this.registers[1] = this.registers[2] = 0;
 
     // --- ModRM, SIB, displacement ---
     let reg = 0,

@@ -16,6 +16,8 @@ import { linesOf } from './compilation.ts';
 import type { CompileEntry, CompiledModule, CompiledRegion, Compiler } from './compilation.ts';
 import { RegionFormer } from './region.ts';
 import type { Region } from './region.ts';
+import { TemplateImage } from './template-image.ts';
+import { templates } from './templates.ts';
 
 export interface RegionLimits {
   /** Guest instructions in a region, at most and at least. */
@@ -33,7 +35,9 @@ export class RegionCompiler {
   readonly #page = new Uint8Array(PAGE_BYTES);
   readonly #words = new Int32Array(this.#page.buffer);
 
-  constructor(memory1: Uint8Array, limits = DEFAULT_LIMITS) {
+  /** @param ahead src/generated/templates.bin: without it, all templates are recorded as they are needed */
+  constructor(memory1: Uint8Array, limits = DEFAULT_LIMITS, ahead?: Uint8Array<ArrayBuffer>) {
+    if (ahead) templates.load(new TemplateImage(ahead));
     this.#memory1 = memory1;
     this.#limits = limits;
   }

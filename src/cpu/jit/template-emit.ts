@@ -54,11 +54,15 @@ const WRITES_FLAGS = new Set<HelperName>([
   'pcmpestrm',
 ]);
 
-/** What is known of the flag record at a place: the op word, twice, plus 1 where the operands are in the i32 locals, too. */
+/**
+ * What is known of the flag record at a place: size and kind of its op word, and whether its operands are in the i32 locals, too. A shift's
+ * count is not part of it, so that there are few; the word itself is in its local.
+ */
 export type KnownFlags = number;
 const KINDS = Object.fromEntries(Object.entries(FLAG_KINDS).map(([name, kind]) => [kind, name])) as Readonly<Record<number, FlagKind>>;
-const opOf = (known: KnownFlags): number => known >>> 1;
+export const knownFlags = (op: number, narrow: boolean): KnownFlags => (op & 0xff) * 2 + (narrow ? 1 : 0);
 const kindOf = (known: KnownFlags): FlagKind => KINDS[(known >>> 3) & 0x3f]!;
+const sizeOf = (known: KnownFlags): number => 1 << ((known >>> 1) & 3);
 const isNarrow = (known: KnownFlags): boolean => (known & 1) !== 0;
 /** While nobody has asked. */
 const UNASKED = -1;
@@ -202,7 +206,10 @@ export class TemplateEmit extends Emit {
       known = nth === 0 ? this.#particulars.immediate : undefined;
     if (known) return size === 8 ? f.i64Halves(known.low, known.high) : this.constant(known.low, size);
     const cut = size === 8 ? CUT.I64 : size === 4 ? CUT.I32 : size === 2 ? CUT.I32_U16 : CUT.I32_U8;
-    return f.resized(f.openConstant(size === 8 ? 'i64' : 'i32', constantHole(nth ? SOURCE.SECOND_IMMEDIATE : SOURCE.IMMEDIATE, cut)), size);
+    return f.resized(
+      f.openConstant(size === 8 ? 'i64' : 'i32', constantHole(nth ? SOURCE.SECOND_IMMEDIATE : SOURCE.IMMEDIATE, cut), nth === 0),
+      size,
+    );
   }
   protected encodedAddress(): Value {
     return this.f.part(HOLE_ADDRESS, 'i64', ALIAS_GPR);
@@ -298,7 +305,7 @@ export class TemplateEmit extends Emit {
       f.set(CONTROLS.q, y, ALIAS_RECORD);
     }
     f.set(CONTROLS.op, typeof kind === 'string' ? f.i32(known) : kind, ALIAS_RECORD);
-    this.#known = typeof kind === 'string' ? known * 2 + (narrow ? 1 : 0) : undefined;
+    this.#known = typeof kind === 'string' ? knownFlags(known, narrow) : undefined;
   }
   /** What is known of the flags before: a template that looks is one for each such state. */
   #ask(): KnownFlags | undefined {
@@ -309,8 +316,7 @@ export class TemplateEmit extends Emit {
   record(): readonly [Value, Value, Value, Value] {
     const f = this.f,
       get = (local: number): Value => f.pin(f.get(local, 'i64', ALIAS_RECORD));
-    const known = this.#ask(),
-      op = known !== undefined ? f.i32(opOf(known)) : f.pin(f.get(CONTROLS.op, 'i32', ALIAS_RECORD));
+    const op = f.pin(f.get(CONTROLS.op, 'i32', ALIAS_RECORD));
     return [op, get(CONTROLS.p), get(CONTROLS.q), get(CONTROLS.r)];
   }
   overlayFlags(bits: number, result: Value): void {
@@ -320,13 +326,10 @@ export class TemplateEmit extends Emit {
       return;
     }
     this.conditional |= this.#depth > 0 ? MASK_FLAGS | MASK_ROTATED : MASK_FLAGS;
+    this.#known = undefined;
     f.set(CONTROLS.r, result, ALIAS_RECORD);
-    const known = this.#ask();
-    if (known !== undefined) {
-      const op = (opOf(known) & ~0xf00) | bits;
-      this.#known = op * 2 + (known & 1);
-      f.set(CONTROLS.op, f.i32(op), ALIAS_RECORD);
-    } else f.set(CONTROLS.op, f.op('or', f.op('and', f.get(CONTROLS.op, 'i32', ALIAS_RECORD), f.i32(~0xf00)), f.i32(bits)), ALIAS_RECORD);
+    const kept = f.op('and', f.get(CONTROLS.op, 'i32', ALIAS_RECORD), f.i32(~0xf00));
+    f.set(CONTROLS.op, f.op('or', kept, f.i32(bits)), ALIAS_RECORD);
   }
   condition(cc: number): Value {
     const f = this.f,
@@ -335,9 +338,8 @@ export class TemplateEmit extends Emit {
       ofResult = test === 2 || test === 4;
     const get = (local: number): Value => f.get(local, 'i64', ALIAS_RECORD);
     const kind = known === undefined ? undefined : kindOf(known),
-      op = known === undefined ? 0 : opOf(known),
       narrow = known !== undefined && isNarrow(known);
-    if (kind !== undefined && kind !== 'raw' && kind !== 'imul' && ((op & 0xf00) === 0 || ofResult)) {
+    if (kind !== undefined && kind !== 'raw' && kind !== 'imul') {
       const [p, q, zero] = narrow
         ? [f.get(CONTROLS.narrowP, 'i32', ALIAS_RECORD), f.get(CONTROLS.narrowQ, 'i32', ALIAS_RECORD), f.i32(0)]
         : [get(CONTROLS.p), get(CONTROLS.q), f.i64(0)];
@@ -345,13 +347,13 @@ export class TemplateEmit extends Emit {
         const direct = this.subCondition(cc, p, q);
         if (direct) return f.pin(direct);
         if (test === 4) {
-          const difference = f.resized(f.op('sub', p, q), narrow ? 1 << (op & 3) : 8);
+          const difference = f.resized(f.op('sub', p, q), narrow ? sizeOf(known) : 8);
           return f.pin(f.compare(cc & 1 ? 'ge_s' : 'lt_s', this.signed(difference), zero));
         }
       } else if (ofResult) return f.pin(f.compare(test === 2 ? (cc & 1 ? 'ne' : 'eq') : cc & 1 ? 'ge_s' : 'lt_s', p, zero));
       else if (kind === 'add' && test === 1) return f.pin(f.compare(cc & 1 ? 'ge_u' : 'lt_u', p, q));
     }
-    if (kind === 'raw' && (op & 0xf00) === 0) return f.pin(this.eflagsCondition(cc, f.wrap(get(CONTROLS.q))));
+    if (kind === 'raw') return f.pin(this.eflagsCondition(cc, f.wrap(get(CONTROLS.q))));
     if (known !== undefined) return f.pin(this.eflagsCondition(cc, this.eflags()));
     const word = f.pin(f.get(CONTROLS.op, 'i32', ALIAS_RECORD)),
       p = f.pin(get(CONTROLS.p)),

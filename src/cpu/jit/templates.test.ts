@@ -1,12 +1,14 @@
 /** What makes an instruction another template, and what does not. */
-import { equal, notEqual, ok } from 'node:assert/strict';
+import { deepEqual, equal, notEqual, ok } from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { MODE_64 } from '../state.ts';
 import { FunctionBuilder, Label } from '../wasm/function.ts';
 import { KnownEmit, REGISTER_FLAGS, REGISTER_ROTATED, RegionLocals } from './known-emit.ts';
 import { RegionFormer } from './region.ts';
 import type { Instruction } from './region.ts';
-import { templates } from './templates.ts';
+import { TemplateImage } from './template-image.ts';
+import { Templates, templates } from './templates.ts';
 
 const page = Buffer.alloc(4096);
 
@@ -69,6 +71,23 @@ test('the registers that an instruction reads and writes are told', () => {
   equal(emitted('7410').reads, REGISTER_FLAGS | REGISTER_ROTATED); // je
   equal(emitted('39c8').writes, REGISTER_FLAGS); // cmp eax, ecx
   ok(emitted('480fbcc1').reads & bit(0), 'bsf rax, rcx writes rax or not');
+});
+
+test('templates that the build has recorded are those that are recorded here', () => {
+  const bytes = Uint8Array.from(readFileSync(new URL('../../generated/templates.bin', import.meta.url))),
+    ahead = new Templates(),
+    fresh = new Templates();
+  ahead.load(new TemplateImage(bytes));
+  const codes = '4801d8 c1e003 488b03 ff4508 7410 0f95c0 6548ff05 f0480fb10b 660fefc0 d8c1 f20f58c1 41ffd4'.split(' ');
+  for (const [code, known] of [...codes.map((each) => [each, undefined] as const), ['7410', 5] as const]) {
+    const [one, other] = [ahead, fresh].map((all) => {
+      const template = all.find(decoded(code), false, known);
+      return { ...template, start: 0, end: 0, tokens: all.pool.slice(template.start, template.end) };
+    });
+    deepEqual(one, other, code);
+  }
+  ok(fresh.stats.recorded >= codes.length);
+  equal(ahead.stats.recorded, 0);
 });
 
 test('code is that of the operands: locals, numbers and absent parts of an address', () => {

@@ -14,6 +14,8 @@ import { FIRST_HOLE, NUMBER_HOLES } from '../wasm/holes.ts';
 import { TemplateBuilder } from '../wasm/template.ts';
 import { HOLE_ADDRESS, HOLE_CAUGHT, MASKS, MAX_INSIDE, TOKENS } from './holes.ts';
 import { TemplateEmit } from './template-emit.ts';
+import { writeImage } from './template-image.ts';
+import type { TemplateImage } from './template-image.ts';
 import type { Form, KnownFlags, Particulars } from './template-emit.ts';
 import type { Instruction } from './region.ts';
 
@@ -36,6 +38,10 @@ const LOCAL_GET = 0x20;
 const HIGH_REGISTERS_END = 16 * 8;
 const NOTHING_KNOWN = -1;
 
+/** May one of its registers be AH, CH, DH or BH? */
+const HAS_BYTES = LINES.map(({ operands }) => operands.some(({ kind, size }) => size === 1 && kind !== 'I' && kind !== 'one'));
+
+type Immediate = Pick<Instruction, 'immediateLow' | 'immediateHigh'>;
 interface Entry {
   readonly form: Form;
   asksKnown: boolean;
@@ -47,45 +53,134 @@ interface Entry {
 }
 
 /** Does the line set flags, so that it matters whether someone wants them? */
-const SETS_FLAGS = LINES.map(({ effect }) => effect !== 'none' && effect !== 'read');
+export const SETS_FLAGS = LINES.map(({ effect }) => effect !== 'none' && effect !== 'read');
 
-class Templates {
-  pool = new Uint16Array(1 << 16);
+function put(entry: Entry, known: number, value: number, template: Template): void {
+  if (!entry.asksKnown && !entry.asksValue) {
+    entry.template = template;
+    return;
+  }
+  let byValue = entry.byKnown.get(known);
+  if (!byValue) {
+    byValue = new Map();
+    entry.byKnown.set(known, byValue);
+  }
+  byValue.set(value, template);
+}
+
+// --- a form as one number ---
+
+const KEY_SIZE = 12,
+  KEY_ENVIRONMENT = 14,
+  KEY_PREFIX = 16,
+  KEY_HIGH_BYTES = 18,
+  KEY_MEMORY = 1 << 21,
+  KEY_FLAGS_WANTED = 1 << 22,
+  KEY_SEGMENT_BASE = 1 << 23,
+  KEY_FPU_CHECK = 24;
+const SIZES: readonly Size[] = [2, 4, 8];
+
+function keyOf(at: Instruction, fpuTrap: boolean): number {
+  const { row, registers } = at,
+    { lineIndex } = row;
+  let key = lineIndex | ((at.operandSize >> 2) << KEY_SIZE) | (at.environment << KEY_ENVIRONMENT) | (at.prefix << KEY_PREFIX);
+  if (HAS_BYTES[lineIndex])
+    for (let i = 0; i < 3; i++) if (registers[i]! < HIGH_REGISTERS_END && (registers[i]! & 7) === 1) key |= 1 << (KEY_HIGH_BYTES + i);
+  if (at.isMemory) key |= KEY_MEMORY;
+  if (at.flagsWanted || !SETS_FLAGS[lineIndex]) key |= KEY_FLAGS_WANTED;
+  if (at.segment >= SEG.FS && at.environment <= ENV_LONG32) key |= KEY_SEGMENT_BASE;
+  if (fpuTrap) key |= row.fpuClass << KEY_FPU_CHECK;
+  return key;
+}
+function keyOfForm(form: Form): number {
+  return (
+    form.lineIndex |
+    ((form.operandSize >> 2) << KEY_SIZE) |
+    (form.environment << KEY_ENVIRONMENT) |
+    (form.prefix << KEY_PREFIX) |
+    (form.highBytes << KEY_HIGH_BYTES) |
+    (form.isMemory ? KEY_MEMORY : 0) |
+    (form.flagsWanted ? KEY_FLAGS_WANTED : 0) |
+    (form.hasSegmentBase ? KEY_SEGMENT_BASE : 0) |
+    (form.fpuCheck << KEY_FPU_CHECK)
+  );
+}
+function formOf(key: number): Form {
+  return {
+    lineIndex: key & 0xfff,
+    operandSize: SIZES[(key >> KEY_SIZE) & 3]!,
+    environment: (key >> KEY_ENVIRONMENT) & 3,
+    prefix: (key >> KEY_PREFIX) & 3,
+    highBytes: (key >> KEY_HIGH_BYTES) & 7,
+    isMemory: (key & KEY_MEMORY) !== 0,
+    flagsWanted: (key & KEY_FLAGS_WANTED) !== 0,
+    hasSegmentBase: (key & KEY_SEGMENT_BASE) !== 0,
+    fpuCheck: key >> KEY_FPU_CHECK,
+  };
+}
+
+export class Templates {
+  pool = new Uint16Array(1 << 14);
   #used = 0;
+  #image: TemplateImage | undefined;
   readonly #entries = new Map<number, Entry>();
   readonly stats = { recorded: 0, recordMs: 0 };
 
   find(at: Instruction, fpuTrap: boolean, known: KnownFlags | undefined): Template {
-    const { row, registers } = at,
-      flagsWanted = at.flagsWanted || !SETS_FLAGS[row.lineIndex],
-      checks = fpuTrap && row.fpuClass !== 0,
-      hasSegmentBase = at.segment >= SEG.FS && at.environment <= ENV_LONG32;
-    let highBytes = 0;
-    for (let i = 0; i < 3; i++) if (registers[i]! < HIGH_REGISTERS_END && (registers[i]! & 7) === 1) highBytes |= 1 << i;
-    const key =
-      row.lineIndex |
-      ((at.operandSize >> 2) << 12) |
-      (at.environment << 14) |
-      (at.prefix << 16) |
-      (highBytes << 18) |
-      (at.isMemory ? 1 << 21 : 0) |
-      (flagsWanted ? 1 << 22 : 0) |
-      (hasSegmentBase ? 1 << 23 : 0) |
-      (checks ? 1 << 24 : 0);
-    let entry = this.#entries.get(key);
-    if (!entry) {
-      const { lineIndex } = row,
-        { environment, prefix, isMemory } = at,
-        operandSize = at.operandSize as Size,
-        fpuCheck = checks ? row.fpuClass : 0;
-      const form: Form = { lineIndex, operandSize, environment, prefix, isMemory, hasSegmentBase, highBytes, flagsWanted, fpuCheck };
-      entry = { form, asksKnown: false, asksValue: false, template: undefined, byKnown: new Map() };
-      this.#entries.set(key, entry);
-    }
+    const key = keyOf(at, fpuTrap),
+      entry = this.#entries.get(key) ?? this.#open(key);
     return entry.template ?? this.#particular(entry, at, known);
   }
 
-  #particular(entry: Entry, at: Instruction, known: KnownFlags | undefined): Template {
+  /** Take what was recorded ahead of time; before anything is looked for. A second time, nothing is new. */
+  load(image: TemplateImage): void {
+    if (this.#used > 0) return;
+    this.#image = image;
+    this.#used = image.tokens.length;
+    this.pool = new Uint16Array(this.#used + this.pool.length);
+    this.pool.set(image.tokens);
+  }
+
+  /** All that there are, to be kept. */
+  image(): Uint8Array {
+    const forms = [...this.#entries].map(([key, { asksKnown, asksValue, template, byKnown }]) => ({
+      key,
+      asksKnown,
+      asksValue,
+      templates: template
+        ? [{ known: NOTHING_KNOWN, value: 0, template }]
+        : [...byKnown].flatMap(([known, byValue]) => [...byValue].map(([value, each]) => ({ known, value, template: each }))),
+    }));
+    return writeImage(
+      forms.filter((form) => form.templates.length > 0),
+      this.pool.slice(0, this.#used),
+    );
+  }
+
+  /** A form that is met for the first time. */
+  #open(key: number): Entry {
+    const entry: Entry = { form: formOf(key), asksKnown: false, asksValue: false, template: undefined, byKnown: new Map() },
+      ahead = this.#image?.find(key);
+    if (ahead) {
+      ({ asksKnown: entry.asksKnown, asksValue: entry.asksValue } = ahead);
+      for (const { known, value, template } of ahead.templates) put(entry, known, value, template);
+    }
+    this.#entries.set(key, entry);
+    return entry;
+  }
+  /** Record a form before an instruction asks for it. */
+  prepare(form: Form, known: KnownFlags | undefined, immediate: number): void {
+    const key = keyOfForm(form),
+      entry = this.#entries.get(key) ?? this.#open(key);
+    if (!entry.template) this.#particular(entry, { immediateLow: immediate, immediateHigh: immediate >> 31 }, known);
+  }
+  /** What its templates depend on beside the form; one of them must have been recorded. */
+  asks(form: Form): { readonly known: boolean; readonly value: boolean } {
+    const { asksKnown, asksValue } = this.#entries.get(keyOfForm(form))!;
+    return { known: asksKnown, value: asksValue };
+  }
+
+  #particular(entry: Entry, at: Immediate, known: KnownFlags | undefined): Template {
     for (;;) {
       const byValue = entry.byKnown.get(entry.asksKnown ? (known ?? NOTHING_KNOWN) : NOTHING_KNOWN),
         template = byValue?.get(entry.asksValue ? at.immediateLow : 0);
@@ -96,7 +191,7 @@ class Templates {
   }
 
   /** Add a template, or find out what the form asks for. */
-  #record(entry: Entry, at: Instruction, known: KnownFlags | undefined): void {
+  #record(entry: Entry, at: Immediate, known: KnownFlags | undefined): void {
     const started = performance.now();
     const particulars: Particulars = {
       known: entry.asksKnown ? known : 'open',
@@ -109,24 +204,17 @@ class Templates {
     emit.run();
     this.stats.recorded++;
     this.stats.recordMs += performance.now() - started;
-    // Who asks for anything else gets no answer, and emits what serves any value.
-    if ((recording.asked && !entry.asksValue) || emit.askedKnown) {
-      entry.asksValue ||= recording.asked;
-      entry.asksKnown ||= emit.askedKnown;
+    // Who asks for anything but an immediate gets no answer, and emits what serves any value.
+    if (recording.asked && !entry.asksValue) {
+      entry.asksValue = true;
+      return;
+    }
+    if (emit.askedKnown) {
+      entry.asksKnown = true;
       return;
     }
     const template = this.#add(builder.tokens, emit);
-    if (!entry.asksKnown && !entry.asksValue) {
-      entry.template = template;
-      return;
-    }
-    const known_ = entry.asksKnown ? (known ?? NOTHING_KNOWN) : NOTHING_KNOWN;
-    let byValue = entry.byKnown.get(known_);
-    if (!byValue) {
-      byValue = new Map();
-      entry.byKnown.set(known_, byValue);
-    }
-    byValue.set(entry.asksValue ? at.immediateLow : 0, template);
+    put(entry, entry.asksKnown ? (known ?? NOTHING_KNOWN) : NOTHING_KNOWN, entry.asksValue ? at.immediateLow : 0, template);
   }
 
   #add(tokens: readonly number[], { storedSlowly, knownAfter, conditional }: TemplateEmit): Template {

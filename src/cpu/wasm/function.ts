@@ -152,11 +152,11 @@ export class FunctionBuilder {
     return node;
   }
 
-  /** A constant that a template leaves open. */
-  openConstant(type: 'i32' | 'i64', hole: number): Node {
+  /** A constant that a template leaves open. @param symbolic may it be asked for? */
+  openConstant(type: 'i32' | 'i64', hole: number, symbolic = false): Node {
     const node = this.#node('const', type, []);
     node.hole = hole;
-    node.symbolic = true;
+    node.symbolic = symbolic;
     return node;
   }
 
@@ -180,7 +180,7 @@ export class FunctionBuilder {
       if (name === 'and' && isNumber(y, -1)) return x;
       if (x.hole && name === 'and' && x.type === 'i32') {
         const hole = maskedHole(x.hole, y.low);
-        if (hole >= 0) return this.openConstant('i32', hole);
+        if (hole >= 0) return this.openConstant('i32', hole, x.symbolic);
       }
     }
     if (y && isNumber(x)) {
@@ -241,7 +241,7 @@ export class FunctionBuilder {
   wrap(x: Node): Node {
     if (x.type === 'i32') return x;
     if (isNumber(x)) return this.i32(x.low);
-    if (x.hole) return this.openConstant('i32', wrappedHole(x.hole));
+    if (x.hole) return this.openConstant('i32', wrappedHole(x.hole), x.symbolic);
     if (x.kind === 'op' && (x.code === 0xad || x.code === 0xac)) return x.args[0]!;
     const node = this.#node('op', 'i32', [x]);
     node.code = 0xa7;
@@ -254,7 +254,7 @@ export class FunctionBuilder {
     if (isNumber(x)) return this.i64Halves(x.low, signed ? x.low >> 31 : 0);
     if (x.hole) {
       const hole = widenedHole(x.hole, signed);
-      if (hole >= 0) return this.openConstant('i64', hole);
+      if (hole >= 0) return this.openConstant('i64', hole, x.symbolic);
     }
     const node = this.#node('op', 'i64', [x]);
     node.code = signed ? 0xac : 0xad;
@@ -267,7 +267,7 @@ export class FunctionBuilder {
     if (isNumber(x)) return this.i32((x.low << (32 - bits)) >> (32 - bits));
     if (x.hole) {
       const hole = signExtendedHole(x.hole, bits);
-      if (hole >= 0) return this.openConstant('i32', hole);
+      if (hole >= 0) return this.openConstant('i32', hole, x.symbolic);
     }
     return this.op(bits === 8 ? 'extend8_s' : 'extend16_s', x);
   }
