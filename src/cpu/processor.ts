@@ -34,12 +34,9 @@ export interface Bus {
   tscAt(vcpu: number, retired: bigint): bigint;
 }
 
-/**
- * `jit`: what is hot is compiled. `always`: everything that can be, at its first execution. `default` is the interpreter for as long as tier 1
- * costs more memory than a guest's owner would expect (docs/decisions.md).
- */
+/** `jit`, which is the default: what is hot is compiled. `always`: everything that can be, at its first execution. */
 export type CpuTier = 'interpreter' | 'default' | 'jit' | 'always';
-export const compiles = (tier: CpuTier | undefined): boolean => tier === 'jit' || tier === 'always';
+export const compiles = (tier: CpuTier | undefined): boolean => tier !== 'interpreter';
 /** Jumps to a place before it is compiled. */
 const HOT = 2048;
 /** Entries that are given to the compiler together. */

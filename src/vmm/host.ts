@@ -22,7 +22,7 @@ export interface VcpuInit {
   readonly memory0: WebAssembly.Memory;
   readonly memory1: WebAssembly.Memory;
   readonly modules: EngineModules;
-  /** How guest code is run; absent: interpreted, and compiled where it is hot. */
+  /** How guest code is run; absent: compiled where it is hot, else interpreted. */
   readonly cpuTier?: CpuTier;
   /** Bound on the memory of compiled guest code, in bytes. */
   readonly codeCacheBytes?: number;

@@ -62,7 +62,7 @@ export class SmallMachine {
   /** Guest-physical memory. */
   readonly ram: Buffer;
 
-  constructor({ ramBytes, bus, limits = { cap: 250, minimum: 1 }, ...options }: SmallMachineOptions) {
+  constructor({ ramBytes, bus, tier = 'interpreter', limits = { cap: 250, minimum: 1 }, ...options }: SmallMachineOptions) {
     const memory0 = new WebAssembly.Memory({ initial: memory0Pages(1), maximum: MEMORY0_MAX_PAGES, shared: true });
     // Memory64 is not in the library's types yet.
     const memory1 = new WebAssembly.Memory({
@@ -87,7 +87,8 @@ export class SmallMachine {
       nowNs: () => 0,
       exit: () => {},
       random: (bytes) => bytes.fill(0x5a),
-      compiler: compiles(options.tier) ? new LocalCompiler(memory1, limits) : undefined,
+      tier,
+      compiler: compiles(tier) ? new LocalCompiler(memory1, limits) : undefined,
       ...options,
     });
   }
