@@ -96,9 +96,11 @@ export const VCPU_RETURNS = 0xf0000;
 /** No place beyond this offset is used to nest further. */
 export const VCPU_RETURNS_END = 0xf2000;
 export const RETURN_FRAME_BYTES = 512;
-/** Where a physical code address has its micro-op: 16384 x { key u64, micro-op u32, region slot u32 }. */
+/** Where a physical code address has its micro-op: 32768 sets of two x { key u64, micro-op u32, jumps left before it is hot u32 }; the newer one first. */
 export const VCPU_CODE_CACHE = 0x100000;
-export const CODE_CACHE_ENTRIES = 16384;
+export const CODE_CACHE_SETS = 32768;
+export const CODE_CACHE_ENTRY_BYTES = 16;
+export const CODE_CACHE_SET_SHIFT = 5;
 export const VCPU_UOPS = 0x200000;
 export const VCPU_UOPS_END = 0x3f80000;
 /** By region slot: the micro-op that the region stands in for. */

@@ -5,7 +5,7 @@
  * Runs on: the vCPU's own thread.
  */
 import {
-  CODE_CACHE_ENTRIES, COUNTER_NMI, UOP_BYTES, UOP_HANDLER, UOP_IMM, UOP_LENGTH, UOP_OFFSET, UOP_REG2, UOP_SHIFT, VCPU_CODE_CACHE, VCPU_RETURNS, VCPU_RETURN_TOP,
+  CODE_CACHE_ENTRY_BYTES, CODE_CACHE_SETS, CODE_CACHE_SET_SHIFT, COUNTER_NMI, UOP_BYTES, UOP_HANDLER, UOP_IMM, UOP_LENGTH, UOP_OFFSET, UOP_REG2, UOP_SHIFT, VCPU_CODE_CACHE, VCPU_RETURNS, VCPU_RETURN_TOP,
   VCPU_STEP_UOPS,
 } from '../../base/memory-map.ts';
 import {
@@ -13,7 +13,7 @@ import {
   RUN_EXCEPTION, RUN_HALTED, RUN_STEPPED, RUN_SUSPENDED, RUN_TRIPLE_FAULT,
 } from '../../base/vcpu-words.ts';
 import { FIRST_PAIR, FIRST_REGION, HANDLER_FPU_CHECK, HANDLER_STOP, HANDLER_STRADDLE } from '../decode/pseudo.ts';
-import { LEAVE_FAULT, LEAVE_HOT, LEAVE_REGION_FAULT, LEAVE_STRADDLE, LEAVE_TRANSFER } from '../interp/leave.ts';
+import { HEAT_PERIOD, LEAVE_FAULT, LEAVE_HOT, LEAVE_REGION_FAULT, LEAVE_STRADDLE, LEAVE_TRANSFER } from '../interp/leave.ts';
 import {
   VCPU_BUDGET, VCPU_CAPABILITIES, VCPU_COUNTERS, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_EXIT_UOP, VCPU_FAULT, VCPU_FAULT_ERROR, VCPU_FAULT_HAS_ERROR, VCPU_HALTED, VCPU_INJECTED,
   VCPU_LOOK, VCPU_MODE, VCPU_NMI_BLOCKED, VCPU_NMI_PENDING, VCPU_PENDING_DEBUG, VCPU_REQUESTS, VCPU_RETIRED, VCPU_RFLAGS, VCPU_RIP, VCPU_RIP_PAGE, VCPU_SEG_BASE, VCPU_SEG_LIMIT,
@@ -88,11 +88,13 @@ function lookup(vcpu: usize): u32 {
   store<u64>(vcpu, rip - (linear & 0xfff), VCPU_RIP_PAGE);
   const hva = fetchTranslate(vcpu, linear);
   if (hva == NEVER) return 0;
-  const slot = vcpu + VCPU_CODE_CACHE + <usize>((<u32>hva ^ <u32>(hva >> 12)) & (CODE_CACHE_ENTRIES - 1)) * 16;
-  if (load<u64>(slot) != (hva | (<u64>mode << 48))) return hostDecode(vcpu);
+  const key = hva | (<u64>mode << 48);
+  let slot = vcpu + VCPU_CODE_CACHE + (<usize>((<u32>hva ^ <u32>(hva >> 12)) & (CODE_CACHE_SETS - 1)) << CODE_CACHE_SET_SHIFT);
+  if (load<u64>(slot) != key) slot += CODE_CACHE_ENTRY_BYTES;
+  if (load<u64>(slot) != key) return hostDecode(vcpu);
   const heat = load<u32>(slot, 12) - 1;
   store<u32>(slot, heat, 12);
-  if (heat == 0) hostHot(vcpu);
+  if ((heat & (HEAT_PERIOD - 1)) == 0) hostHot(vcpu);
   return load<u32>(slot, 8);
 }
 

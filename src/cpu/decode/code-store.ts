@@ -6,7 +6,9 @@
  * Implements: docs/internals.md; SDM vol. 3A 9.1.3 Handling Self- and Cross-Modifying Code. Runs on: the vCPU's thread.
  */
 import {
-  CODE_CACHE_ENTRIES,
+  CODE_CACHE_ENTRY_BYTES,
+  CODE_CACHE_SETS,
+  CODE_CACHE_SET_SHIFT,
   CODE_LINES,
   FETCH_PROOF_STEP,
   PAGE_BYTES,
@@ -103,6 +105,7 @@ export interface CodePage {
   pause: number;
 }
 
+const CODE_CACHE_ENTRY_WORDS = CODE_CACHE_ENTRY_BYTES / 4;
 const MAX_RUN = 256;
 const MAX_LENGTH = 15;
 /** Older ones lead to one of these. */
@@ -130,7 +133,7 @@ export class CodeStore {
     this.#view = new DataView(options.memory0);
     this.#pairs = pairsOf(options.manifest);
     this.#lines = new Int32Array(options.memory0, CODE_LINES);
-    this.#cache = new Int32Array(options.memory0, options.vcpu + VCPU_CODE_CACHE, CODE_CACHE_ENTRIES * 4);
+    this.#cache = new Int32Array(options.memory0, options.vcpu + VCPU_CODE_CACHE, CODE_CACHE_SETS << (CODE_CACHE_SET_SHIFT - 2));
     this.#next = options.vcpu + VCPU_UOPS;
     this.#end = options.vcpu + VCPU_UOPS_END;
     this.#clearCache();
@@ -163,7 +166,8 @@ export class CodeStore {
       uop = this.#decodeRun(page, offset, mode, linear);
       if (uop === 0) return 0;
     }
-    const slot = hash(hva) * 4;
+    const slot = setOf(hva);
+    this.#cache.copyWithin(slot + CODE_CACHE_ENTRY_WORDS, slot, slot + CODE_CACHE_ENTRY_WORDS);
     this.#cache[slot] = hva | 0;
     this.#cache[slot + 1] = Math.floor(hva / 0x1_0000_0000) | (mode << 16);
     this.#cache[slot + 2] = uop;
@@ -304,8 +308,8 @@ export class CodeStore {
       before.push(uop);
       if (before.length > MAX_STALE) before.shift();
     }
-    const slot = hash(page.hvaPage + (key & 4095)) * 4;
-    if (this.#cache[slot + 2] === uop) this.#cache[slot + 1] = -1;
+    const set = setOf(page.hvaPage + (key & 4095));
+    for (const slot of [set, set + CODE_CACHE_ENTRY_WORDS]) if (this.#cache[slot + 2] === uop) this.#cache[slot + 1] = -1;
   }
 
   /** The micro-op after this one is no longer what it was paired with. */
@@ -473,8 +477,9 @@ export class CodeStore {
   }
 }
 
-function hash(hva: number): number {
-  return ((hva | 0) ^ Math.floor(hva / PAGE_BYTES)) & (CODE_CACHE_ENTRIES - 1);
+/** The first word of a set in the code cache. */
+function setOf(hva: number): number {
+  return (((hva | 0) ^ Math.floor(hva / PAGE_BYTES)) & (CODE_CACHE_SETS - 1)) << (CODE_CACHE_SET_SHIFT - 2);
 }
 
 function touches(first: number, last: number, low: number, high: number): boolean {

@@ -7,7 +7,9 @@
  * Implements: docs/internals.md "Calls and faults". Runs on: built ahead of time.
  */
 import {
-  CODE_CACHE_ENTRIES,
+  CODE_CACHE_ENTRY_BYTES,
+  CODE_CACHE_SETS,
+  CODE_CACHE_SET_SHIFT,
   JUMPS_ENTRIES,
   JUMPS_SHIFT,
   TLB_ADDEND,
@@ -43,7 +45,7 @@ import { MODE_64, VCPU } from '../state.ts';
 import type { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts';
 
-import { LEAVE_BUDGET, LEAVE_FAULT, LEAVE_HOT, LEAVE_LOOKUP, LEAVE_RETURN, LEAVE_SYSTEM, LEAVE_TRANSFER } from './leave.ts';
+import { HEAT_PERIOD, LEAVE_BUDGET, LEAVE_FAULT, LEAVE_HOT, LEAVE_LOOKUP, LEAVE_RETURN, LEAVE_SYSTEM, LEAVE_TRANSFER } from './leave.ts';
 
 /** Address size and mode that a handler is made for. */
 export interface Environment {
@@ -410,8 +412,6 @@ export class OpenEmit extends Emit {
   }
 }
 
-/** Hot places are reported when their heat is used up, and again each time after so many jumps more: a power of two. */
-const HEAT_PERIOD = 4096;
 function isHot(f: FunctionBuilder, heat: Value): Value {
   return f.compare('eqz', f.op('and', heat, f.i32(HEAT_PERIOD - 1)));
 }
@@ -498,10 +498,16 @@ export function emitGoto(f: FunctionBuilder, long: boolean, handlerType: number)
   f.if(f.compare('ne', f.load('i64', entry, TLB_EXEC), f.op('and', linear, f.i64(-4096))), () => leave(LEAVE_LOOKUP));
   if (!long) f.if(f.compare('gt_u', rip, f.load('u32', vcpu, VCPU.offset.segLimit + 4)), () => leave(LEAVE_LOOKUP));
   const hva = f.pin(f.op('add', linear, f.load('i64', entry, TLB_ADDEND)));
-  const key = f.op('or', hva, f.op('shl', f.widen(f.load('i32', vcpu, VCPU.offset.mode)), f.i64(48)));
+  const key = f.pin(f.op('or', hva, f.op('shl', f.widen(f.load('i32', vcpu, VCPU.offset.mode)), f.i64(48))));
   const hash = f.op('xor', f.wrap(hva), f.wrap(f.op('shr_u', hva, f.i64(12))));
-  const slot = f.pin(f.op('add', vcpu, f.op('shl', f.op('and', hash, f.i32(CODE_CACHE_ENTRIES - 1)), f.i32(4))));
-  f.if(f.compare('ne', f.load('i64', slot, VCPU_CODE_CACHE), key), () => leave(LEAVE_LOOKUP));
+  const set = f.pin(f.op('add', vcpu, f.op('shl', f.op('and', hash, f.i32(CODE_CACHE_SETS - 1)), f.i32(CODE_CACHE_SET_SHIFT)))),
+    held = f.newLocal('i32');
+  f.set(held, set);
+  f.if(f.compare('ne', f.load('i64', set, VCPU_CODE_CACHE), key), () => {
+    f.if(f.compare('ne', f.load('i64', set, VCPU_CODE_CACHE + CODE_CACHE_ENTRY_BYTES), key), () => leave(LEAVE_LOOKUP));
+    f.set(held, f.op('add', set, f.i32(CODE_CACHE_ENTRY_BYTES)));
+  });
+  const slot = f.pin(f.get(held, 'i32'));
   f.store('i64', vcpu, f.op('sub', rip, f.op('and', linear, f.i64(4095))), VCPU.offset.ripPage);
   const heat = f.pin(f.op('sub', f.load('i32', slot, VCPU_CODE_CACHE + 12), f.i32(1)));
   f.store('i32', slot, heat, VCPU_CODE_CACHE + 12);
