@@ -71,10 +71,15 @@ const QUIET = new Set(
 );
 const CONDITIONAL = /^(j|set|cmov)(n?[obespl]|ae|n?e|be|a|np|ge|le|g)$/;
 
-function mayFault({ line, isMemory }: Instruction): boolean {
-  const { name } = line;
-  if (isMemory && name !== 'lea' && name !== 'nop') return true;
-  return !QUIET.has(name) && !CONDITIONAL.test(name);
+/** MOV of a control, debug or segment register has the name of a quiet one. */
+function isQuiet({ line: { name, operands } }: Instruction): boolean {
+  return CONDITIONAL.test(name) || (QUIET.has(name) && !operands.some(({ kind }) => 'CDS'.includes(kind)));
+}
+
+function mayFault(instruction: Instruction): boolean {
+  const { line, isMemory } = instruction;
+  if (isMemory && line.name !== 'lea' && line.name !== 'nop') return true;
+  return !isQuiet(instruction);
 }
 
 const SHIFTS = new Set(['shl', 'shr', 'sar', 'shld', 'shrd']);
@@ -89,8 +94,8 @@ function replacesFlags({ line, immediateLow, operandSize }: Instruction): boolea
 
 /** After a store the region may have to end, because its code has changed. */
 function mayStore(instruction: Instruction): boolean {
-  const { name, operands } = instruction.line;
-  if (!instruction.isMemory) return !QUIET.has(name) && !CONDITIONAL.test(name);
+  const { operands } = instruction.line;
+  if (!instruction.isMemory) return !isQuiet(instruction);
   return operands.some((operand) => operand.write && 'EMWQO'.includes(operand.kind));
 }
 

@@ -8,7 +8,7 @@ import type { CpuTier } from '../processor.ts';
 import { CAPABILITY_STEP, RUN_BUDGET, RUN_HALTED, RUN_STEPPED, RUN_TRIPLE_FAULT } from '../state.ts';
 import { RCX, RSP } from './program-assembler.ts';
 import type { Piece, Program, ProgramMode } from './program-assembler.ts';
-import { CODE, CODE_PAGES, DATA, DATA_PAGES, ENTRY, PAGE } from './program-map.ts';
+import { CODE, CODE_PAGES, COPY_BIT, DATA, DATA_PAGES, ENTRY, PAGE } from './program-map.ts';
 import { ProgramMachine } from './program-machine.ts';
 import { randomProgram } from './random-program.ts';
 import { Random } from './random.ts';
@@ -70,7 +70,7 @@ export class Lockstep {
     if (random.once(24)) breakpoints(random, [right, machine]);
     right.set('capabilities', CAPABILITY_STEP);
     const slices = random.pick(SLICES),
-      interrupts = random.once(4);
+      events = random.once(3) ? random.pick(EVENTS) : [];
     for (let slice = 0; ; slice++) {
       const budget = random.pick(slices),
         reason = machine.processor.run(budget),
@@ -84,7 +84,7 @@ export class Lockstep {
       else if (reason === RUN_TRIPLE_FAULT) this.ends.tripleFault++;
       else if (reason !== RUN_BUDGET) return `run ended with ${reason}`;
       else if (machine.get('retired') < MAX_INSTRUCTIONS) {
-        if (interrupts && random.once(4)) right.interrupt = machine.interrupt = true;
+        if (events.length > 0 && random.once(4)) random.pick(events)(random, [right, machine], program);
         continue;
       } else this.ends.unfinished++;
       return '';
@@ -134,6 +134,22 @@ function breakpoints(random: Random, machines: readonly ProgramMachine[]): void 
 
 /** How often each is drawn: a module for each region takes its time. */
 const SHARES = [0, 1, 2, 3, 3, 4, 4, 5, 5, 6] as const;
+type Machines = readonly ProgramMachine[];
+/** What comes from outside between slices: an interrupt, a device that writes into the code, another mapping of a page of code. */
+const interrupt = (_random: Random, machines: Machines): void => {
+  for (const machine of machines) machine.interrupt = true;
+};
+const dma = (random: Random, machines: Machines, { code }: Program): void => {
+  const gpa = machines[0]!.codeGpa(ENTRY + random.below(code.length)) ^ (random.once(4) ? COPY_BIT : 0),
+    value = random.once(3) ? machines[0]!.ram[gpa]! : random.next() & 0xff;
+  for (const machine of machines) machine.dma(gpa, value);
+};
+const remap = (random: Random, machines: Machines): void => {
+  const page = CODE / PAGE + random.below(CODE_PAGES);
+  for (const machine of machines) machine.remap(page, BigInt(COPY_BIT));
+};
+const EVENTS: readonly (readonly (typeof dma)[])[] = [[interrupt], [dma], [remap], [interrupt, dma, remap]];
+
 /** The engine that a seed is run with, unless it is given. */
 export const engineOf = (seed: number): Engine => ENGINES[new Random(seed ^ 0x2468).pick(SHARES)]!;
 

@@ -3,11 +3,12 @@
  * another one's, and an interrupt line.
  * Implements: SDM vol. 3A 3.4.5 Segment Descriptors, 4.4 and 4.5 page tables, 6.14.1 64-Bit Mode IDT, 7.2.1 TSS. Runs on: any thread of Node.
  */
-import { VCPUS } from '../../base/memory-map.ts';
+import { HVA_RAM, VCPUS } from '../../base/memory-map.ts';
+import { REQUEST_CODE, REQUEST_TLB } from '../../base/vcpu-words.ts';
 import { GPR_NAMES, SEG, VCPU } from '../state.ts';
 import { nearBorder } from './program-assembler.ts';
 import type { Program, ProgramMode } from './program-assembler.ts';
-import { handlerCode } from './program-handlers.ts';
+import { SYSCALL_ENTRY, handlerCode } from './program-handlers.ts';
 import {
   CODE,
   CODE_ALIAS,
@@ -52,7 +53,9 @@ const KERNEL_CODE = 0x08,
   KERNEL_DATA = 0x10,
   USER_CODE = 0x1b,
   USER_DATA = 0x23,
-  TASK = 0x28;
+  TASK = 0x28,
+  /** SYSRET: SS and 64-bit CS follow it. */
+  SYSRET_BASE = 0x2b;
 const ACCESS_NARROW_CODE = 0x80fb,
   ACCESS_NARROW_STACK = 0x80f3;
 
@@ -107,10 +110,21 @@ const SPANS = [
   ...Array.from({ length: 8 }, (_, register) => [VCPU.offset.fpr + register * 16, VCPU.offset.fpr + register * 16 + FPR_BYTES] as const),
 ];
 
+/** Memory as a program finds it. */
+interface Image {
+  readonly program: Program;
+  readonly seed: number;
+  readonly ram: Buffer;
+  /** Where SYSCALL goes. */
+  readonly syscallEntry: number;
+}
+
 export class ProgramMachine extends SmallMachine {
   readonly #bytes = Buffer.from(this.memory0.buffer as ArrayBuffer, VCPUS, VCPU.sizeBytes);
   /** Is the interrupt line high? */
   interrupt = false;
+  #writtenPages: number[] = [];
+  #image: Image | undefined;
 
   constructor(options: Partial<SmallMachineOptions> = {}) {
     let nowNs = 0;
@@ -118,6 +132,7 @@ export class ProgramMachine extends SmallMachine {
       ...options,
       nowNs: () => (nowNs += 1e6),
       ramBytes: RAM_BYTES,
+      takeWrittenPages: () => this.#writtenPages.splice(0),
       bus: {
         interruptVector: () => (this.interrupt ? VECTOR_EXTERNAL : -1),
         interruptAck: () => {
@@ -128,26 +143,25 @@ export class ProgramMachine extends SmallMachine {
     });
   }
 
-  /** Everything anew: the same seed gives the same registers, data and order of pages. */
-  load(program: Program, seed: number): void {
-    const { ram } = this,
-      random = new Random(seed ^ 0x5bd1e995),
+  /**
+   * Everything anew: the same seed gives the same registers, data and order of pages.
+   * @param code 'keep code': the program and the seed are those of the last time, and what was decoded and compiled is used again
+   */
+  load(program: Program, seed: number, code?: 'keep code'): void {
+    const random = new Random(seed ^ 0x5bd1e995),
       { mode } = program,
       surroundings = MODES[mode];
-    this.processor.code.flush();
+    if (!code) this.processor.code.flush();
     this.interrupt = false;
-    ram.fill(0);
-    for (let at = 0; at < DATA_BYTES; at += 4) ram.writeUInt32LE(random.next(), DATA_GPA + at);
-    this.#buildPageTables(random);
-    this.#buildDescriptors(surroundings);
-    this.#loadCode(program, random);
+    if (this.#image?.program !== program || this.#image.seed !== seed) this.#image = this.#buildImage(program, seed);
+    this.ram.set(this.#image.ram);
 
     this.memory0.fill(0, VCPUS + VCPU.offset.gpr, VCPUS + VCPU.offset.zero);
     for (const [name] of FIELDS) for (let i = 0; i < VCPU.fields[name].count; i++) this.set(name, 0, i);
     const user = mode !== 'long' || random.once(3);
     this.set('cr0', 0x8005_0033n);
     this.set('cr3', surroundings.longMode ? PML4 : PAE_PDPT);
-    this.set('cr4', 0x620n);
+    this.set('cr4', 0x10620n);
     this.set('efer', surroundings.longMode ? 0xd01n : 0x801n);
     this.set('xcr0', 3n);
     [PD, 0, 0, 0].forEach((table, i) => this.set('pdpte', table === 0 ? 0n : BigInt(table) | 1n, i));
@@ -167,6 +181,10 @@ export class ProgramMachine extends SmallMachine {
       this.set('segBase', STACK, SEG.SS);
       this.set('segAccess', ACCESS_NARROW_STACK, SEG.SS);
     }
+    this.set('star', (BigInt(SYSRET_BASE) << 48n) | (BigInt(KERNEL_CODE) << 32n));
+    this.set('lstar', this.#image.syscallEntry);
+    this.set('sfmask', 0x700n);
+    this.set('kernelGsBase', DATA);
     this.set('segSelector', TASK, SEG.TR);
     this.set('segBase', TSS, SEG.TR);
     this.set('segLimit', 0x67, SEG.TR);
@@ -186,6 +204,8 @@ export class ProgramMachine extends SmallMachine {
     this.set('fault', 0);
     this.set('capabilities', 0);
     this.set('pendingDebug', 0);
+    this.set('requests', 0);
+    this.#writtenPages.length = 0;
     this.memory0.fill(0, VCPUS + VCPU.offset.vector, VCPUS + VCPU.offset.mxcsr);
     for (let lane = 0; lane < 32; lane++) this.set('vector', (BigInt(random.next()) << 32n) | BigInt(random.next()), (lane >> 1) * 2);
     for (let register = 0; register < (mode === 'long' ? 16 : 8); register++)
@@ -197,6 +217,17 @@ export class ProgramMachine extends SmallMachine {
     this.flags = random.next() & 0x8d5;
     this.processor.cpu.tlbFlushAll(VCPUS);
     this.processor.refreshState();
+  }
+
+  #buildImage(program: Program, seed: number): Image {
+    const random = new Random(seed ^ 0x2545f491),
+      { ram } = this;
+    ram.fill(0);
+    for (let at = 0; at < DATA_BYTES; at += 4) ram.writeUInt32LE(random.next(), DATA_GPA + at);
+    this.#buildPageTables(random);
+    const syscallEntry = this.#buildDescriptors(MODES[program.mode]);
+    this.#loadCode(program, random);
+    return { program, seed, ram: Buffer.from(ram), syscallEntry };
   }
 
   #buildPageTables(random: Random): void {
@@ -225,14 +256,16 @@ export class ProgramMachine extends SmallMachine {
     put(PT + (PT_WINDOW / PAGE) * 8, BigInt(PT) | PAGE_BITS);
   }
 
-  #buildDescriptors({ kernelCode, userCode, longMode }: Surroundings): void {
+  /** @returns where SYSCALL goes */
+  #buildDescriptors({ kernelCode, userCode, longMode }: Surroundings): number {
     const { ram } = this,
       { code, entries } = handlerCode(longMode);
-    [0n, kernelCode, 0x00cf93000000ffffn, userCode, 0x00cff3000000ffffn].forEach((descriptor, i) =>
-      ram.writeBigUInt64LE(descriptor, GDT + i * 8),
+    [0n, kernelCode, 0x00cf93000000ffffn, userCode, 0x00cff3000000ffffn, 0n, 0x00cff3000000ffffn, 0x00affb000000ffffn].forEach(
+      (descriptor, i) => ram.writeBigUInt64LE(descriptor, GDT + i * 8),
     );
     ram.set(code, HANDLERS);
     for (const [vector, entry] of entries) {
+      if (vector === SYSCALL_ENTRY) continue;
       const dpl = vector === VECTOR_RELOAD || vector === 3 || vector === 4 ? 3 : 0,
         low = (entry & 0xffff) | (KERNEL_CODE << 16),
         high = (entry & 0xffff0000) | 0x8e00 | (dpl << 13) | (longMode ? 1 : 0),
@@ -247,6 +280,7 @@ export class ProgramMachine extends SmallMachine {
       ram.writeUInt32LE(HANDLER_STACK_TOP, TSS + 4);
       ram.writeUInt16LE(KERNEL_DATA, TSS + 8);
     }
+    return entries.get(SYSCALL_ENTRY)!;
   }
 
   #loadCode({ code, next }: Program, random: Random): void {
@@ -263,6 +297,28 @@ export class ProgramMachine extends SmallMachine {
       if (ram[at]! < 0x40) ram[at]! ^= 8;
     }
     for (const [at, after] of next) ram.writeUInt16LE(after, NEXT_TABLE + at * 2);
+  }
+
+  // --- what happens from outside, between slices ---
+
+  #request(bit: number): void {
+    this.set('requests', this.get('requests') | BigInt(bit));
+  }
+  /** Guest-physical address of a byte of code, as it is mapped now (or would be, were it present). */
+  codeGpa(offset: number): number {
+    return Number(this.ram.readBigUInt64LE(PT + (CODE / PAGE + Math.floor(offset / PAGE)) * 8) & 0xff000n) + (offset % PAGE);
+  }
+  /** A device writes a byte of memory. */
+  dma(gpa: number, value: number): void {
+    this.ram[gpa] = value;
+    this.#writtenPages.push((HVA_RAM + gpa - (gpa % PAGE)) / PAGE);
+    this.#request(REQUEST_CODE);
+  }
+  /** An entry of the page table changes, and the TLB is emptied. @param toggled bits */
+  remap(linearPage: number, toggled: bigint): void {
+    const at = PT + linearPage * 8;
+    this.ram.writeBigUInt64LE(this.ram.readBigUInt64LE(at) ^ toggled, at);
+    this.#request(REQUEST_TLB);
   }
 
   /** What differs between this machine and the one that is right, in words; '' when nothing does. */

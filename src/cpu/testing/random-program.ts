@@ -269,6 +269,58 @@ const TRAP: Maker = (a) => {
   a.instruction(0x9d);
 };
 
+/** Jumps to what follows. */
+function returnFromInterrupt(a: A): void {
+  const label = ProgramAssembler.label();
+  a.instruction(0x8c, 0xd0); // mov eax, ss; push rax; push rsp; pushf; mov eax, cs; push rax
+  a.instruction(0x50);
+  a.instruction(0x54);
+  a.instruction(0x9c);
+  a.instruction(0x8c, 0xc8);
+  a.instruction(0x50);
+  a.codePointer(RAX, label);
+  a.instruction(0x50);
+  a.instruction(0x48, 0xcf);
+  a.place(label);
+}
+/** What an operating system does; at CPL 3 most of it is left out by the handler. */
+const SYSTEM: readonly Maker[] = [
+  (a) => a.instruction(0x0f, 0x05),
+  (a) => a.instruction(a.random.pick([0xfa, 0xfb])),
+  // mov eax, ss; mov ss, eax: its shadow
+  (a) => {
+    a.instruction(0x8c, 0xd0);
+    a.instruction(0x8e, 0xd0);
+  },
+  // CR0.TS changes, or CLTS
+  (a) => {
+    a.instruction(0x0f, 0x20, 0xc0);
+    a.instruction(0x83, 0xf0, 8);
+    a.instruction(0x0f, 0x22, 0xc0);
+  },
+  (a) => a.instruction(0x0f, 0x06),
+  (a) => {
+    if (a.long) returnFromInterrupt(a);
+  },
+  // FS: a base, and something there
+  (a) => {
+    if (!a.long) return;
+    a.moveImmediate(RAX, a.random.below(PAGE));
+    if (a.random.once(2)) a.instruction(0xf3, 0x0f, 0xae, 0xd0 + a.random.below(2) * 8);
+    else {
+      a.moveImmediate(RCX, 0xc0000100);
+      a.instruction(0x31, 0xd2);
+      a.instruction(0x0f, 0x30);
+    }
+    a.instruction(a.random.pick([0x64, 0x65]), a.random.pick([0x8b, 0x89, 0x03, 0x01]));
+    a.absolute(RAX, DATA + a.random.below(DATA_PAGES - 1) * PAGE + 32);
+  },
+  (a) => {
+    if (a.long) a.instruction(0x0f, 0x01, 0xf8);
+  },
+  reload,
+];
+
 /** What a program is mostly made of: lists of makers, each as often as it stands here. */
 const FLAVOURS: readonly (readonly (readonly Maker[])[])[] = [
   [INTEGER],
@@ -277,7 +329,8 @@ const FLAVOURS: readonly (readonly (readonly Maker[])[])[] = [
   [INTEGER, X87],
   [INTEGER, INTEGER, MAPPINGS, STRINGS],
   [INTEGER, INTEGER, PATCHES],
-  [INTEGER, INTEGER, INTEGER, VECTORS, X87, PATCHES, MAPPINGS, STRINGS],
+  [INTEGER, INTEGER, SYSTEM, VECTORS],
+  [INTEGER, INTEGER, INTEGER, VECTORS, X87, PATCHES, MAPPINGS, STRINGS, SYSTEM],
 ];
 
 class Generator {
