@@ -6,7 +6,15 @@ import { readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { VmError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { compilesElsewhere, type EngineModules, type VcpuInit, type VcpuThread, type VmmHost } from '../vmmapi/index.ts';
+import {
+  checkBuild,
+  compilesElsewhere,
+  manifestOf,
+  type EngineModules,
+  type VcpuInit,
+  type VcpuThread,
+  type VmmHost,
+} from '../vmmapi/index.ts';
 import type { CompilerLink } from './compiler-link.ts';
 import { CompilerThread } from './compiler-thread.ts';
 import { withCompileCache } from './with-compile-cache.ts';
@@ -14,7 +22,7 @@ import { withCompileCache } from './with-compile-cache.ts';
 /** The same scale on every thread, which performance.now() is not; and cheaper. */
 export const monotonicNs = (): number => Number(process.hrtime.bigint());
 
-/** @throws VmError ENOENT when the modules have not been built. */
+/** @throws VmError ENOENT when the modules have not been built; Error when they were not built together. */
 export function loadModules(folder: URL = new URL('../generated/', import.meta.url)): EngineModules {
   const read = (name: string): Uint8Array<ArrayBuffer> => {
     try {
@@ -24,13 +32,9 @@ export function loadModules(folder: URL = new URL('../generated/', import.meta.u
     }
   };
   const compile = (name: string): WebAssembly.Module => new WebAssembly.Module(read(name));
-  return {
-    ram: compile('ram.wasm'),
-    vmm: compile('vmm.wasm'),
-    cpu: compile('cpu.wasm'),
-    handlers: compile('handlers.wasm'),
-    manifest: new Uint16Array(read('handlers.manifest').buffer),
-  };
+  const modules = { ram: compile('ram.wasm'), vmm: compile('vmm.wasm'), cpu: compile('cpu.wasm'), handlers: compile('handlers.wasm') };
+  checkBuild(modules);
+  return { ...modules, manifest: manifestOf(modules.handlers) };
 }
 
 /** What a vCPU's thread is given on Node. */

@@ -10,6 +10,7 @@ export { cpuidRows, DEFAULT_BRAND, DEFAULT_VENDOR, PHYSICAL_ADDRESS_BITS, writeC
 export type { CpuidConfig, CpuidRow } from './cpuid.ts';
 export { CONSTANT_MSRS, writeMsrTable } from './msr.ts';
 
+export { checkBuild, manifestOf } from './build-id.ts';
 export { TIER1_COUNTERS } from './jit/statistics.ts';
 export type { CompileEntry, CompiledModule, Compiler } from './jit/compilation.ts';
 

@@ -3,6 +3,7 @@
  * Implements: docs/internals.md "Wasm modules". Runs on: the vCPU's thread (tests: the main thread).
  */
 import { VCPUS, VCPU_STRIDE, WASM_PAGE_BYTES } from '../base/memory-map.ts';
+import { checkBuild } from './build-id.ts';
 import { CodeStore } from './decode/code-store.ts';
 import type { Compiler } from './jit/compilation.ts';
 import { RegionCache } from './jit/region-cache.ts';
@@ -13,7 +14,7 @@ export interface ProcessorModules {
   readonly vmm?: WebAssembly.Module;
   readonly cpu: WebAssembly.Module;
   readonly handlers: WebAssembly.Module;
-  /** Handler numbers by line and variant (generated/handlers.manifest). */
+  /** Handler numbers by line and variant: `manifestOf` the handlers. */
   readonly manifest: Uint16Array;
 }
 
@@ -105,6 +106,7 @@ export class Processor {
     const { memory0, memory1, modules, index } = options;
     const vcpu = VCPUS + index * VCPU_STRIDE,
       memory0Buffer = memory0.buffer as unknown as SharedArrayBuffer;
+    checkBuild({ ram: modules.ram, ...(modules.vmm && { vmm: modules.vmm }), cpu: modules.cpu, handlers: modules.handlers });
     this.vcpu = vcpu;
     this.#view = new DataView(memory0Buffer);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SLOTS });

@@ -1,5 +1,5 @@
 /**
- * Writes src/generated/{ram,handlers}.wasm, handlers.{manifest,names} and decode-table.ts from the declarations.
+ * Writes src/generated/{ram,handlers}.wasm, handlers.names and decode-table.ts from the declarations.
  * Runs on: the command line, as part of `npm run build`.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -13,5 +13,4 @@ mkdirSync(folder, { recursive: true });
 const handlers = buildHandlers();
 writeFileSync(new URL('ram.wasm', folder), buildRam());
 writeFileSync(new URL('handlers.wasm', folder), handlers.module);
-writeFileSync(new URL('handlers.manifest', folder), new Uint8Array(handlers.manifest.buffer));
 writeFileSync(new URL('handlers.names', folder), handlers.names.map((name) => name ?? '').join('\n'));

@@ -305,7 +305,9 @@ export function buildHandlers(): Handlers {
           }
   });
   const pairs = buildPairs(module, context, names, recipes);
-  return { module: module.encode(), manifest: Uint16Array.of(...manifest, ...pairs, pairs.length / 3), count, names };
+  const whole = Uint16Array.of(...manifest, ...pairs, pairs.length / 3);
+  module.addCustom('manifest', new Uint8Array(whole.buffer));
+  return { module: module.encode(), manifest: whole, count, names };
 }
 
 /** What a handler was made from. */

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { GUEST_MAP_COUNT, GUEST_MAP_RANGES, HVA_RAM, VCPUS, WASM_PAGE_BYTES } from '../../base/memory-map.ts';
+import { manifestOf } from '../build-id.ts';
 import { LocalCompiler } from '../jit/region-compiler.ts';
 import type { RegionLimits } from '../jit/region-compiler.ts';
 import { Processor, compiles, memory0Pages } from '../processor.ts';
@@ -38,12 +39,12 @@ export const NO_DEVICES: Bus = {
 /** The built modules, compiled once in a thread. */
 const MODULES = ((): ProcessorModules => {
   const generated = (name: string): Buffer<ArrayBuffer> => readFileSync(new URL(`../../generated/${name}`, import.meta.url));
-  const manifest = generated('handlers.manifest');
+  const handlers = new WebAssembly.Module(generated('handlers.wasm'));
   return {
     ram: new WebAssembly.Module(generated('ram.wasm')),
     cpu: new WebAssembly.Module(generated('cpu.wasm')),
-    handlers: new WebAssembly.Module(generated('handlers.wasm')),
-    manifest: new Uint16Array(manifest.buffer, manifest.byteOffset, manifest.byteLength / 2),
+    handlers,
+    manifest: manifestOf(handlers),
   };
 })();
 

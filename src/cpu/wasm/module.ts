@@ -35,6 +35,7 @@ export class ModuleBuilder {
   readonly #declared: number[] = [];
   readonly #bodies: FunctionBody[] = [];
   readonly #exports: { readonly name: string; readonly index: number }[] = [];
+  readonly #customs: { readonly name: string; readonly content: Uint8Array }[] = [];
   readonly #elements: { readonly slot: number; readonly index: number }[] = [];
 
   type(params: readonly Type[], results: readonly Type[]): number {
@@ -76,6 +77,11 @@ export class ModuleBuilder {
     if (options.exportAs !== undefined) this.#exports.push({ name: options.exportAs, index });
     if (options.tableSlot !== undefined) this.#elements.push({ slot: options.tableSlot, index });
     return index;
+  }
+
+  /** Bytes that the module brings along under a name. */
+  addCustom(name: string, content: Uint8Array): void {
+    this.#customs.push({ name, content });
   }
 
   encode(): Uint8Array<ArrayBuffer> {
@@ -140,6 +146,14 @@ export class ModuleBuilder {
         body.u8(0x0b);
       }
     });
+    for (const { name, content } of this.#customs) {
+      const body = new Bytes();
+      body.name(name);
+      for (const byte of content) body.u8(byte);
+      out.u8(0);
+      out.u32(body.size);
+      out.append(body);
+    }
     return out.bytes();
   }
 
