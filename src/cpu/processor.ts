@@ -78,6 +78,7 @@ interface CpuExports {
   tlbProtectPage(vcpu: number, hva: bigint): void;
   tlbFlushAll(vcpu: number): void;
   fetchTranslate(vcpu: number, linear: bigint): bigint;
+  fetchPeek(vcpu: number, linear: bigint): bigint;
   readFlags(vcpu: number): number;
   writeFlags(vcpu: number, bits: number): void;
 }
@@ -90,7 +91,7 @@ interface VmmExports extends Bus {
 
 /** Room for the handlers of tier 0 and the regions of tier 1. */
 const TABLE_SLOTS = 65536;
-const NO_TRANSLATION = 0xffff_ffff_ffff_ffffn;
+const NO_TRANSLATION = -1n;
 const PAGE_BYTES = 4096;
 
 export class Processor {
@@ -137,15 +138,13 @@ export class Processor {
     const handlers = instantiate(modules.handlers, { env, cpu: this.cpu as unknown as WebAssembly.ModuleImports });
     const { cpu } = this,
       tier = options.tier ?? 'default';
+    const known = (hva: bigint): number | undefined => (hva === NO_TRANSLATION ? undefined : Number(hva));
     this.code = new CodeStore({
       memory0: memory0Buffer,
       memory1: new Uint8Array(memory1.buffer),
       vcpu,
       manifest: modules.manifest,
-      fetchTranslate: (linear) => {
-        const hva = BigInt.asUintN(64, cpu.fetchTranslate(vcpu, BigInt.asIntN(64, linear)));
-        return hva === NO_TRANSLATION ? undefined : Number(hva);
-      },
+      fetchTranslate: (linear) => known(cpu.fetchTranslate(vcpu, BigInt.asIntN(64, linear))),
       protectPage: (hvaPage) => cpu.tlbProtectPage(vcpu, BigInt(hvaPage)),
       threshold: !compiles(tier) ? 0 : tier === 'always' ? 1 : (options.hot ?? HOT),
     });
@@ -159,6 +158,7 @@ export class Processor {
         imports: { env, cpu: this.cpu as unknown as WebAssembly.ModuleImports, tier0: handlers as unknown as WebAssembly.ModuleImports },
         code: this.code,
         compiler: options.compiler,
+        fetchPeek: (linear) => known(cpu.fetchPeek(vcpu, BigInt.asIntN(64, linear))),
         nowNs: options.nowNs,
         limitBytes: options.codeCacheBytes ?? CODE_CACHE_BYTES,
         batch: tier === 'always' ? 1 : (options.batch ?? BATCH),

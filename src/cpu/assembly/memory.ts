@@ -19,7 +19,7 @@ import {
 } from './imports';
 import { ACCESS_FETCH, ACCESS_READ, ACCESS_WRITE, WHO_SUPERVISOR, WHO_USER } from './paging';
 import { raise } from './raise';
-import { codeLines, presentWho, translatePage, TRANSLATE_DEVICE, TRANSLATE_FAULT, watchesData } from './tlb';
+import { codeLines, peekPage, presentWho, translatePage, TRANSLATE_DEVICE, TRANSLATE_FAULT, watchesData } from './tlb';
 
 const ALL_ONES: u64 = 0xffffffffffffffff;
 const RFLAGS_AC: u64 = 0x40000;
@@ -391,6 +391,9 @@ export function fetchTranslate(vcpu: usize, linear: u64): u64 {
   }
   return hva;
 }
+
+/** Where code at a linear address would be fetched from, asked without changing anything. @returns hva; all ones where there is none */
+export function fetchPeek(vcpu: usize, linear: u64): u64 { return isCanonical(linear) ? peekPage(vcpu, linear) : ALL_ONES; }
 
 // --- string instructions in bulk: the plain body does what these refuse ---
 

@@ -234,6 +234,14 @@ export function translatePage(vcpu: usize, linear: u64, access: u32, who: u32): 
   return access == ACCESS_WRITE && (protection & PROTECTION_WRITE) == 0 ? TRANSLATE_DEVICE : hva + (linear & 0xfff);
 }
 
+/** Where a fetch would go, without a fault, a mark or an entry in the TLB. @returns hva; all ones where not to RAM */
+export function peekPage(vcpu: usize, linear: u64): u64 {
+  const found = walk(vcpu, linear, ACCESS_FETCH, presentWho(vcpu), false);
+  if (found == WALK_FAULT) return NEVER;
+  const gpa = found & ~<u64>0xfff, range = findRange(gpa, PAGE_BYTES);
+  return range != 0 && (rangeProtection(range) & PROTECTION_EXEC) != 0 ? rangeHva(range, gpa) | (linear & 0xfff) : NEVER;
+}
+
 function log(vcpu: usize, who: u32, global: u32, entry: usize): void {
   const countAt = countOf(vcpu, who, global), count = load<u32>(countAt);
   const next = logOf(vcpu, who, global) + count * 4;

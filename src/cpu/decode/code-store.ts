@@ -69,7 +69,8 @@ export interface CodeStoreOptions {
 /** Tier 1, as this store sees it. */
 export interface RegionStore {
   /** An entry has become hot. */
-  add(page: CodePage, key: number): void;
+  /** @param linear its address */
+  add(page: CodePage, key: number, linear: bigint): void;
   /** Compile what has been added, and use it from now on. */
   settle(): void;
   /** These lines of a page change. */
@@ -173,7 +174,7 @@ export class CodeStore {
     this.#cache[slot + 2] = uop;
     this.#cache[slot + 3] = this.#options.threshold;
     if (this.jit && this.#options.threshold === 1) {
-      this.jit.add(this.page(hvaPage), key);
+      this.jit.add(this.page(hvaPage), key, linear);
       this.jit.settle();
     }
     return uop;
@@ -187,7 +188,7 @@ export class CodeStore {
     if (hva === undefined) return; // the jump that was going there will find out by itself
     const offset = hva % PAGE_BYTES,
       page = this.#pages.get(hva - offset);
-    if (page) jit.add(page, offset | (this.#mode() << 12));
+    if (page) jit.add(page, offset | (this.#mode() << 12), this.#linearOfRip());
   }
 
   /** Is the vCPU's rip in code that a region was made from? */
@@ -265,9 +266,14 @@ export class CodeStore {
     this.#pages = new Map();
     this.#next = this.#options.vcpu + VCPU_UOPS;
     this.#clearCache();
+    this.forgetJumps();
+    this.jit?.flush();
+  }
+
+  /** Jumps found before may lead elsewhere now. */
+  forgetJumps(): void {
     const proof = this.#options.vcpu + VCPU_FETCH_PROOF;
     this.#view.setBigUint64(proof, this.#view.getBigUint64(proof, true) + BigInt(FETCH_PROOF_STEP), true);
-    this.jit?.flush();
   }
 
   #clearCache(): void {

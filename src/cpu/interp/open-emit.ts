@@ -434,7 +434,8 @@ export function returnIfAwaited(f: FunctionBuilder, rip: Value, remaining: Value
 /** Fields of an entry in VCPU_JUMPS. */
 const JUMP_RIP = 0,
   JUMP_PROOF = 8,
-  JUMP_UOP = 16;
+  JUMP_UOP = 16,
+  JUMP_HANDLER = 20;
 function jumpEntry(f: FunctionBuilder, rip: Value): Value {
   const low = f.pin(f.wrap(rip)),
     hash = f.op('and', f.op('xor', low, f.op('shr_u', low, f.i32(8))), f.i32(JUMPS_ENTRIES - 1));
@@ -461,7 +462,7 @@ export function ifJumpKnown(
       const uop = f.pin(f.load('i32', entry, VCPU_JUMPS + JUMP_UOP));
       f.store('i64', vcpu, f.op('and', rip, f.i64(-4096)), VCPU.offset.ripPage);
       f.store('i32', vcpu, f.op('add', remaining, f.op('shr_u', uop, f.i32(UOP_SHIFT))), VCPU.offset.budget);
-      go(f.load('u16', uop, UOP_HANDLER), uop);
+      go(f.load('i32', entry, VCPU_JUMPS + JUMP_HANDLER), uop);
     },
     no,
   );
@@ -473,6 +474,7 @@ function rememberJump(f: FunctionBuilder, rip: Value, uop: Value, handler: Value
     f.store('i64', entry, rip, VCPU_JUMPS + JUMP_RIP);
     f.store('i64', entry, f.load('i64', f.get(0, 'i32'), VCPU_FETCH_PROOF), VCPU_JUMPS + JUMP_PROOF);
     f.store('i32', entry, uop, VCPU_JUMPS + JUMP_UOP);
+    f.store('i32', entry, handler, VCPU_JUMPS + JUMP_HANDLER);
   });
 }
 

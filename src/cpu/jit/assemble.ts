@@ -9,7 +9,16 @@
  * is for the run loop, so every frame hands it on. State is in the record meanwhile, and anything may have happened before that RET.
  * Implements: docs/internals.md "Calls and faults"; Ramsey, Beyond Relooper (2022), for the structure. Runs on: where regions are compiled.
  */
-import { RETURN_FRAME_BYTES, UOP_HANDLER, UOP_SHIFT, VCPU_FETCH_PROOF, VCPU_RETURNS_END, VCPU_RETURN_TOP } from '../../base/memory-map.ts';
+import {
+  PAGE_BYTES,
+  RETURN_FRAME_BYTES,
+  TLB_ADDEND,
+  TLB_EXEC,
+  UOP_SHIFT,
+  VCPU_FETCH_PROOF,
+  VCPU_RETURNS_END,
+  VCPU_RETURN_TOP,
+} from '../../base/memory-map.ts';
 import { ENV_LONG32, ENV_LONG64 } from '../decode/variants.ts';
 import { LEAVE_REGION_FAULT, LEAVE_RETURN } from '../interp/leave.ts';
 import { ifJumpKnown, returnIfAwaited } from '../interp/open-emit.ts';
@@ -18,6 +27,7 @@ import type { Bytes } from '../wasm/bytes.ts';
 import { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { Node } from '../wasm/function.ts';
 import type { FunctionBody } from '../wasm/module.ts';
+import { WINDOW_REACH } from './code-window.ts';
 import { KnownEmit, REGISTER_FLAGS, REGISTER_ROTATED, RegionLocals } from './known-emit.ts';
 import type { KnownFlags, RegionContext, Template } from './known-emit.ts';
 import { flowRegisters } from './register-flow.ts';
@@ -30,6 +40,7 @@ const SITE_OFFSET_BITS = 17,
   SITE_OFFSET_BIAS = 1 << 16,
   SITE_GOES_ON = 1 << 30;
 const REGISTERS = 16;
+const ALIAS_PROVED = 500;
 /** What a frame of the baseline compiler takes besides its locals, roughly. */
 const FRAME_BYTES = 256;
 
@@ -50,6 +61,8 @@ class Assembler {
   readonly #labels = new Map<Block, Label>();
   readonly #loopLabels = new Map<Block, Label>();
   readonly #points = new Map<Block, Point[]>();
+  /** Pages that have been proved, in the bits of code-window.ts. */
+  readonly #proved = this.#f.newLocal('i32');
   /** Instructions since the budget was charged. */
   #uncharged = 0;
 
@@ -162,6 +175,28 @@ class Assembler {
     this.#uncharged = 0;
   }
 
+  /** Is what the region was made from still mapped here? Whoever finds out once knows it until the region is left: see #call. */
+  #provePages(block: Block): void {
+    const f = this.#f,
+      { ripPage, tlb } = this.#locals;
+    for (const page of unproved(block)) {
+      const bit = 1 << (page + WINDOW_REACH),
+        get = (): Node => f.get(this.#proved, 'i32', ALIAS_PROVED);
+      f.if(f.compare('eqz', f.op('and', get(), f.i32(bit))), () => {
+        const linear = f.pin(f.op('add', f.get(ripPage, 'i64'), f.i64(page * PAGE_BYTES))),
+          entry = f.pin(f.op('add', f.get(tlb, 'i32'), f.op('and', f.wrap(f.op('shr_u', linear, f.i64(7))), f.i32(4095 << 5)))),
+          hva = f.op('add', linear, f.load('i64', entry, TLB_ADDEND)),
+          differs = f.op('or', f.op('xor', f.load('i64', entry, TLB_EXEC), linear), f.op('xor', hva, f.i64(this.#context.hvaOf(page))));
+        f.if(f.compare('ne', differs, f.i64(0)), () => {
+          this.#setSite(block.start, () => SITE_GOES_ON | this.#points.get(block)![0]!.dirtyBefore);
+          f.br(this.#caught);
+        });
+        f.set(this.#proved, f.op('or', get(), f.i32(bit)), ALIAS_PROVED);
+      });
+      f.flush();
+    }
+  }
+
   // --- registers between locals and the record ---
 
   #transfer(mask: number, each: (local: number, offset: number, isLong: boolean) => void): void {
@@ -227,9 +262,8 @@ class Assembler {
     f.store('i32', vcpu, f.get(returnTop, 'i32'), VCPU_RETURN_TOP);
     f.set(budget, f.load('i32', vcpu, VCPU.offset.budget));
     // The callee may have changed this region's code, or what is mapped here, or returned to here in another address space.
-    const killed = f.compare('ne', f.load('u16', f.get(1, 'i32'), UOP_HANDLER), f.i32(this.#context.slot)),
-      moved = f.compare('ne', f.load('i64', vcpu, VCPU_FETCH_PROOF), f.get(proof, 'i64'));
-    f.if(f.op('or', killed, moved), () => this.#goto(f.get(returnRip, 'i64')));
+    const moved = f.compare('ne', f.load('i64', vcpu, VCPU_FETCH_PROOF), f.get(proof, 'i64'));
+    f.if(moved, () => this.#goto(f.get(returnRip, 'i64')));
     f.later((out) => this.#load(out, point.liveAfter));
     f.flush();
   }
@@ -295,6 +329,7 @@ class Assembler {
     emit.known = known;
     this.#points.set(block, []);
     let point: Point | undefined;
+    this.#provePages(block);
     for (const instruction of block.instructions) {
       // A branch cannot fault, and leaves its condition on the wasm stack.
       if (instruction === last && next !== undefined) {
@@ -331,7 +366,7 @@ class Assembler {
     const point: Point = {
       reads: emit.reads,
       writes: emit.writes,
-      faults: template.faults,
+      faults: template.faults || (this.#points.get(block)!.length === 0 && unproved(block).length > 0),
       changes: template.storedSlowly && instruction.row.ends === 'no',
       calls: comesBack(instruction),
       dirtyBefore: 0,
@@ -367,6 +402,15 @@ class Assembler {
     }
     f.flush();
   }
+}
+
+/** Pages of a block that no block before it on every path has proved. */
+function unproved(block: Block): readonly number[] {
+  return block.pages.filter((page) => {
+    if (page === 0) return false;
+    for (let b = block.dominator; b; b = b.dominator) if (b.pages.includes(page)) return false;
+    return true;
+  });
 }
 
 function labelIn(labels: Map<Block, Label>, block: Block): Label {

@@ -10,6 +10,8 @@ export interface CompileEntry {
   /** Page of memory 1, and the entry's offset in it. */
   readonly hvaPage: number;
   readonly offset: number;
+  /** Pages around it by linear address, as they were mapped when it was reported: see code-window.ts. */
+  readonly pages: readonly number[];
   /** `mode` of the vCPU record. */
   readonly mode: number;
 }

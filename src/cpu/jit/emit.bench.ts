@@ -8,6 +8,7 @@ import { DECODED, Decoder } from '../decode/decoder.ts';
 import { MODE_64 } from '../state.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { assemble } from './assemble.ts';
+import { CodeWindow, onlyPage } from './code-window.ts';
 import { RegionFormer } from './region.ts';
 import { templates } from './templates.ts';
 
@@ -58,9 +59,10 @@ const nowUs = (): number => {
   const { user, system } = process.threadCpuUsage();
   return user + system;
 };
-const context = { helperIndex: () => 3, gotoIndex: () => 4, handlerType: 0, slot: 7, fpuTrap: false };
+const context = { helperIndex: () => 3, gotoIndex: () => 4, handlerType: 0, hvaOf: () => 0, slot: 7, fpuTrap: false };
 const former = new RegionFormer();
 const code = codeOf(process.argv[2] ?? process.execPath),
+  window = new CodeWindow(code),
   entries = callTargets(code);
 
 /** @returns what was done with `entries` from `first` on, until `limit` instructions. */
@@ -72,7 +74,9 @@ function run(first: number, limit: number): { next: number; instructions: number
     next = first;
   while (next < entries.length && instructions < limit) {
     const started = nowUs(),
-      regions = entries.slice(next, next + BATCH).flatMap((entry) => former.form(code, entry & -4096, entry & 4095, MODE_64, CAP) ?? []),
+      regions = entries
+        .slice(next, next + BATCH)
+        .flatMap((entry) => former.form(window.open(onlyPage(entry & -4096)), entry & 4095, MODE_64, CAP) ?? []),
       formed = nowUs(),
       module = new ModuleBuilder();
     for (const region of regions) module.add(assemble(region, context), ['i32']);

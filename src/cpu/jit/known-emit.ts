@@ -47,6 +47,8 @@ export interface RegionContext {
   readonly gotoIndex: (long: boolean) => number;
   /** Type of handlers and regions. */
   readonly handlerType: number;
+  /** Where a page lies in memory 1, the entry's being 0. */
+  readonly hvaOf: (page: number) => number;
   /** The region's place in the table. */
   readonly slot: number;
   /** Code here checks whether the FPU may be used. */

@@ -7,10 +7,11 @@
  * stood there, which single steps use and which returns when the region dies.
  * Implements: docs/internals.md "Wasm modules". Runs on: the vCPU's thread.
  */
-import { COUNTER_TIER1, UOP_BYTES, UOP_HANDLER, UOP_IMM, VCPU_REGION_UOPS } from '../../base/memory-map.ts';
+import { COUNTER_TIER1, PAGE_BYTES, UOP_BYTES, UOP_HANDLER, UOP_IMM, VCPU_REGION_UOPS } from '../../base/memory-map.ts';
 import type { CodePage, CodeStore, RegionStore } from '../decode/code-store.ts';
 import { FIRST_HANDLER, FIRST_PAIR, FIRST_REGION, HANDLER_FPU_CHECK } from '../decode/pseudo.ts';
-import { VCPU } from '../state.ts';
+import { MODE_64, VCPU } from '../state.ts';
+import { WINDOW_REACH, onlyPage } from './code-window.ts';
 import { TIER1_COUNTERS, noStatistics } from './statistics.ts';
 import { sameSource } from './compilation.ts';
 import type { CompileEntry, CompiledModule, CompiledRegion, Compiler } from './compilation.ts';
@@ -24,6 +25,8 @@ export interface RegionCacheOptions {
   readonly imports: WebAssembly.Imports;
   readonly code: CodeStore;
   readonly compiler: Compiler;
+  /** Where code at a linear address would be fetched from: an hva, or undefined. Changes nothing. */
+  readonly fetchPeek: (linear: bigint) => number | undefined;
   readonly nowNs: () => number;
   /** Memory of the host that modules may take, in bytes. */
   readonly limitBytes: number;
@@ -44,7 +47,8 @@ const BACK_OFF = 1e6,
   MAX_BACK_OFF = 2e9;
 /** It has been quiet for this many times its last pause: it begins anew. */
 const FORGIVEN = 8;
-const OFFSET_MASK = 4095;
+const OFFSET_MASK = 4095,
+  CODE_SIZE_MASK = 3;
 /** Each so many slices it is asked whether the slice ended in compiled code: that says what share of the instructions tier 1 executes. */
 const SAMPLED_SLICES = 64;
 
@@ -59,6 +63,8 @@ const WAITING = 0,
 interface HotEntry {
   readonly page: CodePage;
   readonly key: number;
+  /** Pages around it: see code-window.ts. */
+  readonly pages: readonly number[];
   state: number;
   /** How often it has been reported while it waited. */
   reports: number;
@@ -66,7 +72,7 @@ interface HotEntry {
   /** While it is installed: its micro-op, its module, and the pages that it was made from. */
   uop: number;
   module: Module | undefined;
-  pages: readonly CodePage[];
+  sources: readonly CodePage[];
 }
 
 /** What lives and dies together. */
@@ -101,16 +107,35 @@ export class RegionCache implements RegionStore {
   }
 
   /** An entry is hot. It is told again from time to time for as long as it runs in tier 0. */
-  add(page: CodePage, key: number): void {
+  add(page: CodePage, key: number, linear: bigint): void {
     const known = page.hot.get(key);
     if (known !== undefined) {
       (known as HotEntry).reports++;
       return;
     }
     if (page.quietUntil > this.#retired() || !this.#replaceable(page.entries.get(key))) return;
-    const entry: HotEntry = { page, key, state: WAITING, reports: 0, slot: 0, uop: 0, module: undefined, pages: [] };
+    const entry: HotEntry = {
+      page,
+      key,
+      pages: this.#around(page, key, linear),
+      state: WAITING,
+      reports: 0,
+      slot: 0,
+      uop: 0,
+      module: undefined,
+      sources: [],
+    };
     page.hot.set(key, entry);
     if (this.#waiting.push(entry) === 1) this.#waitingSinceNs = this.#options.nowNs();
+  }
+
+  #around(page: CodePage, key: number, linear: bigint): readonly number[] {
+    if (((key >>> 12) & CODE_SIZE_MASK) !== MODE_64) return onlyPage(page.hvaPage);
+    return onlyPage(page.hvaPage).map((hvaPage, index) => {
+      if (hvaPage >= 0) return hvaPage;
+      const hva = this.#options.fetchPeek(BigInt.asUintN(64, linear + BigInt((index - WINDOW_REACH) * PAGE_BYTES)));
+      return hva === undefined ? -1 : hva - (hva % PAGE_BYTES);
+    });
   }
 
   #sample(): void {
@@ -146,7 +171,7 @@ export class RegionCache implements RegionStore {
         entry.slot = slot;
         entry.state = COMPILING;
         this.#compiling.set(slot, entry);
-        return { slot, hvaPage: entry.page.hvaPage, offset: entry.key & OFFSET_MASK, mode: entry.key >>> 12 };
+        return { slot, hvaPage: entry.page.hvaPage, offset: entry.key & OFFSET_MASK, pages: entry.pages, mode: entry.key >>> 12 };
       }),
     );
   }
@@ -216,7 +241,7 @@ export class RegionCache implements RegionStore {
     entry.uop = uop;
     entry.state = INSTALLED;
     entry.module = module;
-    entry.pages = source.map(({ hvaPage, linesLow, linesHigh }) => {
+    entry.sources = source.map(({ hvaPage, linesLow, linesHigh }) => {
       const from = code.page(hvaPage);
       from.regions.push({ region: entry, linesLow, linesHigh });
       return from;
@@ -236,7 +261,8 @@ export class RegionCache implements RegionStore {
   /** The entry is a plain micro-op again. A region that runs right now finds out after its store. */
   #remove(entry: HotEntry): void {
     this.#bytes.copyWithin(entry.uop, this.#copyOf(entry.slot), this.#copyOf(entry.slot) + UOP_BYTES);
-    for (const page of entry.pages) page.regions = page.regions.filter(({ region }) => region !== entry);
+    this.#options.code.forgetJumps();
+    for (const page of entry.sources) page.regions = page.regions.filter(({ region }) => region !== entry);
     this.#vacate(entry);
     const module = entry.module!; // it is installed
     module.entries.delete(entry);

@@ -1,9 +1,8 @@
 /**
- * Makes modules of regions: forms and emits what is asked for, and lets V8 compile it. Memory 1 may change meanwhile: a page is copied first,
+ * Makes modules of regions: forms and emits what is asked for, and lets V8 compile it. Memory 1 may change meanwhile: pages are copied first,
  * and the copy goes along with the region, so that whoever installs it can tell whether it still holds.
  * Implements: docs/internals.md "Wasm modules". Runs on: the helper thread that compiles; in tests, and where all is compiled, the vCPU's.
  */
-import { PAGE_BYTES } from '../../base/memory-map.ts';
 import { HELPERS } from '../helpers.ts';
 import type { HelperName } from '../helpers.ts';
 import { MODE_FPU_TRAP } from '../state.ts';
@@ -12,9 +11,10 @@ import { ModuleBuilder } from '../wasm/module.ts';
 import type { FunctionBody } from '../wasm/module.ts';
 import type { Type } from '../wasm/opcodes.ts';
 import { assemble } from './assemble.ts';
-import { linesOf } from './compilation.ts';
-import type { CompileEntry, CompiledModule, CompiledRegion, Compiler } from './compilation.ts';
-import { RegionFormer } from './region.ts';
+import { CodeWindow } from './code-window.ts';
+import { LINE_BYTES, linesOf } from './compilation.ts';
+import type { CompileEntry, CompiledModule, CompiledRegion, Compiler, SourceLines } from './compilation.ts';
+import { RegionFormer, pageOf } from './region.ts';
 import type { Region } from './region.ts';
 import { TemplateImage } from './template-image.ts';
 import { templates } from './templates.ts';
@@ -24,21 +24,19 @@ export interface RegionLimits {
   readonly cap: number;
   readonly minimum: number;
 }
-const DEFAULT_LIMITS: RegionLimits = { cap: 250, minimum: 3 };
+const DEFAULT_LIMITS: RegionLimits = { cap: 500, minimum: 3 };
 /** A module is closed when it has grown beyond so many bytes: its installation is what the vCPU's thread has to wait for. */
 const MODULE_BYTES = 64 * 1024;
 
 export class RegionCompiler {
-  readonly #memory1: Uint8Array;
   readonly #limits: RegionLimits;
   readonly #former = new RegionFormer();
-  readonly #page = new Uint8Array(PAGE_BYTES);
-  readonly #words = new Int32Array(this.#page.buffer);
+  readonly #window: CodeWindow;
 
   /** @param ahead src/generated/templates.bin: without it, all templates are recorded as they are needed */
   constructor(memory1: Uint8Array, limits = DEFAULT_LIMITS, ahead?: Uint8Array<ArrayBuffer>) {
     if (ahead) templates.load(new TemplateImage(ahead));
-    this.#memory1 = memory1;
+    this.#window = new CodeWindow(memory1);
     this.#limits = limits;
   }
 
@@ -54,10 +52,10 @@ export class RegionCompiler {
     if (!batch.isEmpty) done(batch.finish());
   }
 
-  #add(batch: Batch, { slot, hvaPage, offset, mode }: CompileEntry): void {
+  #add(batch: Batch, { slot, offset, mode, pages }: CompileEntry): void {
     const startMs = performance.now();
-    this.#page.set(this.#memory1.subarray(hvaPage, hvaPage + PAGE_BYTES));
-    const region = this.#former.form(this.#page, 0, offset, mode & 3, this.#limits.cap),
+    const window = this.#window.open(pages),
+      region = this.#former.form(window, offset, mode & 3, this.#limits.cap),
       formedMs = performance.now();
     batch.formMs += formedMs - startMs;
     if (!region || region.size < this.#limits.minimum) {
@@ -65,24 +63,37 @@ export class RegionCompiler {
       return;
     }
     const { helperIndex, gotoIndex, handlerType } = batch;
-    const { linesLow, linesHigh } = linesIn(region);
     batch.add(
-      { slot, size: region.size, source: [{ hvaPage, linesLow, linesHigh, bytes: linesOf(this.#words, linesLow, linesHigh) }] },
-      assemble(region, { helperIndex, gotoIndex, handlerType, slot, fpuTrap: (mode & MODE_FPU_TRAP) !== 0 }),
+      { slot, size: region.size, source: sourceOf(region, window) },
+      assemble(region, {
+        helperIndex,
+        gotoIndex,
+        handlerType,
+        slot,
+        fpuTrap: (mode & MODE_FPU_TRAP) !== 0,
+        hvaOf: (page) => window.hvaOf(page),
+      }),
     );
     batch.emitMs += performance.now() - formedMs;
   }
 }
 
-function linesIn(region: Region): { readonly linesLow: number; readonly linesHigh: number } {
-  let linesLow = 0,
-    linesHigh = 0;
+function sourceOf(region: Region, window: CodeWindow): SourceLines[] {
+  const pages = new Map<number, { low: number; high: number }>();
   for (const block of region.blocks.values())
     for (const { offset, lengthBytes } of block.instructions)
-      for (let line = offset >> 6; line <= (offset + lengthBytes - 1) >> 6; line++)
-        if (line < 32) linesLow |= 1 << line;
-        else linesHigh |= 1 << (line - 32);
-  return { linesLow, linesHigh };
+      for (let at = Math.floor(offset / LINE_BYTES); at <= Math.floor((offset + lengthBytes - 1) / LINE_BYTES); at++) {
+        const page = pageOf(at * LINE_BYTES),
+          lines = pages.get(page) ?? { low: 0, high: 0 };
+        pages.set(page, lines);
+        lines[at & 32 ? 'high' : 'low'] |= 1 << (at & 31);
+      }
+  return [...pages].map(([page, { low, high }]) => ({
+    hvaPage: window.hvaOf(page),
+    linesLow: low,
+    linesHigh: high,
+    bytes: linesOf(window.wordsOf(page), low, high),
+  }));
 }
 
 /** A module that is being filled. */

@@ -1,5 +1,5 @@
 /**
- * Region formation: static control flow from one entry inside one physical page, its blocks, dominators, loops, and where flags are live.
+ * Region formation: static control flow from one entry over the pages around it, its blocks, dominators, loops, and where flags are live.
  * Emits nothing. An irreducible edge, like every edge to what the region does not hold, leaves it.
  * Implements: Cooper, Harvey, Kennedy, A Simple, Fast Dominance Algorithm (2001). Runs on: the vCPU's thread.
  */
@@ -8,9 +8,10 @@ import { DECODED, Decoder } from '../decode/decoder.ts';
 import type { Row } from '../decode/table.ts';
 import { LINES } from '../isa/index.ts';
 import type { Line } from '../isa/inst.ts';
+import type { CodeWindow } from './code-window.ts';
 import { ENV_LONG32, PREFIX_PLAIN } from '../decode/variants.ts';
 
-/** A decoded instruction that outlives the decoder's next one. Offsets count from the page's start. */
+/** A decoded instruction that outlives the decoder's next one. Offsets count from the start of the entry's page and may be negative. */
 export interface Instruction {
   readonly row: Row;
   readonly line: Line;
@@ -41,6 +42,8 @@ export interface Block {
   readonly instructions: Instruction[];
   /** Offsets where control may go: a branch has two, [taken, next]; a call has one, [next]. None where the last instruction leaves by itself. */
   readonly targets: readonly number[];
+  /** Pages that its instructions lie in, the entry's being 0. */
+  readonly pages: readonly number[];
   /** In reverse postorder. */
   order: number;
   dominator: Block | undefined;
@@ -69,6 +72,8 @@ const QUIET = new Set(
   `mov movzx movsx movsxd lea add sub and or xor cmp test adc sbb inc dec neg not shl shr sar rol ror rcl rcr shld shrd imul
    bswap xchg nop pause bt bts btr btc bsf bsr jmp cbw cwd jrcxz loop xadd cmpxchg`.split(/\s+/),
 );
+/** Bytes of the longest instruction. */
+const MAX_LENGTH = 15;
 const CONDITIONAL = /^(j|set|cmov)(n?[obespl]|ae|n?e|be|a|np|ge|le|g)$/;
 
 /** MOV of a control, debug or segment register has the name of a quiet one. */
@@ -120,15 +125,20 @@ export class RegionFormer {
    * @param mode MODE_16, MODE_32 or MODE_64. @param cap instructions; what lies beyond becomes an exit.
    * @returns undefined where not even the first instruction can be compiled
    */
-  form(memory1: Uint8Array, hvaPage: number, entryOffset: number, mode: number, cap: number): Region | undefined {
+  form(window: CodeWindow, entryOffset: number, mode: number, cap: number): Region | undefined {
     const found = new Map<number, Instruction>(),
       leaders = new Set([entryOffset]),
       queue = [entryOffset];
     for (let next = 0; next < queue.length; next++) {
-      for (let at = queue[next]!; at >= 0 && at < PAGE_BYTES && !found.has(at) && found.size < cap;) {
-        const instruction = this.#decode(memory1, hvaPage, at, mode);
+      let page: number | undefined;
+      for (let at = queue[next]!; !found.has(at) && found.size < cap;) {
+        const instruction = this.#decode(window, at, mode);
         if (!instruction) break;
         found.set(at, instruction);
+        // A block is where a page is proved.
+        const last = lastPageOf(instruction);
+        if (page !== undefined && page !== last) leaders.add(at);
+        page = last;
         const { ends } = instruction.row,
           target = targetOf(instruction);
         at += instruction.lengthBytes;
@@ -150,9 +160,14 @@ export class RegionFormer {
     return { entry, blocks, ordered, size: found.size };
   }
 
-  #decode(memory1: Uint8Array, hvaPage: number, offset: number, mode: number): Instruction | undefined {
-    const d = this.#decoder;
-    if (d.decode(memory1, hvaPage + offset, hvaPage + PAGE_BYTES, mode) !== DECODED || !compilable(d.row, d.prefix)) return undefined;
+  #decode(window: CodeWindow, offset: number, mode: number): Instruction | undefined {
+    const d = this.#decoder,
+      page = pageOf(offset);
+    if (!window.has(page)) return undefined;
+    let pageEnd = (page + 1) * PAGE_BYTES;
+    if (pageEnd - offset < MAX_LENGTH && window.has(page + 1)) pageEnd += PAGE_BYTES;
+    if (d.decode(window.bytes, window.base + offset, window.base + pageEnd, mode) !== DECODED || !compilable(d.row, d.prefix))
+      return undefined;
     return {
       row: d.row,
       line: LINES[d.row.lineIndex]!,
@@ -179,9 +194,12 @@ export class RegionFormer {
   }
 }
 
-/** Offset in the page where a direct jump goes; anything outside of 0..4095 is another page. Outside 64-bit mode rip may wrap: no target. */
+/** Page of an offset, the entry's being 0. */
+export const pageOf = (offset: number): number => Math.floor(offset / PAGE_BYTES);
+const lastPageOf = ({ offset, lengthBytes }: Instruction): number => pageOf(offset + lengthBytes - 1);
+
+/** Where a direct jump goes. Outside 64-bit mode rip may wrap, but there only the entry's page is known. */
 export function targetOf(instruction: Instruction): number {
-  if (!instruction.relative) return -1;
   return instruction.immediateLow + instruction.offset + instruction.lengthBytes;
 }
 
@@ -205,6 +223,7 @@ function blockAt(start: number, found: ReadonlyMap<number, Instruction>, leaders
   }
   return {
     start,
+    pages: [...new Set(instructions.flatMap((instruction) => [pageOf(instruction.offset), lastPageOf(instruction)]))],
     instructions,
     targets,
     order: -1,

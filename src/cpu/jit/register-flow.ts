@@ -11,7 +11,7 @@ export interface Point {
   /** Registers; what it may write or not, it also reads. */
   readonly reads: number;
   readonly writes: number;
-  /** A fault may leave it. */
+  /** A fault may leave it, or the proof of a page before it. */
   readonly faults: boolean;
   /** It may change the region's own code, and leave after it. */
   readonly changes: boolean;

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { MODE_64 } from '../state.ts';
 import { FunctionBuilder, Label } from '../wasm/function.ts';
+import { CodeWindow, onlyPage } from './code-window.ts';
 import { KnownEmit, REGISTER_FLAGS, REGISTER_ROTATED, RegionLocals } from './known-emit.ts';
 import { RegionFormer } from './region.ts';
 import type { Instruction } from './region.ts';
@@ -16,7 +17,7 @@ const page = Buffer.alloc(4096);
 function decoded(code: string): Instruction {
   page.fill(0x90);
   page.write(code, 'hex');
-  return new RegionFormer().form(page, 0, 0, MODE_64, 1)!.entry.instructions[0]!;
+  return new RegionFormer().form(new CodeWindow(page).open(onlyPage(0)), 0, MODE_64, 1)!.entry.instructions[0]!;
 }
 const templateOf = (code: string, known?: number): unknown => templates.find(decoded(code), false, known);
 
@@ -29,6 +30,7 @@ function emitted(...codes: string[]): { bytes: string; reads: number; writes: nu
     helperIndex: () => 9,
     gotoIndex: () => 8,
     handlerType: 0,
+    hvaOf: () => 0,
     slot: 7,
     fpuTrap: false,
   });

@@ -1,0 +1,82 @@
+import { deepEqual } from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  ADD_RAX_2,
+  CODE,
+  DEC_RDI,
+  HLT,
+  INC_RAX,
+  NOP,
+  RET,
+  call,
+  distance,
+  eachRun,
+  jumpIfNotZero,
+  remap,
+} from '../testing/paged-machine.ts';
+
+const NEXT = CODE + 0x1000,
+  OTHER = 0x1_0000,
+  FAR = 0x1_2000;
+const nops = (count: number): number[] => new Array<number>(count).fill(NOP);
+
+/** A loop whose body begins 16 bytes before a page's end. @param body what lies on the border */
+function overBorder(body: readonly number[]): { start: number; bytes: readonly number[] } {
+  const start = NEXT - 16,
+    inside = [...nops(12), ...body, ...DEC_RDI];
+  return { start, bytes: [...inside, ...jumpIfNotZero(start + inside.length, start), RET] };
+}
+
+test('a loop over the border of two pages', () => {
+  for (const body of [[NOP, ...INC_RAX], INC_RAX, [...nops(2), ...INC_RAX], [NOP, NOP, NOP, NOP, ...INC_RAX]]) {
+    const { start, bytes } = overBorder(body);
+    const code = { [CODE]: [...call(CODE, start), HLT], [start]: bytes };
+    const count = 50,
+      perRound = 12 + body.length - INC_RAX.length + 1 + 2;
+    eachRun(code, (machine, slice) =>
+      deepEqual(machine.run(slice, count), { rax: BigInt(count), rsp: 0n, retired: BigInt(3 + perRound * count) }),
+    );
+  }
+});
+
+test('the second page is another one the next time', () => {
+  const { start, bytes } = overBorder([...nops(4), ...INC_RAX]),
+    first = call(CODE, start),
+    change = remap(NEXT, OTHER),
+    second = call(CODE + first.length + change.length, start);
+  const code = {
+    [CODE]: [...first, ...change, ...second, ...remap(NEXT, NEXT), HLT],
+    [start]: bytes,
+    // The same with 5 for 1: add rax, 5 is a byte longer, so that the loop's end moves, too.
+    [OTHER]: [0x48, 0x83, 0xc0, 5, ...DEC_RDI, RET],
+  };
+  eachRun(code, (machine, slice) => deepEqual(machine.run(slice, 3).rax, 8n));
+});
+
+test('a callee maps another second page behind its caller', () => {
+  // The call is the last instruction of a page; behind it stands INC here, ADD there.
+  const at = NEXT - 5,
+    back = remap(NEXT, NEXT);
+  const code = {
+    [CODE]: [0xe9, ...distance(CODE + 5, at)],
+    [at]: call(at, FAR),
+    [NEXT]: [...INC_RAX, ...nops(1 + back.length), HLT],
+    [OTHER]: [...ADD_RAX_2, ...back],
+    [FAR]: [...remap(NEXT, OTHER), RET],
+  };
+  eachRun(code, (machine, slice) => deepEqual(machine.run(slice).rax, 2n));
+});
+
+test('a store from the first page into the second is seen at once', () => {
+  // xor byte [the immediate of ADD in the next page], 2 ^ 7
+  const start = NEXT - 7;
+  const code = {
+    [CODE]: [0xe9, ...distance(CODE + 5, start)],
+    [start]: [0x80, 0x35, ...distance(NEXT, NEXT + 3), 2 ^ 7],
+    [NEXT]: [...ADD_RAX_2, HLT],
+  };
+  eachRun(code, (machine, slice) => {
+    const rax = machine.ram[NEXT + 3] === 2 ? 7n : 2n;
+    deepEqual(machine.run(slice).rax, rax);
+  });
+});
