@@ -66,6 +66,14 @@ export const ALIAS_GPR = 1,
   ALIAS_VECTOR = 3,
   ALIAS_STATE = 4;
 
+/** Locals that hold where the accesses of a memory operand last went: the page's address, or NO_PAGE, and the addend of its TLB entry. */
+export interface RememberedPage {
+  readonly page: number;
+  readonly addend: number;
+}
+/** No address that has been cut to its page and its alignment equals it. */
+export const NO_PAGE = 0x800;
+
 export interface Operand {
   /** Bytes; 0 where only the address counts. */
   readonly size: number;
@@ -176,6 +184,12 @@ export abstract class Emit {
   protected abstract encodedAddress(): Value;
   /** The slow way of a store has returned: it may have changed code. */
   protected afterSlowStore(): void {}
+  /** The slow way of any access has returned: it may have changed the TLB. */
+  protected afterSlowAccess(): void {}
+  /** Where the stage remembers the page of the memory operand. */
+  protected rememberedPage(_access: 'read' | 'write'): RememberedPage | undefined {
+    return undefined;
+  }
   protected abstract tlb(): Value;
   /** What the run loop must see before a helper that asks for rip runs. */
   protected abstract publishRip(): void;
@@ -252,13 +266,13 @@ export abstract class Emit {
       },
       displaced: (bytes) => this.memoryOperand(shape, f.pin(bytes)),
       read: () => {
-        if (!shape.write) return this.load(checkedLinear('read'), size, segment());
-        host = this.probe(checkedLinear('write'), size, segment());
+        if (!shape.write) return this.load(checkedLinear('read'), size, segment(), this.rememberedPage('read'));
+        host = this.probe(checkedLinear('write'), size, segment(), this.rememberedPage('write'));
         old = this.loadHost(host, size);
         return old;
       },
       write: (value) => {
-        if (!host) this.store(checkedLinear('write'), value, segment());
+        if (!host) this.store(checkedLinear('write'), value, segment(), this.rememberedPage('write'));
         else if (shape.locked && this.#again) this.storeLocked(host, old!, value, this.#again);
         else this.storeHost(host, value);
       },
@@ -460,17 +474,16 @@ export abstract class Emit {
   // --- guest memory: the inline TLB; a miss, a fault and everything else is the slow path ---
 
   /** Read [linear, linear + size) now. @param segment number (i32) that decides between #SS and #GP. */
-  load(linear: Value, size: AccessSize, segment: Value): Value {
+  load(linear: Value, size: AccessSize, segment: Value, remembered?: RememberedPage): Value {
     const f = this.f,
       va = f.pin(linear),
-      entry = this.#tlbEntry(va),
       local = f.newLocal(size === 16 ? 'v128' : size === 8 ? 'i64' : 'i32');
-    f.if(
-      this.#hits(entry, va, size, TLB_READ),
-      () => {
-        const host = f.op('add', va, f.load('i64', entry, TLB_ADDEND));
-        f.set(local, f.load(size === 16 ? 'v128' : GUEST_LOAD[size], host, 0, 0, RAM));
-      },
+    this.#ifInTlb(
+      va,
+      size,
+      TLB_READ,
+      remembered,
+      (host) => f.set(local, f.load(size === 16 ? 'v128' : GUEST_LOAD[size], host, 0, 0, RAM)),
       () => {
         const failure = this.#failure(),
           args = [this.vcpu(), va, segment];
@@ -478,23 +491,24 @@ export abstract class Emit {
           f.callVoid(this.helperIndex('slowLoad128'), args, CLOBBERS_ALL, failure);
           f.set(local, f.load('v128', this.vcpu(), VCPU.offset.scratch));
         } else f.set(local, f.callNow(this.helperIndex(`slowLoad${size * 8}` as HelperName), size === 8 ? 'i64' : 'i32', args, 0, failure));
+        this.afterSlowAccess();
       },
     );
     return this.#pure(f.get(local, size === 16 ? 'v128' : size === 8 ? 'i64' : 'i32'), size);
   }
 
   /** Write value.size bytes at `linear`. */
-  store(linear: Value, value: Value, segment: Value): void {
+  store(linear: Value, value: Value, segment: Value, remembered?: RememberedPage): void {
     const f = this.f,
       va = f.pin(linear),
       data = f.pin(value),
-      size = value.size as AccessSize,
-      entry = this.#tlbEntry(va);
-    f.if(
-      this.#hits(entry, va, size, TLB_WRITE),
-      () => {
-        f.store(size === 16 ? 'v128' : GUEST_STORE[size], f.op('add', va, f.load('i64', entry, TLB_ADDEND)), data, 0, 0, RAM);
-      },
+      size = value.size as AccessSize;
+    this.#ifInTlb(
+      va,
+      size,
+      TLB_WRITE,
+      remembered,
+      (host) => f.store(size === 16 ? 'v128' : GUEST_STORE[size], host, data, 0, 0, RAM),
       () => {
         const failure = this.#failure();
         if (size === 16) {
@@ -502,20 +516,26 @@ export abstract class Emit {
           f.callVoid(this.helperIndex('slowStore128'), [this.vcpu(), va, segment], 0, failure);
         } else f.callVoid(this.helperIndex(`slowStore${size * 8}` as HelperName), [this.vcpu(), va, data, segment], 0, failure);
         this.afterSlowStore();
+        this.afterSlowAccess();
       },
     );
   }
 
   /** For read-modify-write: a place in memory 1 that holds [linear, linear + size), checked for writing. */
-  probe(linear: Value, size: AccessSize, segment: Value): Value {
+  probe(linear: Value, size: AccessSize, segment: Value, remembered?: RememberedPage): Value {
     const f = this.f,
       va = f.pin(linear),
-      entry = this.#tlbEntry(va),
       host = f.newLocal('i64');
-    f.if(
-      this.#hits(entry, va, size, TLB_WRITE),
-      () => f.set(host, f.op('add', va, f.load('i64', entry, TLB_ADDEND))),
-      () => f.set(host, f.callNow(this.helperIndex('slowProbe'), 'i64', [this.vcpu(), va, f.i32(size), segment], 0, this.#failure())),
+    this.#ifInTlb(
+      va,
+      size,
+      TLB_WRITE,
+      remembered,
+      (at) => f.set(host, at),
+      () => {
+        f.set(host, f.callNow(this.helperIndex('slowProbe'), 'i64', [this.vcpu(), va, f.i32(size), segment], 0, this.#failure()));
+        this.afterSlowAccess();
+      },
     );
     return f.get(host, 'i64');
   }
@@ -529,6 +549,7 @@ export abstract class Emit {
     f.if(f.compare('lt_u', host, f.i64(HVA_RAM)), () => {
       f.callVoid(this.helperIndex('commitBounce'), [this.vcpu()], CLOBBERS_ALL, this.#failure());
       this.afterSlowStore();
+      this.afterSlowAccess();
     });
   }
   /**
@@ -732,6 +753,43 @@ export abstract class Emit {
   #tlbEntry(va: Value): Value {
     const f = this.f;
     return f.pin(f.op('add', this.tlb(), f.op('and', f.wrap(f.op('shr_u', va, f.i64(7))), f.i32(TLB_INDEX_MASK))));
+  }
+  /**
+   * `hit` gets the place in memory 1, if the TLB has it: once, or twice where the page is remembered. What is remembered serves aligned
+   * accesses, which cross no page.
+   */
+  #ifInTlb(
+    va: Value,
+    size: AccessSize,
+    tag: number,
+    remembered: RememberedPage | undefined,
+    hit: (host: Value) => void,
+    miss: () => void,
+  ): void {
+    const f = this.f;
+    if (!remembered) {
+      const entry = this.#tlbEntry(va);
+      f.if(this.#hits(entry, va, size, tag), () => hit(f.op('add', va, f.load('i64', entry, TLB_ADDEND))), miss);
+      return;
+    }
+    const { page, addend } = remembered,
+      host = (): Value => f.op('add', va, f.get(addend, 'i64'));
+    f.if(
+      f.compare('eq', f.op('and', va, f.i64(-4096 | (size - 1))), f.get(page, 'i64')),
+      () => hit(host()),
+      () => {
+        const entry = this.#tlbEntry(va);
+        f.if(
+          this.#hits(entry, va, size, tag),
+          () => {
+            f.set(addend, f.load('i64', entry, TLB_ADDEND));
+            f.set(page, f.op('and', va, f.i64(-4096)));
+            hit(host());
+          },
+          miss,
+        );
+      },
+    );
   }
   /** Does the entry hold the page of the first and of the last byte? Non-canonical addresses never match. */
   #hits(entry: Value, va: Value, size: number, tag: number): Value {

@@ -32,6 +32,7 @@ import { KnownEmit, REGISTER_FLAGS, REGISTER_ROTATED, RegionLocals } from './kno
 import type { KnownFlags, RegionContext, Template } from './known-emit.ts';
 import { flowRegisters } from './register-flow.ts';
 import type { Point } from './register-flow.ts';
+import { rememberingBlocks } from './remembering.ts';
 import { comesBack, isBackEdge, successor } from './region.ts';
 import type { Block, Instruction, Region } from './region.ts';
 
@@ -58,6 +59,7 @@ class Assembler {
   readonly #exit = new Label();
   readonly #emit: KnownEmit;
   readonly #long: boolean;
+  readonly #remembering: ReadonlySet<Block>;
   readonly #labels = new Map<Block, Label>();
   readonly #loopLabels = new Map<Block, Label>();
   readonly #points = new Map<Block, Point[]>();
@@ -72,6 +74,8 @@ class Assembler {
     this.#context = context;
     this.#long = environment === ENV_LONG64 || environment === ENV_LONG32;
     this.#emit = new KnownEmit(this.#f, this.#long, this.#locals, this.#caught, context);
+    this.#remembering = rememberingBlocks(region);
+    this.#emit.remembersAny = this.#remembering.size > 0;
   }
 
   build(): FunctionBody {
@@ -98,6 +102,7 @@ class Assembler {
     const f = this.#f,
       locals = this.#locals,
       vcpu = f.get(0, 'i32');
+    f.later((out) => this.#emit.forgetPages(out));
     f.set(locals.ripPage, f.load('i64', vcpu, VCPU.offset.ripPage));
     f.set(locals.tlb, f.load('i32', vcpu, VCPU.offset.tlb));
     const entry = f.op('shr_u', f.get(1, 'i32'), f.i32(UOP_SHIFT));
@@ -265,6 +270,7 @@ class Assembler {
     const moved = f.compare('ne', f.load('i64', vcpu, VCPU_FETCH_PROOF), f.get(proof, 'i64'));
     f.if(moved, () => this.#goto(f.get(returnRip, 'i64')));
     f.later((out) => this.#load(out, point.liveAfter));
+    f.later((out) => this.#emit.forgetPages(out));
     f.flush();
   }
   /** Take places in VCPU_RETURNS, as many as this frame needs; the last holds what is waited for. */
@@ -327,6 +333,7 @@ class Assembler {
       last = block.instructions.at(-1)!,
       [taken, next] = block.targets;
     emit.known = known;
+    emit.remembers = this.#remembering.has(block);
     this.#points.set(block, []);
     let point: Point | undefined;
     this.#provePages(block);

@@ -66,17 +66,19 @@ LINES.forEach((line, lineIndex) => {
           ? [PREFIX_PLAIN, PREFIX_LOCK]
           : [PREFIX_PLAIN])
           for (const hasSegmentBase of isMemory && integer && prefix === PREFIX_PLAIN ? [false, true] : [false])
-            prepare({
-              lineIndex,
-              operandSize,
-              environment: ENV_LONG64,
-              prefix,
-              isMemory,
-              hasSegmentBase,
-              highBytes: 0,
-              flagsWanted,
-              fpuCheck: 0,
-            });
+            for (const remembers of isMemory && prefix === PREFIX_PLAIN && !hasSegmentBase ? [false, true] : [false])
+              prepare({
+                lineIndex,
+                operandSize,
+                environment: ENV_LONG64,
+                prefix,
+                isMemory,
+                hasSegmentBase,
+                highBytes: 0,
+                flagsWanted,
+                remembers,
+                fpuCheck: 0,
+              });
 });
 const image = templates.image();
 writeFileSync(new URL('../../generated/templates.bin', import.meta.url), image);

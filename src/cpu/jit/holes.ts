@@ -14,6 +14,11 @@ export const HOLE_FIELD = FIRST_HOLE,
   HOLE_SEGMENT_BASE = HOLE_FIELD_OFFSET + 3,
   /** Not a number but code: base, scaled index and displacement of the memory operand, added. */
   HOLE_ADDRESS = HOLE_SEGMENT_BASE + 1,
+  /** Code that forgets all remembered pages. */
+  HOLE_FORGET = HOLE_ADDRESS + 1,
+  /** Locals of the page that the memory operand last read, its addend, and the same for writing. */
+  HOLE_PAGE = HOLE_FORGET + 1,
+  PAGE_LOCALS = 4,
   /** Locals of the general registers that an instruction implies. */
   HOLE_REGISTER = FIRST_HOLE + 16,
   HOLE_CONTROL = HOLE_REGISTER + 16;

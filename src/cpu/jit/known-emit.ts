@@ -5,6 +5,8 @@
  * Faults: whoever may raise branches to `caught`. An instruction that jumps leaves the new rip in `exitRip`, a branch its condition.
  * Implements: docs/internals.md "Templates". Runs on: where regions are compiled; per instruction it allocates nothing.
  */
+import { ENV_LONG64 } from '../decode/variants.ts';
+import { NO_PAGE } from '../emit.ts';
 import type { HelperName } from '../helpers.ts';
 import { VCPU } from '../state.ts';
 import type { Bytes } from '../wasm/bytes.ts';
@@ -17,6 +19,9 @@ import {
   HOLE_ADDRESS,
   HOLE_CAUGHT,
   HOLE_FIELD,
+  HOLE_FORGET,
+  HOLE_PAGE,
+  PAGE_LOCALS,
   HOLE_FIELD_OFFSET,
   HOLE_HELPER,
   HOLE_REGISTER,
@@ -59,6 +64,10 @@ const GPR_END = 16 * 8;
 /** A LEB128 number is this long at most. */
 const MAX_NUMBER_BYTES = 10;
 const OPEN = -1;
+/** A place for each base register, and one for all other operands; a loop's registers are dear, so only so many are used. */
+const PAGE_PLACES = 17,
+  MAX_PAGE_PLACES = 4;
+const pagePlace = ({ base }: Instruction): number => (base < GPR_END ? base >> 3 : PAGE_PLACES - 1);
 
 /** Registers, bit by bit: 0 to 15 the general ones, then the flag record without its result of a rotate, and that. */
 export const REGISTER_FLAGS = 1 << 16,
@@ -123,6 +132,14 @@ export class KnownEmit {
   readonly #high = new Int32Array(SOURCES);
   #at!: Instruction;
   #caughtDepth = 0;
+  /** Whether the instructions that come remember pages, and whether any of this region do. */
+  remembers = false;
+  remembersAny = false;
+  #pagePlaces = 0;
+  #pagePlaceCount = 0;
+  /** Locals by place: see HOLE_PAGE. */
+  readonly #pageNumbers = new Int32Array(PAGE_PLACES * PAGE_LOCALS).fill(OPEN);
+  readonly #pageLocals: number[] = [];
 
   constructor(f: FunctionBuilder, long: boolean, locals: RegionLocals, caught: Label, context: RegionContext) {
     this.#f = f;
@@ -152,7 +169,26 @@ export class KnownEmit {
 
   /** What the instruction becomes after those emitted so far. */
   template(instruction: Instruction): Template {
-    return templates.find(instruction, this.#context.fpuTrap, this.known);
+    return templates.find(instruction, this.#context.fpuTrap, this.known, this.remembers && this.#hasPagePlace(instruction));
+  }
+  /** Whether its memory operand gets locals that remember its page: those of its base register. */
+  #hasPagePlace(at: Instruction): boolean {
+    if (!at.isMemory || at.environment !== ENV_LONG64) return false;
+    // A pointer that is replaced by what it points to (a list) is in another page each time.
+    if (at.registers[0] === at.base) return false;
+    const bit = 1 << pagePlace(at);
+    if ((this.#pagePlaces & bit) === 0 && ++this.#pagePlaceCount > MAX_PAGE_PLACES) return false;
+    this.#pagePlaces |= bit;
+    return true;
+  }
+  /** Code that forgets all remembered pages; for `later`, since it must know all of them. */
+  forgetPages(out: Bytes): void {
+    for (const local of this.#pageLocals) {
+      out.u8(0x42);
+      out.s32(NO_PAGE);
+      out.u8(0x21);
+      out.u32(local);
+    }
   }
   /**
    * A branch leaves its condition (an i32) on the wasm stack.
@@ -182,6 +218,8 @@ export class KnownEmit {
       low[SOURCE.FIELD + i] = register;
     }
     numbers[HOLE_SEGMENT_BASE - FIRST_HOLE] = at.segmentSlot;
+    if (this.remembers && at.isMemory)
+      for (let i = 0; i < PAGE_LOCALS; i++) numbers[HOLE_PAGE + i - FIRST_HOLE] = this.#pageNumbers[pagePlace(at) * PAGE_LOCALS + i]!;
     low[SOURCE.IMMEDIATE] = at.immediateLow;
     high[SOURCE.IMMEDIATE] = at.immediateHigh;
     low[SOURCE.SECOND_IMMEDIATE] = at.dispLow;
@@ -214,6 +252,11 @@ export class KnownEmit {
             size = out.size;
             continue;
           }
+          if (token === HOLE_FORGET) {
+            out.size = size;
+            if (this.remembersAny) this.#f.laterHere((filled) => this.forgetPages(filled));
+            continue;
+          }
           value = this.#resolve(token);
         }
         while (value >= 0x80) {
@@ -238,9 +281,16 @@ export class KnownEmit {
     if (token >= HOLE_HELPER) value = this.#context.helperIndex(HELPER_NAMES[token - HOLE_HELPER]!);
     else if (token >= HOLE_TEMPORARY) value = this.#f.newLocal(TEMPORARY_TYPES[Math.floor((token - HOLE_TEMPORARY) / MAX_TEMPORARIES)]!);
     else if (token >= HOLE_REGISTER) return this.#register(token - HOLE_REGISTER);
+    else if (token >= HOLE_PAGE) return this.#pageLocal(token - HOLE_PAGE);
     else return this.#register(this.#at.registers[token - HOLE_FIELD]! >> 3);
     numbers[token - FIRST_HOLE] = value;
     return value;
+  }
+  #pageLocal(which: number): number {
+    const local = this.#f.newLocal('i64');
+    if ((which & 1) === 0) this.#pageLocals.push(local);
+    this.#pageNumbers[pagePlace(this.#at) * PAGE_LOCALS + which] = local;
+    return (this.#numbers[HOLE_PAGE + which - FIRST_HOLE] = local);
   }
   #register(index: number): number {
     return (this.#numbers[HOLE_REGISTER + index - FIRST_HOLE] = this.#locals.register(index));

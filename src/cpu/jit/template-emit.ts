@@ -9,7 +9,8 @@
 import { UOP_HANDLER } from '../../base/memory-map.ts';
 import { PREFIX_LOCK } from '../decode/variants.ts';
 import { ALIAS_GPR, ALIAS_STATE, ALIAS_VECTOR, Emit, FLAG_KINDS } from '../emit.ts';
-import type { AccessSize, FlagKind, Operand, Shape, Size, Value } from '../emit.ts';
+import type { AccessSize, FlagKind, Operand, RememberedPage, Shape, Size, Value } from '../emit.ts';
+import { HELPERS } from '../helpers.ts';
 import type { HelperName } from '../helpers.ts';
 import { ENVIRONMENTS } from '../interp/open-emit.ts';
 import { LINES } from '../isa/index.ts';
@@ -22,6 +23,8 @@ import type { TemplateBuilder } from '../wasm/template.ts';
 import {
   CONTROL,
   HOLE_ADDRESS,
+  HOLE_FORGET,
+  HOLE_PAGE,
   HOLE_FIELD,
   HOLE_FIELD_OFFSET,
   HOLE_REGISTER,
@@ -82,6 +85,8 @@ export interface Form {
   /** Bit n: the nth register field is AH, CH, DH or BH. */
   readonly highBytes: number;
   readonly flagsWanted: boolean;
+  /** The memory operand's page is remembered. */
+  readonly remembers: boolean;
   /** FPU_CLASS to check for before; 0 none. */
   readonly fpuCheck: number;
 }
@@ -263,12 +268,20 @@ export class TemplateEmit extends Emit {
       f.store('i64', this.vcpu(), f.get(CONTROLS.r, 'i64', ALIAS_RECORD), flagR, ALIAS_STATE);
     }
     call();
+    if (!('bare' in HELPERS[name])) this.afterSlowAccess();
     if (!WRITES_FLAGS.has(name)) return;
     this.#known = undefined;
     f.set(CONTROLS.op, f.load('i32', this.vcpu(), flagOp, ALIAS_STATE), ALIAS_RECORD);
     f.set(CONTROLS.p, f.load('i64', this.vcpu(), flagP, ALIAS_STATE), ALIAS_RECORD);
     f.set(CONTROLS.q, f.load('i64', this.vcpu(), flagQ, ALIAS_STATE), ALIAS_RECORD);
     f.set(CONTROLS.r, f.load('i64', this.vcpu(), flagR, ALIAS_STATE), ALIAS_RECORD);
+  }
+  protected override afterSlowAccess(): void {
+    this.f.insert(HOLE_FORGET);
+  }
+  protected override rememberedPage(access: 'read' | 'write'): RememberedPage | undefined {
+    const page = access === 'read' ? HOLE_PAGE : HOLE_PAGE + 2;
+    return this.#form.remembers ? { page, addend: page + 1 } : undefined;
   }
   /** Is the entry's micro-op still this region's? */
   protected override afterSlowStore(): void {

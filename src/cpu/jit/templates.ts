@@ -77,10 +77,11 @@ const KEY_SIZE = 12,
   KEY_MEMORY = 1 << 21,
   KEY_FLAGS_WANTED = 1 << 22,
   KEY_SEGMENT_BASE = 1 << 23,
-  KEY_FPU_CHECK = 24;
+  KEY_FPU_CHECK = 24,
+  KEY_REMEMBERS = 1 << 27;
 const SIZES: readonly Size[] = [2, 4, 8];
 
-function keyOf(at: Instruction, fpuTrap: boolean): number {
+function keyOf(at: Instruction, fpuTrap: boolean, remembers: boolean): number {
   const { row, registers } = at,
     { lineIndex } = row;
   let key = lineIndex | ((at.operandSize >> 2) << KEY_SIZE) | (at.environment << KEY_ENVIRONMENT) | (at.prefix << KEY_PREFIX);
@@ -90,6 +91,7 @@ function keyOf(at: Instruction, fpuTrap: boolean): number {
   if (at.flagsWanted || !SETS_FLAGS[lineIndex]) key |= KEY_FLAGS_WANTED;
   if (at.segment >= SEG.FS && at.environment <= ENV_LONG32) key |= KEY_SEGMENT_BASE;
   if (fpuTrap) key |= row.fpuClass << KEY_FPU_CHECK;
+  if (remembers) key |= KEY_REMEMBERS;
   return key;
 }
 function keyOfForm(form: Form): number {
@@ -102,7 +104,8 @@ function keyOfForm(form: Form): number {
     (form.isMemory ? KEY_MEMORY : 0) |
     (form.flagsWanted ? KEY_FLAGS_WANTED : 0) |
     (form.hasSegmentBase ? KEY_SEGMENT_BASE : 0) |
-    (form.fpuCheck << KEY_FPU_CHECK)
+    (form.fpuCheck << KEY_FPU_CHECK) |
+    (form.remembers ? KEY_REMEMBERS : 0)
   );
 }
 function formOf(key: number): Form {
@@ -115,7 +118,8 @@ function formOf(key: number): Form {
     isMemory: (key & KEY_MEMORY) !== 0,
     flagsWanted: (key & KEY_FLAGS_WANTED) !== 0,
     hasSegmentBase: (key & KEY_SEGMENT_BASE) !== 0,
-    fpuCheck: key >> KEY_FPU_CHECK,
+    fpuCheck: (key >> KEY_FPU_CHECK) & 7,
+    remembers: (key & KEY_REMEMBERS) !== 0,
   };
 }
 
@@ -126,8 +130,9 @@ export class Templates {
   readonly #entries = new Map<number, Entry>();
   readonly stats = { recorded: 0, recordMs: 0 };
 
-  find(at: Instruction, fpuTrap: boolean, known: KnownFlags | undefined): Template {
-    const key = keyOf(at, fpuTrap),
+  /** @param remembers is there a place for the page of its memory operand? */
+  find(at: Instruction, fpuTrap: boolean, known: KnownFlags | undefined, remembers = false): Template {
+    const key = keyOf(at, fpuTrap, remembers),
       entry = this.#entries.get(key) ?? this.#open(key);
     return entry.template ?? this.#particular(entry, at, known);
   }

@@ -497,6 +497,15 @@ export class FunctionBuilder {
     return this.get(local, result);
   }
 
+  /** Code that is put in when the template is copied. */
+  insert(token: number): void {
+    this.#effect([], 0, (out) => out.number(token));
+  }
+
+  /** The same as `later`, where nothing is pending: at the present end of the code. */
+  laterHere(fill: (out: Bytes) => void): void {
+    this.#later.push({ at: this.out.size, fill });
+  }
   /** Code that is known only at the end: `filled` has it written where this stands. */
   later(fill: (out: Bytes) => void): void {
     this.#effect([], 0, (out) => this.#later.push({ at: out.size, fill }));
