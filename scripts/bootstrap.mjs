@@ -138,9 +138,15 @@ function environment() {
   };
 }
 
+/**
+ * V8's baseline compiler for WebAssembly counts the targets of each call, to choose what to inline; handlers and regions tail-call through a
+ * table and gain nothing from it. V8 takes these flags at its start only.
+ */
+const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--no-wasm-inlining', '--no-wasm-inlining-call-indirect'];
+
 /** Run `node entry args` in place of this process, or, where Node cannot do that, as a child whose end is passed on. */
 function become(node, entry, args) {
-  const argv = ['--disable-warning=ExperimentalWarning', root + entry, ...args];
+  const argv = [...NODE_FLAGS, root + entry, ...args];
   if (typeof process.execve === 'function') process.execve(node, [node, ...argv], environment());
   const child = spawn(node, argv, { stdio: 'inherit', env: environment() });
   for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']) process.on(signal, () => child.kill(signal));
