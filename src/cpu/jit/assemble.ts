@@ -23,7 +23,7 @@ import { ENV_LONG32, ENV_LONG64 } from '../decode/variants.ts';
 import { LEAVE_REGION_FAULT, LEAVE_RETURN } from '../interp/leave.ts';
 import { ifJumpKnown, returnIfAwaited } from '../interp/open-emit.ts';
 import { VCPU } from '../state.ts';
-import type { Bytes } from '../wasm/bytes.ts';
+import { Bytes } from '../wasm/bytes.ts';
 import { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { Node } from '../wasm/function.ts';
 import type { FunctionBody } from '../wasm/module.ts';
@@ -50,8 +50,15 @@ export function assemble(region: Region, context: RegionContext): FunctionBody {
   return new Assembler(region, context).build();
 }
 
+/** Code without its gaps, of one region after the other: what is kept is a copy. */
+const SCRATCH = new Bytes(1 << 16);
+function emptied(bytes: Bytes): Bytes {
+  bytes.size = 0;
+  return bytes;
+}
+
 class Assembler {
-  readonly #f = new FunctionBuilder(['i32', 'i32']);
+  readonly #f = new FunctionBuilder(['i32', 'i32'], emptied(SCRATCH));
   readonly #region: Region;
   readonly #context: RegionContext;
   readonly #locals = new RegionLocals(this.#f);
@@ -59,7 +66,7 @@ class Assembler {
   readonly #exit = new Label();
   readonly #emit: KnownEmit;
   readonly #long: boolean;
-  readonly #remembering: ReadonlySet<Block>;
+  readonly #remembering: Uint8Array | undefined;
   readonly #labels = new Map<Block, Label>();
   readonly #loopLabels = new Map<Block, Label>();
   readonly #points = new Map<Block, Point[]>();
@@ -75,7 +82,7 @@ class Assembler {
     this.#long = environment === ENV_LONG64 || environment === ENV_LONG32;
     this.#emit = new KnownEmit(this.#f, this.#long, this.#locals, this.#caught, context);
     this.#remembering = rememberingBlocks(region);
-    this.#emit.remembersAny = this.#remembering.size > 0;
+    this.#emit.remembersAny = this.#remembering !== undefined;
   }
 
   build(): FunctionBody {
@@ -147,14 +154,24 @@ class Assembler {
     f.return(f.i32(LEAVE_REGION_FAULT));
     f.flush();
   }
+  #siteOf(offset: number): number {
+    return (offset + SITE_OFFSET_BIAS) | (this.#uncharged << SITE_OFFSET_BITS);
+  }
   #setSite(offset: number, upper: () => number): void {
-    const low = (offset + SITE_OFFSET_BIAS) | (this.#uncharged << SITE_OFFSET_BITS);
-    this.#f.later((out) => {
-      out.u8(0x42);
-      out.s64(low, upper());
-      out.u8(0x21);
-      out.u32(this.#locals.site);
-    });
+    const low = this.#siteOf(offset);
+    this.#f.later((out) => this.#siteIs(out, low, upper()));
+  }
+  /** The same at once, where nothing is pending: every instruction that may fault has one. */
+  #setSiteHere(offset: number, point: () => Point): void {
+    const low = this.#siteOf(offset);
+    this.#f.here();
+    this.#f.laterHere((out) => this.#siteIs(out, low, point().dirtyBefore));
+  }
+  #siteIs(out: Bytes, low: number, high: number): void {
+    out.u8(0x42);
+    out.s64(low, high);
+    out.u8(0x21);
+    out.u32(this.#locals.site);
   }
   /** Beside the main path, which goes on. */
   #leaveRarely(condition: Node, offset: number, point: Point | undefined): void {
@@ -174,10 +191,32 @@ class Assembler {
     f.br(this.#exit);
   }
   #charge(): void {
-    const f = this.#f,
-      { budget } = this.#locals;
-    if (this.#uncharged > 0) f.set(budget, f.op('sub', f.get(budget, 'i32'), f.i32(this.#uncharged)));
+    if (this.#uncharged > 0) {
+      const { budget } = this.#locals,
+        out = this.#f.here();
+      out.u8(0x20);
+      out.u32(budget);
+      out.u8(0x41);
+      out.s32(this.#uncharged);
+      out.u8(0x6b);
+      out.u8(0x21);
+      out.u32(budget);
+    }
     this.#uncharged = 0;
+  }
+  /** After a store: has it changed this region's code? */
+  #leaveIfChanged(offset: number, point: Point): void {
+    const f = this.#f,
+      out = f.here(),
+      low = this.#siteOf(offset);
+    out.u8(0x20);
+    out.u32(this.#locals.changed);
+    out.u8(0x04);
+    out.u8(0x40);
+    f.laterHere((filled) => this.#siteIs(filled, low, SITE_GOES_ON | point.dirtyAfter));
+    out.u8(0x0c);
+    out.u32(f.depthOf(this.#caught) + 1);
+    out.u8(0x0b);
   }
 
   /** Is what the region was made from still mapped here? Whoever finds out once knows it until the region is left: see #call. */
@@ -333,7 +372,7 @@ class Assembler {
       last = block.instructions.at(-1)!,
       [taken, next] = block.targets;
     emit.known = known;
-    emit.remembers = this.#remembering.has(block);
+    emit.remembers = this.#remembering?.[block.order] === 1;
     this.#points.set(block, []);
     let point: Point | undefined;
     this.#provePages(block);
@@ -384,14 +423,12 @@ class Assembler {
     return point;
   }
   #instruction(block: Block, instruction: Instruction): Point {
-    const f = this.#f,
-      template = this.#emit.template(instruction);
-    if (template.faults) this.#setSite(instruction.offset, () => point.dirtyBefore);
+    const template = this.#emit.template(instruction);
+    if (template.faults) this.#setSiteHere(instruction.offset, () => point);
     const point = this.#emitted(block, instruction, template);
     this.#uncharged++;
     if (!point.changes) return point;
-    this.#leaveRarely(f.get(this.#locals.changed, 'i32'), instruction.offset + instruction.lengthBytes, point);
-    f.flush();
+    this.#leaveIfChanged(instruction.offset + instruction.lengthBytes, point);
     return point;
   }
   /** @param point the last one of the block; undefined where nothing is dirty. */

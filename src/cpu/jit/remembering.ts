@@ -7,26 +7,31 @@ import type { Block, Region } from './region.ts';
 
 const calls = ({ instructions }: Block): boolean => instructions.some(comesBack);
 
-export function rememberingBlocks(region: Region): ReadonlySet<Block> {
-  const remembering = new Set<Block>();
-  if (!region.ordered.some((block) => block.loopHeader)) return remembering;
-  const predecessors = new Map<Block, Block[]>(region.ordered.map((block) => [block, []]));
-  for (const block of region.ordered)
+/** @returns by a block's order: 1 where pages are remembered; undefined where they are nowhere */
+export function rememberingBlocks(region: Region): Uint8Array | undefined {
+  const { ordered } = region;
+  if (!ordered.some((block) => block.loopHeader)) return undefined;
+  const predecessors: Block[][] = ordered.map(() => []),
+    remembering = new Uint8Array(ordered.length);
+  for (const block of ordered)
     for (const target of block.targets) {
       const to = successor(region, block, target);
-      if (to) predecessors.get(to)!.push(block);
+      if (to) predecessors[to.order]!.push(block);
     }
-  for (const header of region.ordered) {
+  for (const header of ordered) {
     if (!header.loopHeader) continue;
-    const loop = new Set([header]),
-      open = predecessors.get(header)!.filter((block) => isBackEdge(block, header));
-    for (let block = open.pop(); block; block = open.pop()) {
-      if (loop.has(block)) continue;
-      loop.add(block);
-      open.push(...predecessors.get(block)!);
-    }
-    const members = [...loop];
-    if (!members.some(calls)) for (const block of members) remembering.add(block);
+    const loop = [header],
+      seen = new Uint8Array(ordered.length);
+    seen[header.order] = 1;
+    const add = (block: Block): void => {
+      if (seen[block.order] === 0) {
+        seen[block.order] = 1;
+        loop.push(block);
+      }
+    };
+    for (const block of predecessors[header.order]!) if (isBackEdge(block, header)) add(block);
+    for (let next = 1; next < loop.length; next++) for (const block of predecessors[loop[next]!.order]!) add(block);
+    if (!loop.some(calls)) for (const { order } of loop) remembering[order] = 1;
   }
   return remembering;
 }

@@ -97,6 +97,8 @@ interface Effect {
 
 const NO_EFFECTS: readonly (readonly Effect[])[] = [];
 const EMPTY_BLOCK = 0x40;
+/** What is filled in later takes so much on average. */
+const LATER_BYTES = 16;
 
 export class FunctionBuilder {
   readonly out: Bytes;
@@ -502,6 +504,11 @@ export class FunctionBuilder {
     this.#effect([], 0, (out) => out.number(token));
   }
 
+  /** For code that the caller writes itself, after all that is pending. */
+  here(): Bytes {
+    this.flush();
+    return this.out;
+  }
   /** The same as `later`, where nothing is pending: at the present end of the code. */
   laterHere(fill: (out: Bytes) => void): void {
     this.#later.push({ at: this.out.size, fill });
@@ -512,7 +519,7 @@ export class FunctionBuilder {
   }
   /** The code, with what was left for later. */
   filled(): Bytes {
-    const whole = new Bytes();
+    const whole = new Bytes(this.out.size + this.#later.length * LATER_BYTES);
     let from = 0;
     for (const { at, fill } of this.#later) {
       whole.append(this.out, from, at);
@@ -552,7 +559,7 @@ export class FunctionBuilder {
   /** Encode all pending effects. Nodes do not outlive it, except `get` of a local that the caller owns. */
   flush(): void {
     if (this.#effects.length === 0) {
-      this.#readers.length = 0;
+      if (this.#readers.length > 0) this.#readers = [];
       return;
     }
     this.#count(this.#effects);
