@@ -161,6 +161,7 @@ export class Processor {
         fetchPeek: (linear) => known(cpu.fetchPeek(vcpu, BigInt.asIntN(64, linear))),
         nowNs: options.nowNs,
         limitBytes: options.codeCacheBytes ?? CODE_CACHE_BYTES,
+        onlyDecoded: tier !== 'always',
         batch: tier === 'always' ? 1 : (options.batch ?? BATCH),
       });
       this.code.jit = this.jit;

@@ -91,6 +91,8 @@ export interface CodePage {
   readonly hvaPage: number;
   /** Micro-op by offset | mode << 12. */
   readonly entries: Map<number, number>;
+  /** Offsets of instructions decoded in any mode, since the last flush: a bit each. What is not there has never been executed. */
+  readonly decoded: Int32Array;
   /** Jumps that wait for their target in this page to be decoded, by the same key. */
   readonly waiting: Map<number, number[]>;
   /** Micro-ops that were overwritten, by the same key, newest last: whoever still comes to one goes on where that key is decoded next. */
@@ -280,12 +282,18 @@ export class CodeStore {
     this.#cache.fill(-1);
   }
 
+  /** Offsets in a page whose instructions have been decoded, a bit each; undefined: none. @param hvaPage -1: an unknown page */
+  decodedOf(hvaPage: number): Int32Array | undefined {
+    return this.#pages.get(hvaPage)?.decoded;
+  }
+
   page(hvaPage: number): CodePage {
     let page = this.#pages.get(hvaPage);
     if (!page) {
       page = {
         hvaPage,
         entries: new Map(),
+        decoded: new Int32Array(PAGE_BYTES / 32),
         waiting: new Map(),
         stale: new Map(),
         tails: [],
@@ -377,6 +385,7 @@ export class CodeStore {
       this.#markLines(page.hvaPage, at, Math.min(end, PAGE_BYTES));
       const entry = this.#next;
       page.entries.set(key, entry);
+      page.decoded[at >> 5]! |= 1 << (at & 31);
       if (second !== undefined && end > PAGE_BYTES) {
         this.#view.setBigUint64(this.#pseudo(HANDLER_STRADDLE, at, length) + UOP_IMM, BigInt(second), true);
         this.#markLines(second, 0, end - PAGE_BYTES);

@@ -4,6 +4,7 @@
  * Runs on: where regions are compiled.
  */
 import { PAGE_BYTES } from '../../base/memory-map.ts';
+import type { CompileEntry } from './compilation.ts';
 
 /** Pages on each side of the entry's. */
 export const WINDOW_REACH = 4;
@@ -21,6 +22,7 @@ export class CodeWindow {
   readonly #memory1: Uint8Array;
   readonly #words = new Int32Array(this.bytes.buffer);
   #pages: readonly number[] = [];
+  #decoded: CompileEntry['decoded'];
   /** Bit by bit. */
   #copied = 0;
 
@@ -28,9 +30,13 @@ export class CodeWindow {
     this.#memory1 = memory1;
   }
 
-  /** @param pages in memory 1, in the order of their linear addresses, the entry's in the middle; -1 unknown */
-  open(pages: readonly number[]): this {
+  /**
+   * @param pages in memory 1, in the order of their linear addresses, the entry's in the middle; -1 unknown
+   * @param decoded of each the offsets that tier 0 has decoded
+   */
+  open(pages: readonly number[], decoded?: CompileEntry['decoded']): this {
     this.#pages = pages;
+    this.#decoded = decoded;
     this.#copied = 0;
     return this;
   }
@@ -47,6 +53,13 @@ export class CodeWindow {
     this.#copied |= 1 << index;
     this.bytes.set(this.#memory1.subarray(hva, hva + PAGE_BYTES), index * PAGE_BYTES);
     return true;
+  }
+  /** May the instruction at this offset have been executed before? */
+  isWarm(offset: number): boolean {
+    if (this.#decoded === undefined) return true;
+    const bits = this.#decoded[Math.floor(offset / PAGE_BYTES) + WINDOW_REACH],
+      at = offset & (PAGE_BYTES - 1);
+    return bits !== undefined && ((bits[at >> 5]! >> (at & 31)) & 1) !== 0;
   }
   wordsOf(page: number): Int32Array {
     const index = page + WINDOW_REACH;

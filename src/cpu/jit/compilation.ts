@@ -12,6 +12,8 @@ export interface CompileEntry {
   readonly offset: number;
   /** Pages around it by linear address, as they were mapped when it was reported: see code-window.ts. */
   readonly pages: readonly number[];
+  /** Of each of them the offsets of instructions that have been decoded, a bit each; absent: whatever can be reached is worth compiling. */
+  readonly decoded?: readonly (Int32Array | undefined)[];
   /** `mode` of the vCPU record. */
   readonly mode: number;
 }

@@ -30,6 +30,8 @@ export interface RegionCacheOptions {
   readonly nowNs: () => number;
   /** Memory of the host that modules may take, in bytes. */
   readonly limitBytes: number;
+  /** Compile only what tier 0 has decoded, as opposed to all that can be reached. */
+  readonly onlyDecoded: boolean;
   /** Entries that are given to the compiler together; fewer when the first has waited long enough. */
   readonly batch: number;
 }
@@ -165,13 +167,22 @@ export class RegionCache implements RegionStore {
   #submit(): void {
     const hottest = this.#waiting.sort((a, b) => b.reports - a.reports).splice(0, this.#options.batch);
     this.#waitingSinceNs = this.#options.nowNs();
-    this.#options.compiler.submit(
+    const { code, onlyDecoded, compiler } = this.#options;
+    compiler.submit(
       hottest.map((entry): CompileEntry => {
         const slot = this.#takeSlot();
         entry.slot = slot;
         entry.state = COMPILING;
         this.#compiling.set(slot, entry);
-        return { slot, hvaPage: entry.page.hvaPage, offset: entry.key & OFFSET_MASK, pages: entry.pages, mode: entry.key >>> 12 };
+        const { pages, key, page } = entry;
+        return {
+          slot,
+          hvaPage: page.hvaPage,
+          offset: key & OFFSET_MASK,
+          pages,
+          ...(onlyDecoded && { decoded: pages.map((hvaPage) => code.decodedOf(hvaPage)) }),
+          mode: key >>> 12,
+        };
       }),
     );
   }

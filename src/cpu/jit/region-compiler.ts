@@ -52,9 +52,9 @@ export class RegionCompiler {
     if (!batch.isEmpty) done(batch.finish());
   }
 
-  #add(batch: Batch, { slot, offset, mode, pages }: CompileEntry): void {
+  #add(batch: Batch, { slot, offset, mode, pages, decoded }: CompileEntry): void {
     const startMs = performance.now();
-    const window = this.#window.open(pages),
+    const window = this.#window.open(pages, decoded),
       region = this.#former.form(window, offset, mode & 3, this.#limits.cap),
       formedMs = performance.now();
     batch.formMs += formedMs - startMs;

@@ -131,7 +131,7 @@ export class RegionFormer {
       queue = [entryOffset];
     for (let next = 0; next < queue.length; next++) {
       let page: number | undefined;
-      for (let at = queue[next]!; !found.has(at) && found.size < cap;) {
+      for (let at = queue[next]!; !found.has(at) && found.size < cap && window.isWarm(at);) {
         const instruction = this.#decode(window, at, mode);
         if (!instruction) break;
         found.set(at, instruction);
@@ -142,7 +142,7 @@ export class RegionFormer {
         const { ends } = instruction.row,
           target = targetOf(instruction);
         at += instruction.lengthBytes;
-        if (ends === 'branch' || ends === 'jump') {
+        if ((ends === 'branch' || ends === 'jump') && window.isWarm(target)) {
           leaders.add(target);
           queue.push(target);
         }

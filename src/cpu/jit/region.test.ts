@@ -1,0 +1,31 @@
+import { deepEqual } from 'node:assert/strict';
+import { test } from 'node:test';
+import { MODE_64 } from '../state.ts';
+import { CodeWindow, onlyPage } from './code-window.ts';
+import { RegionFormer } from './region.ts';
+
+const NOP = 0x90,
+  RET = 0xc3,
+  JZ = 0x74,
+  PAGE_BYTES = 4096,
+  CAP = 100;
+/** 0: jz 10h; 2: nop; 3: ret; 10h: nop; 11h: ret */
+const CODE = { 0: [JZ, 0x0e, NOP, RET], 0x10: [NOP, RET] };
+
+function offsets(decoded?: readonly number[]): number[] {
+  const page = new Uint8Array(PAGE_BYTES),
+    bits = new Int32Array(PAGE_BYTES / 32);
+  for (const [at, bytes] of Object.entries(CODE)) page.set(bytes, Number(at));
+  for (const at of decoded ?? []) bits[at >> 5]! |= 1 << (at & 31);
+  const window = new CodeWindow(page).open(onlyPage(0), decoded && onlyPage(0).map((hvaPage) => (hvaPage < 0 ? undefined : bits)));
+  return [...new RegionFormer().form(window, 0, MODE_64, CAP)!.blocks.keys()].sort((a, b) => a - b);
+}
+
+test('a region holds what can be reached', () => {
+  deepEqual(offsets(), [0, 2, 0x10]);
+});
+
+test('a region leaves out what has never been executed', () => {
+  deepEqual(offsets([0, 2, 3]), [0, 2]);
+  deepEqual(offsets([0, 0x10, 0x11]), [0, 0x10]);
+});
