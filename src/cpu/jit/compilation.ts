@@ -41,6 +41,8 @@ export interface CompiledModule {
   readonly regions: readonly CompiledRegion[];
   /** Slots of entries where there is no region worth having. */
   readonly refused: readonly number[];
+  /** Slots of entries that another region holds already: worth a region of their own only if they stay hot. */
+  readonly covered: readonly number[];
   /** Times in ns: finding regions, emitting them, V8's compilation. */
   readonly formNs: number;
   readonly emitNs: number;

@@ -209,6 +209,10 @@ export class RegionCache implements RegionStore {
       if (entry.state === COMPILING) entry.state = REFUSED;
       stats.refused++;
     }
+    for (const slot of compiled.covered) {
+      this.#vacate(this.#compiled(slot));
+      stats.covered++;
+    }
     if (module.entries.size > 0) {
       this.#modules.add(module);
       stats.hostBytes += module.hostBytes;

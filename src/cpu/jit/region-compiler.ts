@@ -3,6 +3,7 @@
  * and the copy goes along with the region, so that whoever installs it can tell whether it still holds.
  * Implements: docs/internals.md "Wasm modules". Runs on: the helper thread that compiles; in tests, and where all is compiled, the vCPU's.
  */
+import { PAGE_BYTES } from '../../base/memory-map.ts';
 import { HELPERS } from '../helpers.ts';
 import type { HelperName } from '../helpers.ts';
 import { MODE_FPU_TRAP } from '../state.ts';
@@ -23,8 +24,12 @@ export interface RegionLimits {
   /** Guest instructions in a region, at most and at least. */
   readonly cap: number;
   readonly minimum: number;
+  /** Is an entry that another region holds put off until it is reported again? Tier 0 reports all of a function's jumps before its first region is there. */
+  readonly putsOff?: true;
 }
-const DEFAULT_LIMITS: RegionLimits = { cap: 500, minimum: 3 };
+const DEFAULT_LIMITS: RegionLimits = { cap: 500, minimum: 3, putsOff: true };
+/** Pages whose blocks are remembered; then all are forgotten, and some code is compiled twice. */
+const MAX_COVERED_PAGES = 4096;
 /** A module is closed when it has grown beyond so many bytes: its installation is what the vCPU's thread has to wait for. */
 const MODULE_BYTES = 64 * 1024;
 
@@ -32,6 +37,8 @@ export class RegionCompiler {
   readonly #limits: RegionLimits;
   readonly #former = new RegionFormer();
   readonly #window: CodeWindow;
+  /** Blocks of regions that are no entries themselves, by page of memory 1: offset | mode << 12. */
+  readonly #covered = new Map<number, Set<number>>();
 
   /** @param ahead src/generated/templates.bin: without it, all templates are recorded as they are needed */
   constructor(memory1: Uint8Array, limits = DEFAULT_LIMITS, ahead?: Uint8Array<ArrayBuffer>) {
@@ -43,7 +50,8 @@ export class RegionCompiler {
   /** @param done is given one module after the other. */
   compile(entries: readonly CompileEntry[], done: (module: CompiledModule) => void): void {
     let batch = new Batch();
-    for (const entry of entries) {
+    // What comes first in memory is more likely to hold the others.
+    for (const entry of entries.toSorted((a, b) => a.hvaPage - b.hvaPage || a.offset - b.offset)) {
       this.#add(batch, entry);
       if (batch.sizeBytes < MODULE_BYTES) continue;
       done(batch.finish());
@@ -52,7 +60,11 @@ export class RegionCompiler {
     if (!batch.isEmpty) done(batch.finish());
   }
 
-  #add(batch: Batch, { slot, offset, mode, pages, decoded }: CompileEntry): void {
+  #add(batch: Batch, { slot, hvaPage, offset, mode, pages, decoded }: CompileEntry): void {
+    if (this.#limits.putsOff && this.#covered.get(hvaPage)?.delete(offset | (mode << 12))) {
+      batch.covered.push(slot);
+      return;
+    }
     const startMs = performance.now();
     const window = this.#window.open(pages, decoded),
       region = this.#former.form(window, offset, mode & 3, this.#limits.cap),
@@ -74,7 +86,23 @@ export class RegionCompiler {
         hvaOf: (page) => window.hvaOf(page),
       }),
     );
+    if (this.#limits.putsOff) this.#cover(region, window, mode);
     batch.emitMs += performance.now() - formedMs;
+  }
+
+  #cover(region: Region, window: CodeWindow, mode: number): void {
+    for (const block of region.blocks.values()) {
+      if (block === region.entry) continue;
+      const page = pageOf(block.start),
+        hvaPage = window.hvaOf(page);
+      let covered = this.#covered.get(hvaPage);
+      if (!covered) {
+        covered = new Set();
+        this.#covered.set(hvaPage, covered);
+      }
+      covered.add((block.start - page * PAGE_BYTES) | (mode << 12));
+    }
+    if (this.#covered.size > MAX_COVERED_PAGES) this.#covered.clear();
   }
 }
 
@@ -99,6 +127,7 @@ function sourceOf(region: Region, window: CodeWindow): SourceLines[] {
 /** A module that is being filled. */
 class Batch {
   readonly refused: number[] = [];
+  readonly covered: number[] = [];
   formMs = 0;
   emitMs = 0;
   sizeBytes = 0;
@@ -121,7 +150,7 @@ class Batch {
   readonly gotoIndex = (long: boolean): number => this.#import('tier0', long ? 'goto64' : 'gotoLegacy', ['i32', 'i64', 'i32'], ['i32']);
 
   get isEmpty(): boolean {
-    return this.#regions.length + this.refused.length === 0;
+    return this.#regions.length + this.refused.length + this.covered.length === 0;
   }
 
   add(region: CompiledRegion, body: FunctionBody): void {
@@ -144,6 +173,7 @@ class Batch {
       sizeBytes: bytes?.length ?? 0,
       regions: this.#regions,
       refused: this.refused,
+      covered: this.covered,
       formNs: this.formMs * 1e6,
       emitNs: (this.emitMs + encodedMs - startMs) * 1e6,
       compileNs: (performance.now() - encodedMs) * 1e6,

@@ -19,6 +19,7 @@ export interface Tier1Statistics {
   dropped: number;
   evicted: number;
   refused: number;
+  covered: number;
 }
 
 /** In the order of the record's `counters`, from COUNTER_TIER1 on. */
@@ -38,6 +39,7 @@ export const TIER1_COUNTERS = [
   ['dropped', 'tier 1: regions whose code changed while they were compiled'],
   ['evicted', 'tier 1: regions evicted'],
   ['refused', 'tier 1: entries without a region worth having'],
+  ['covered', 'tier 1: entries put off, since another region holds them'],
 ] as const satisfies readonly (readonly [keyof Tier1Statistics, string])[];
 
 export const noStatistics = (): Tier1Statistics => ({
@@ -56,4 +58,5 @@ export const noStatistics = (): Tier1Statistics => ({
   dropped: 0,
   evicted: 0,
   refused: 0,
+  covered: 0,
 });
