@@ -67,6 +67,9 @@ export const knownFlags = (op: number, narrow: boolean): KnownFlags => (op & 0xf
 const kindOf = (known: KnownFlags): FlagKind => KINDS[(known >>> 3) & 0x3f]!;
 const sizeOf = (known: KnownFlags): number => 1 << ((known >>> 1) & 3);
 const isNarrow = (known: KnownFlags): boolean => (known & 1) !== 0;
+/** Helpers that work on the record alone: the TLB is the same after them. */
+const COMPUTES =
+  /^(multiplyHigh|divide|readFlags$|writeFlags$|crc32$|sse|mmx|fpu(Arithmetic|Compare|Exchange|Sign|Load(F|I|Register|Constant)|Store(F|Integer|Register)))/;
 /** While nobody has asked. */
 const UNASKED = -1;
 
@@ -268,7 +271,7 @@ export class TemplateEmit extends Emit {
       f.store('i64', this.vcpu(), f.get(CONTROLS.r, 'i64', ALIAS_RECORD), flagR, ALIAS_STATE);
     }
     call();
-    if (!('bare' in HELPERS[name])) this.afterSlowAccess();
+    if (!('bare' in HELPERS[name] || COMPUTES.test(name))) this.afterSlowAccess();
     if (!WRITES_FLAGS.has(name)) return;
     this.#known = undefined;
     f.set(CONTROLS.op, f.load('i32', this.vcpu(), flagOp, ALIAS_STATE), ALIAS_RECORD);
