@@ -13,7 +13,7 @@ export function operandBytes(code: OperandCode, operandSize: Size): number {
     case 'y':
       return operandSize === 8 ? 8 : 4;
     case 'z':
-      return code.kind === 'E' ? (Math.min(operandSize, 4) as Size) : operandSize; // an immediate comes sign-extended
+      return code.kind === 'I' ? operandSize : (Math.min(operandSize, 4) as Size); // an immediate comes sign-extended
     default:
       return code.size;
   }

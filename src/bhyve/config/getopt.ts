@@ -1,7 +1,7 @@
 /**
  * getopt(3) and getopt_long(3): the argument grammar of the bhyve family.
  * Implements: POSIX.1-2017 XBD 12.2 Utility Syntax Guidelines; FreeBSD getopt(3), getopt_long(3), with their error texts.
- * Runs on: main event loop. Not modelled: optional arguments (`::`), `opterr = 0`, the `-W foo` extension.
+ * Runs on: main event loop. Not modelled: optional arguments of letters (`::`), `opterr = 0`, the `-W foo` extension.
  */
 import { VmError } from '../../base/errors.ts';
 
@@ -18,7 +18,8 @@ export interface ParsedArguments {
 
 export interface LongOption {
   readonly name: string;
-  readonly argument: 'none' | 'required';
+  /** An optional one is attached with `=`. */
+  readonly argument: 'none' | 'optional' | 'required';
   /** Reported in place of the long name, so that `--help` may equal `-h`. */
   readonly short?: string;
 }
@@ -114,6 +115,7 @@ function parseLong(
     if (value !== undefined) throw new VmError('EUSAGE', `${program}: option \`--${long.name}' doesn't allow an argument`);
     return { option: { name, argument: undefined }, used: false };
   }
+  if (long.argument === 'optional') return { option: { name, argument: value }, used: false };
   if (value === undefined && next === undefined) throw new VmError('EUSAGE', `${program}: option \`--${long.name}' requires an argument`);
   return { option: { name, argument: value ?? next }, used: value === undefined };
 }
