@@ -31,11 +31,12 @@ const REASONS: Readonly<Record<string, string>> = {
   EMFILE: 'too many open files',
 };
 
-function hostError(flag: string, path: string, cause: unknown): VmError {
+/** @param done what could not be done with the file */
+export function hostError(flag: string, path: string, cause: unknown, done: 'read' | 'written' = 'read'): VmError {
   const code = (cause as NodeJS.ErrnoException).code ?? '';
   return new VmError(
     PASSED_CODES.has(code) ? (code as ErrorCode) : 'EIO',
-    `${flag} ${quote(path)}: cannot be read: ${REASONS[code] ?? (code || String(cause))}`,
+    `${flag} ${quote(path)}: cannot be ${done}: ${REASONS[code] ?? (code || String(cause))}`,
     { cause },
   );
 }

@@ -4,25 +4,37 @@
  * Runs on: both threads.
  */
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
-import type { CompileEntry, CompiledModule, Compiler } from '../vmmapi/index.ts';
+import type { CompileEntry, CompiledModule, Compiler, RegionEvent } from '../vmmapi/index.ts';
 
 /** One end; can be transferred with its port. */
 export interface CompilerLink {
   readonly port: MessagePort;
   /** Answers sent so far. */
   readonly answers: Int32Array;
+  /** Are regions traced, so that what becomes of them is told? */
+  readonly traced: boolean;
 }
+
+/** From the VM's owner: the thread ends when all links are closed. */
+export const NO_MORE_LINKS = 'no more links';
+/** To the compiler. */
+export type CompilerMessage = readonly CompileEntry[] | RegionEvent;
 
 /** The vCPU's end. */
 export class RemoteCompiler implements Compiler {
   readonly #link: CompilerLink;
   #taken = 0;
+  readonly tell: Compiler['tell'];
 
   constructor(link: CompilerLink) {
     this.#link = link;
+    if (link.traced) this.tell = (event) => this.#post(event);
   }
   submit(entries: readonly CompileEntry[]): void {
-    this.#link.port.postMessage(entries);
+    this.#post(entries);
+  }
+  #post(message: CompilerMessage): void {
+    this.#link.port.postMessage(message);
   }
   take(): CompiledModule | undefined {
     const { port, answers } = this.#link;

@@ -5,7 +5,7 @@
  */
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { Log } from '../base/log.ts';
-import type { CompilerLink } from './compiler-link.ts';
+import { NO_MORE_LINKS, type CompilerLink } from './compiler-link.ts';
 import type { CompilerInit } from './compiler-worker.ts';
 import { withCompileCache } from './with-compile-cache.ts';
 
@@ -16,34 +16,45 @@ const YOUNG_GENERATION_MB = 4,
 export class CompilerThread {
   readonly #memory1: WebAssembly.Memory;
   readonly #log: Log;
+  readonly #traceFd: number | undefined;
   #worker: Worker | undefined;
+  #ended: Promise<unknown> | undefined;
   #vcpus = 0;
 
-  constructor(memory1: WebAssembly.Memory, log: Log) {
+  /** @param traceFd open file for text about each region */
+  constructor(memory1: WebAssembly.Memory, log: Log, traceFd?: number) {
     this.#memory1 = memory1;
     this.#log = log;
+    this.#traceFd = traceFd;
   }
 
   /** @returns the end of a new vCPU, whose port is to be transferred to it */
   connect(): CompilerLink {
     const { port1, port2 } = new MessageChannel(),
       answers = new Int32Array(new SharedArrayBuffer(4)),
-      link: CompilerLink = { port: port1, answers };
+      traced = this.#traceFd !== undefined,
+      link: CompilerLink = { port: port1, answers, traced };
     this.#vcpus++;
     this.#worker ??= this.#start();
     this.#worker.postMessage(link, [port1]);
-    return { port: port2, answers };
+    return { port: port2, answers, traced };
   }
 
-  /** A vCPU's thread is gone. */
+  /** A vCPU's thread is gone. After the last one, what is to be said about regions is said, if they are traced. */
   disconnect(): void {
-    if (--this.#vcpus > 0) return;
-    void this.#worker?.terminate();
+    const worker = this.#worker;
+    if (--this.#vcpus > 0 || !worker) return;
     this.#worker = undefined;
+    if (this.#traceFd === undefined) void worker.terminate();
+    else worker.postMessage(NO_MORE_LINKS);
+  }
+  /** Is resolved when the last trace has been written. */
+  async traced(): Promise<void> {
+    if (this.#traceFd !== undefined && !this.#worker) await this.#ended;
   }
 
   #start(): Worker {
-    const init: CompilerInit = { memory1: this.#memory1 };
+    const init: CompilerInit = { memory1: this.#memory1, traceFd: this.#traceFd };
     const worker = new Worker(withCompileCache(new URL('./compiler-worker.ts', import.meta.url)), {
       workerData: init,
       name: 'compiler',
@@ -51,6 +62,12 @@ export class CompilerThread {
     });
     worker.on('error', (error: unknown) => {
       this.#log.warn(`guest code is no longer compiled: ${error instanceof Error ? error.message : String(error)}`);
+    });
+    worker.on('message', (reason: string) => {
+      this.#log.warn(`compiled code is no longer traced: ${reason}`);
+    });
+    this.#ended = new Promise((resolve) => {
+      worker.once('exit', resolve);
     });
     return worker;
   }

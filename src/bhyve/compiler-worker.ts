@@ -4,26 +4,46 @@
  */
 import { readFileSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import { loadCompiler, type CompileEntry } from '../vmmapi/index.ts';
-import type { CompilerLink } from './compiler-link.ts';
+import { loadCompiler, loadTrace, type CompiledModule } from '../vmmapi/index.ts';
+import { NO_MORE_LINKS, type CompilerLink, type CompilerMessage } from './compiler-link.ts';
+import { traceWriter } from './trace-file.ts';
 
 /** What CompilerThread hands over; links follow as messages. */
 export interface CompilerInit {
   readonly memory1: WebAssembly.Memory;
+  /** Open file for text about each region. */
+  readonly traceFd: number | undefined;
 }
 
-const { memory1 } = workerData as CompilerInit;
+const { memory1, traceFd } = workerData as CompilerInit;
 const { RegionCompiler } = await loadCompiler();
 const ahead = Uint8Array.from(readFileSync(new URL('../generated/templates.bin', import.meta.url)));
 const compiler = new RegionCompiler(new Uint8Array(memory1.buffer), undefined, ahead);
 
+const RegionTrace = traceFd === undefined ? undefined : (await loadTrace()).RegionTrace;
+const write =
+  traceFd === undefined
+    ? undefined
+    : traceWriter(traceFd, (reason) => {
+        parentPort!.postMessage(reason);
+      });
+
 function serve({ port, answers }: CompilerLink): void {
-  port.on('message', (entries: readonly CompileEntry[]) => {
-    compiler.compile(entries, (module) => {
-      port.postMessage(module);
-      Atomics.add(answers, 0, 1);
-    });
+  const trace = RegionTrace && new RegionTrace(write!);
+  port.on('message', (message: CompilerMessage) => {
+    if ('what' in message) trace?.event(message);
+    else {
+      const done = (module: CompiledModule): void => {
+        port.postMessage(module);
+        Atomics.add(answers, 0, 1);
+      };
+      compiler.compile(message, done, trace);
+    }
   });
 }
 
-parentPort!.on('message', serve);
+parentPort!.on('message', (message: CompilerLink | typeof NO_MORE_LINKS) => {
+  // What has been sent on a link that is closed now still arrives.
+  if (message === NO_MORE_LINKS) parentPort!.close();
+  else serve(message);
+});

@@ -17,6 +17,7 @@ import {
 } from '../vmmapi/index.ts';
 import type { CompilerLink } from './compiler-link.ts';
 import { CompilerThread } from './compiler-thread.ts';
+import { openTrace } from './trace-file.ts';
 import { withCompileCache } from './with-compile-cache.ts';
 
 /** The same scale on every thread, which performance.now() is not; and cheaper. */
@@ -41,6 +42,8 @@ export function loadModules(folder: URL = new URL('../generated/', import.meta.u
 export interface NodeVcpuInit extends VcpuInit {
   /** The way to the thread that compiles. */
   readonly compiler?: CompilerLink;
+  /** Open file for text about compiled code. */
+  readonly traceFd?: number;
 }
 
 export interface NodeHostOptions {
@@ -48,19 +51,24 @@ export interface NodeHostOptions {
   readonly modules?: EngineModules;
   /** The vCPU threads' program. */
   readonly worker?: URL;
+  /** File for text about compiled code, or TRACE_STDERR. */
+  readonly traceJit?: string | undefined;
 }
 
+/** @throws VmError when there is no writing to `traceJit`. */
 export function createNodeHost({
   log,
   modules = loadModules(),
   worker = new URL('./vcpu-worker.ts', import.meta.url),
+  traceJit,
 }: NodeHostOptions): VmmHost {
+  const traceFd = traceJit === undefined ? undefined : openTrace(traceJit);
   /** By guest memory: the vCPUs of a VM share one. */
   const compilers = new WeakMap<WebAssembly.Memory, CompilerThread>();
   const compilerOf = (memory1: WebAssembly.Memory): CompilerThread => {
     let compiler = compilers.get(memory1);
     if (!compiler) {
-      compiler = new CompilerThread(memory1, log);
+      compiler = new CompilerThread(memory1, log, traceFd);
       compilers.set(memory1, compiler);
     }
     return compiler;
@@ -73,14 +81,20 @@ export function createNodeHost({
       new Promise((resolve) => {
         setImmediate(resolve);
       }),
-    spawnVcpu: (init, failed) => spawn(worker, init, failed, compilesElsewhere(init.cpuTier) ? compilerOf(init.memory1) : undefined),
+    spawnVcpu: (init, failed) =>
+      spawn(
+        worker,
+        traceFd === undefined ? init : { ...init, traceFd },
+        failed,
+        compilesElsewhere(init.cpuTier) ? compilerOf(init.memory1) : undefined,
+      ),
   };
 }
 
 /** What a vCPU's thread allocates stays (decoded code) or is tiny: the 32 MB that a young generation grows to would lie idle. */
 const YOUNG_GENERATION_MB = 3;
 
-function spawn(program: URL, init: VcpuInit, failed: (error: Error) => void, compiler: CompilerThread | undefined): VcpuThread {
+function spawn(program: URL, init: NodeVcpuInit, failed: (error: Error) => void, compiler: CompilerThread | undefined): VcpuThread {
   const link = compiler?.connect(),
     workerData: NodeVcpuInit = link ? { ...init, compiler: link } : init;
   // Console input and output belong to the main thread; a vCPU's thread has none.
@@ -99,6 +113,7 @@ function spawn(program: URL, init: VcpuInit, failed: (error: Error) => void, com
   return {
     async terminate() {
       await thread.terminate();
+      await compiler?.traced();
     },
   };
 }

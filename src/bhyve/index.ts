@@ -9,7 +9,7 @@ export { addDefaultBridges, parseLpcDevice, parsePciSlot } from './config/device
 export { parseTopology } from './config/topology.ts';
 export { setDefaults } from './config/command-line.ts';
 export { formatSize, parseMemorySize, quote } from './config/numbers.ts';
-export { CPU_TIERS } from './config/settings.ts';
+export { CPU_TIERS, TRACE_STDERR } from './config/settings.ts';
 export type { CpuTier, MachineLimits, VmSettings } from './config/settings.ts';
 export { describe, hostLimits, runInForeground } from './foreground.ts';
 export type { ForegroundEnd, ForegroundProcess } from './foreground.ts';

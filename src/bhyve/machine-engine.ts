@@ -10,6 +10,7 @@ import type { RegisterName, SuspendHow, Vcpu, Vm, VmExit, VmmHost } from '../vmm
 import { formatSize } from './config/numbers.ts';
 import type { CreateEngine, Engine, EngineEnd, EngineRequest, Inspection } from './engine.ts';
 import { createNodeHost } from './host-node.ts';
+import type { VmSettings } from './config/settings.ts';
 import type { ImageFile } from './loaders/image.ts';
 import { HIGHMEM_BASE, LOWMEM_LIMIT } from './layout.ts';
 import { createMachine } from './machine.ts';
@@ -75,7 +76,7 @@ class MachineEngine implements Engine {
       this.#boot = { kernel: { kernel, ...(initrd && { initrd }), modules, commandLine } };
     } else throw new VmError('ENOEXEC', `${settings.name}: nothing to boot`);
     const { cpus, sockets, cores, threads } = settings.topology;
-    this.#api = new Vmmapi(makeHost(log.named('vmm')));
+    this.#api = new Vmmapi(makeHost(log.named('vmm'), settings));
     this.#vm = this.#api.create(settings.name, {
       maxCpus: cpus,
       x2apic: settings.x2apic,
@@ -418,11 +419,11 @@ function setState(vm: Vm, state: InitialState): void {
   });
 }
 
-type MakeHost = (log: Log) => VmmHost;
+type MakeHost = (log: Log, settings: Pick<VmSettings, 'traceJit'>) => VmmHost;
 
 /** An engine whose threads, clock and modules are `makeHost`'s. */
 export function createEngineOn(makeHost: MakeHost): CreateEngine {
   return (request) => Promise.resolve().then(() => new MachineEngine(request, makeHost));
 }
 
-export const createEngine: CreateEngine = createEngineOn((log) => createNodeHost({ log }));
+export const createEngine: CreateEngine = createEngineOn((log, { traceJit }) => createNodeHost({ log, traceJit }));

@@ -12,7 +12,9 @@ export { CONSTANT_MSRS, writeMsrTable } from './msr.ts';
 
 export { checkBuild, manifestOf } from './build-id.ts';
 export { TIER1_COUNTERS } from './jit/statistics.ts';
-export type { CompileEntry, CompiledModule, Compiler } from './jit/compilation.ts';
+export type { CompileEntry, CompiledModule, Compiler, RegionEvent } from './jit/compilation.ts';
+export type { RegionLimits } from './jit/region-compiler.ts';
 
 /** The compiler brings all declarations with it, so it is loaded only where it runs. */
 export const loadCompiler = async (): Promise<typeof import('./jit/region-compiler.ts')> => await import('./jit/region-compiler.ts');
+export const loadTrace = async (): Promise<typeof import('./jit/trace.ts')> => await import('./jit/trace.ts');

@@ -158,6 +158,8 @@ export const VCPU = layout('VCPU', {
 export const MODE_16 = 0,
   MODE_32 = 1,
   MODE_64 = 2;
+/** Of `mode`: those. */
+export const CODE_SIZE_MASK = 3;
 /**
  * Bit of `mode`: x87, MMX or SSE instructions might be refused (CR0.EM or TS set, CR4.OSFXSR clear), so code decoded under
  * this key checks before each of them. Code decoded without it checks nothing.

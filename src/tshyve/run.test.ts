@@ -67,6 +67,10 @@ test('options, in any place', () => {
   assert.equal(request('-s', '0,lpc').tree.get('pci.0.31.0.device'), undefined);
   assert.equal(request('-l', 'com1,none').tree.get('lpc.com1.path'), 'none');
   assert.equal(request('--mem', '2G').tree.get('memory.size'), '2G');
+  assert.equal(request('debian', '--trace-jit').tree.get('cpu.tracejit'), '-');
+  assert.equal(request('--trace-jit', 'debian').guest, 'debian');
+  assert.equal(request('--trace-jit=a%b\\').tree.get('cpu.tracejit'), 'a%b\\');
+  assert.equal(request().tree.get('cpu.tracejit'), undefined);
   assert.equal(request().guest, 'debian');
   assert.equal(request('--kernel', 'x').guest, undefined);
   assert.equal(request('--initrd', 'x').guest, 'debian');
@@ -140,6 +144,9 @@ test('whatever is not accepted is one line that names it, and status 4', async (
     [['run', '--kernel', bzImage, '--cpus', '2'], 'tshyve: 2 vCPUs requested but only 1 available\n'],
     [['run', '--cpus', 'x=1'], /^tshyve: --cpus 'x=1': expected N or/],
     [['run', '--kernel', bzImage, '--cpu-tier', 'warp'], /^tshyve: cpu.tier='warp': expected default or interpreter/],
+    [['run', '--kernel', bzImage, '--trace-jit='], /^tshyve: --trace-jit '': expected the path of a file/],
+    [['run', '--kernel', bzImage, '--trace-jit=t', '--cpu-tier', 'interpreter'], /^tshyve: cpu.tracejit='t': nothing is compiled/],
+    [['run', '--kernel', bzImage, `--trace-jit=${folder}`], /^tshyve: cpu.tracejit '.*': cannot be written: it is a directory\n$/],
     [['run', '-l', 'com9,stdio'], /^tshyve: -l 'com9,stdio': expected com1 to com4/],
     [['run', '--kernel', bzImage, '-l', 'com1,file'], /^tshyve: -l com1 'file': unknown backend/],
     [['run', '-o', 'x'], /^tshyve: -o 'x': invalid configuration option; expected KEY=VALUE/],

@@ -6,6 +6,7 @@ import { openSync, closeSync, readSync } from 'node:fs';
 import {
   addDefaultBridges,
   CPU_TIERS,
+  TRACE_STDERR,
   ConfigTree,
   createEngine,
   escapeValue,
@@ -53,6 +54,7 @@ the machine:
 the run:
   --no-reboot        end when the guest resets, in place of starting it again
   --stats            print statistics at the end, on standard error
+  --trace-jit[=FILE] write what is compiled, and what becomes of it, to FILE or standard error (docs/jit.md)
   -v, --verbose      print what the machine has to say, on standard error
   -h, --help         show this
 
@@ -70,6 +72,7 @@ const LONG_OPTIONS: readonly LongOption[] = [
   { name: 'cpus', argument: 'required', short: 'c' },
   { name: 'cpu-tier', argument: 'required' },
   { name: 'code-cache', argument: 'required' },
+  { name: 'trace-jit', argument: 'optional' },
   { name: 'no-reboot', argument: 'none' },
   { name: 'stats', argument: 'none' },
   { name: 'verbose', argument: 'none', short: 'v' },
@@ -106,7 +109,8 @@ export function parseRun(args: readonly string[], warn: (message: string) => voi
     tree.set(variable, value);
   const seen = new Map<string, string>();
   const { options, operands } = readOptions(args);
-  for (const { name, argument = '' } of options) {
+  for (const { name, argument: given } of options) {
+    const argument = given ?? '';
     switch (name) {
       case 'h':
         return undefined;
@@ -133,6 +137,9 @@ export function parseRun(args: readonly string[], warn: (message: string) => voi
         break;
       case 'code-cache':
         setOr(tree, 'cpu.codecache', argument, '--code-cache', 'a size');
+        break;
+      case 'trace-jit':
+        setOr(tree, 'cpu.tracejit', escapeValue(given ?? TRACE_STDERR), '--trace-jit', 'the path of a file');
         break;
       default:
         seen.set(name, argument);

@@ -2,7 +2,7 @@
  * The software processor in the shape that the vCPU's loop drives.
  * Runs on: the vCPU's own thread.
  */
-import { Processor, compiles, loadCompiler, type Compiler, type CpuTier } from '../cpu/index.ts';
+import { Processor, compiles, loadCompiler, loadTrace, type Compiler, type CpuTier, type RegionLimits } from '../cpu/index.ts';
 import type { ProcessorFactory, VcpuInit } from './host.ts';
 
 /** Is there work for a thread that compiles? Where everything is compiled, it happens on the vCPU's, before it is executed. */
@@ -10,12 +10,20 @@ export const compilesElsewhere = (tier: CpuTier | undefined): boolean => compile
 
 /**
  * Load what the tier needs; the factory it resolves to makes processors of that tier.
- * @param elsewhere compiles on another thread; absent: this one does.
+ * @param elsewhere compiles on another thread; absent: this one does, and `trace`, if there is one, is given text about each region.
  */
-export async function loadProcessor({ cpuTier, memory1 }: VcpuInit, elsewhere?: Compiler): Promise<ProcessorFactory> {
+export async function loadProcessor(
+  { cpuTier, memory1 }: VcpuInit,
+  elsewhere?: Compiler,
+  trace?: (text: string) => void,
+): Promise<ProcessorFactory> {
+  const local = async (limits?: RegionLimits): Promise<Compiler> => {
+    const { LocalCompiler } = await loadCompiler();
+    return new LocalCompiler(memory1, limits, trace && new (await loadTrace()).RegionTrace(trace));
+  };
   let compiler: Compiler | undefined;
-  if (cpuTier === 'always') compiler = new (await loadCompiler()).LocalCompiler(memory1, { cap: 250, minimum: 1 });
-  else if (compilesElsewhere(cpuTier)) compiler = elsewhere ?? new (await loadCompiler()).LocalCompiler(memory1);
+  if (cpuTier === 'always') compiler = await local({ cap: 250, minimum: 1 });
+  else if (compilesElsewhere(cpuTier)) compiler = elsewhere ?? (await local());
   return (init, host) =>
     new Processor({
       index: init.vcpu,

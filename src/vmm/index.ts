@@ -22,7 +22,16 @@ export {
 export type { Stat } from './stats.ts';
 export { PostedRing, type PostedSink } from './posted-ring.ts';
 export { compilesElsewhere, loadProcessor } from './create-processor.ts';
-export { checkBuild, loadCompiler, manifestOf, type CompileEntry, type CompiledModule, type Compiler } from '../cpu/index.ts';
+export {
+  checkBuild,
+  loadCompiler,
+  loadTrace,
+  manifestOf,
+  type CompileEntry,
+  type CompiledModule,
+  type Compiler,
+  type RegionEvent,
+} from '../cpu/index.ts';
 export { runVcpu, type LoopClock } from './vcpu-loop.ts';
 export { copyin, type CopyPiece, type RunStateName, Vcpu } from './vcpu.ts';
 export { EXIT, exitName, type ExitHandler, type ExitName, VmExit } from './vm-exit.ts';

@@ -15,6 +15,8 @@ import type { Topology } from './topology.ts';
 import type { ConfigTree } from './tree.ts';
 
 export const CPU_TIERS = ['default', 'interpreter', 'jit', 'always'] as const;
+/** In place of a file's name: standard error. */
+export const TRACE_STDERR = '-';
 export type CpuTier = (typeof CPU_TIERS)[number];
 
 export interface MachineLimits {
@@ -62,6 +64,8 @@ export interface VmSettings {
   readonly cpuTier: CpuTier;
   /** Memory of the host that compiled guest code may take, for each vCPU. */
   readonly codeCacheBytes: number;
+  /** File for text about compiled code; undefined: none. */
+  readonly traceJit: string | undefined;
   /** Ctrl-A keys on a stdio console that is a terminal. */
   readonly consoleEscapes: boolean;
 }
@@ -145,6 +149,7 @@ export function readSettings(tree: ConfigTree, limits: MachineLimits): VmSetting
     boot,
     cpuTier: readTier(tree),
     codeCacheBytes: parseMemorySize('cpu.codecache', tree.get('cpu.codecache') ?? '256M', CODE_CACHE_LIMIT),
+    traceJit: readTraceJit(tree),
     consoleEscapes: tree.bool('console.escape', false),
   };
 }
@@ -168,6 +173,13 @@ function readTier(tree: ConfigTree): CpuTier {
   const tier = CPU_TIERS.find((known) => known === text);
   if (!tier) throw new VmError('EINVAL', `cpu.tier=${quote(text)}: expected ${CPU_TIERS.join(' or ')}`);
   return tier;
+}
+
+function readTraceJit(tree: ConfigTree): string | undefined {
+  const path = tree.get('cpu.tracejit');
+  if (path !== undefined && readTier(tree) === 'interpreter')
+    throw new VmError('EINVAL', `cpu.tracejit=${quote(path)}: nothing is compiled with cpu.tier='interpreter'`);
+  return path;
 }
 
 function readBoot(tree: ConfigTree): DirectBoot | undefined {

@@ -41,7 +41,7 @@ import { FIRST_HANDLER, FIRST_PAIR, FIRST_REGION, HANDLER_LINK } from '../decode
 import { ALIAS_FLAGS, ALIAS_GPR, ALIAS_STATE, ALIAS_VECTOR, Emit } from '../emit.ts';
 import type { AccessSize, FlagKind, Operand, Shape, Size, Value } from '../emit.ts';
 import type { HelperName } from '../helpers.ts';
-import { MODE_64, VCPU } from '../state.ts';
+import { CODE_SIZE_MASK, MODE_64, VCPU } from '../state.ts';
 import type { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts';
 
@@ -83,7 +83,6 @@ const VECTOR_LOAD: Readonly<Record<AccessSize, LoadKind>> = { 1: 'u8', 2: 'u16',
 const VECTOR_STORE: Readonly<Record<AccessSize, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
 const RFLAGS_RF = 0x10000;
 /** Of `mode`. */
-const CODE_SIZE_MASK = 3;
 const REG_FIELDS = [UOP_REG0, UOP_REG1, UOP_REG2] as const;
 
 export class OpenEmit extends Emit {

@@ -45,8 +45,13 @@ const ALIAS_PROVED = 500;
 /** What a frame of the baseline compiler takes besides its locals, roughly. */
 const FRAME_BYTES = 256;
 
+export interface RegionBody extends FunctionBody {
+  /** For a reader of the code. */
+  readonly localNames: () => ReadonlyMap<number, string>;
+}
+
 /** What stands before the region's code is known only at its end, when all registers that it uses are. */
-export function assemble(region: Region, context: RegionContext): FunctionBody {
+export function assemble(region: Region, context: RegionContext): RegionBody {
   return new Assembler(region, context).build();
 }
 
@@ -85,7 +90,7 @@ class Assembler {
     this.#emit.remembersAny = this.#remembering !== undefined;
   }
 
-  build(): FunctionBody {
+  build(): RegionBody {
     const f = this.#f;
     let live = 0;
     f.later((out) => this.#load(out, live));
@@ -100,7 +105,7 @@ class Assembler {
     this.#end();
     live = flowRegisters(this.#region, this.#points);
     const out = f.filled();
-    return { params: f.params, locals: f.locals, out };
+    return { params: f.params, locals: f.locals, out, localNames: () => this.#locals.names().set(this.#proved, 'proved') };
   }
 
   // --- ways in and out ---

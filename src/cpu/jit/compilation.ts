@@ -16,6 +16,19 @@ export interface CompileEntry {
   readonly decoded?: readonly (Int32Array | undefined)[];
   /** `mode` of the vCPU record. */
   readonly mode: number;
+  /** For a trace: its linear address, and how often it was reported again while it waited. */
+  readonly rip?: bigint;
+  readonly reports?: number;
+}
+
+/** What becomes of a region once it is compiled; without a slot, of all of them. */
+export interface RegionEvent {
+  readonly what: 'installed' | 'dropped' | 'changed' | 'evicted' | 'flushed';
+  readonly slot?: number;
+  /** 64-byte lines of a page of memory 1 that were written. */
+  readonly hvaPage?: number;
+  readonly linesLow?: number;
+  readonly linesHigh?: number;
 }
 
 /** Code that a region was made from: 64-byte lines of a page of memory 1, as they were when it was. */
@@ -54,6 +67,8 @@ export interface Compiler {
   submit(entries: readonly CompileEntry[]): void;
   /** The next finished module; hot, and cheap while there is none. */
   take(): CompiledModule | undefined;
+  /** Where regions are traced. */
+  tell?: ((event: RegionEvent) => void) | undefined;
 }
 
 export const LINE_BYTES = 64;

@@ -8,7 +8,7 @@
 import { ENV_LONG64 } from '../decode/variants.ts';
 import { NO_PAGE } from '../emit.ts';
 import type { HelperName } from '../helpers.ts';
-import { VCPU } from '../state.ts';
+import { GPR_NAMES, VCPU } from '../state.ts';
 import type { Bytes } from '../wasm/bytes.ts';
 import type { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { Value } from '../emit.ts';
@@ -110,6 +110,16 @@ export class RegionLocals {
       this.registers.set(index, local);
     }
     return local;
+  }
+  /** For a reader of the code: its parameters, the fields above, the registers. */
+  names(): Map<number, string> {
+    const names = new Map([
+      [0, 'vcpu'],
+      [1, 'entry'],
+    ]);
+    for (const [name, local] of Object.entries(this) as [string, unknown][]) if (typeof local === 'number') names.set(local, name);
+    for (const [index, local] of this.registers) names.set(local, GPR_NAMES[index]!);
+    return names;
   }
 }
 

@@ -10,7 +10,7 @@
 import { COUNTER_TIER1, PAGE_BYTES, UOP_BYTES, UOP_HANDLER, UOP_IMM, VCPU_REGION_UOPS } from '../../base/memory-map.ts';
 import type { CodePage, CodeStore, RegionStore } from '../decode/code-store.ts';
 import { FIRST_HANDLER, FIRST_PAIR, FIRST_REGION, HANDLER_FPU_CHECK } from '../decode/pseudo.ts';
-import { MODE_64, VCPU } from '../state.ts';
+import { CODE_SIZE_MASK, MODE_64, VCPU } from '../state.ts';
 import { WINDOW_REACH, onlyPage } from './code-window.ts';
 import { TIER1_COUNTERS, noStatistics } from './statistics.ts';
 import { sameSource } from './compilation.ts';
@@ -49,8 +49,7 @@ const BACK_OFF = 1e6,
   MAX_BACK_OFF = 2e9;
 /** It has been quiet for this many times its last pause: it begins anew. */
 const FORGIVEN = 8;
-const OFFSET_MASK = 4095,
-  CODE_SIZE_MASK = 3;
+const OFFSET_MASK = 4095;
 /** Each so many slices it is asked whether the slice ended in compiled code: that says what share of the instructions tier 1 executes. */
 const SAMPLED_SLICES = 64;
 
@@ -70,6 +69,7 @@ interface HotEntry {
   state: number;
   /** How often it has been reported while it waited. */
   reports: number;
+  readonly rip: bigint;
   slot: number;
   /** While it is installed: its micro-op, its module, and the pages that it was made from. */
   uop: number;
@@ -121,6 +121,7 @@ export class RegionCache implements RegionStore {
       key,
       pages: this.#around(page, key, linear),
       state: WAITING,
+      rip: linear,
       reports: 0,
       slot: 0,
       uop: 0,
@@ -174,7 +175,7 @@ export class RegionCache implements RegionStore {
         entry.slot = slot;
         entry.state = COMPILING;
         this.#compiling.set(slot, entry);
-        const { pages, key, page } = entry;
+        const { page, key, pages, rip, reports } = entry;
         return {
           slot,
           hvaPage: page.hvaPage,
@@ -182,6 +183,8 @@ export class RegionCache implements RegionStore {
           pages,
           ...(onlyDecoded && { decoded: pages.map((hvaPage) => code.decodedOf(hvaPage)) }),
           mode: key >>> 12,
+          rip,
+          reports,
         };
       }),
     );
@@ -200,7 +203,10 @@ export class RegionCache implements RegionStore {
     const module: Module = { hostBytes: HOST_BYTES_PER_MODULE + compiled.sizeBytes * HOST_BYTES_PER_BYTE, entries: new Set() };
     for (const region of compiled.regions) {
       const entry = this.#compiled(region.slot);
-      if (entry.state === COMPILING && this.#place(entry, region, module)) stats.instructions += region.size;
+      const { slot } = entry,
+        isPlaced = entry.state === COMPILING && this.#place(entry, region, module);
+      this.#options.compiler.tell?.({ what: isPlaced ? 'installed' : 'dropped', slot });
+      if (isPlaced) stats.instructions += region.size;
       else this.#vacate(entry);
     }
     for (const slot of compiled.refused) {
@@ -291,7 +297,9 @@ export class RegionCache implements RegionStore {
     let dead = 0;
     for (const part of page.regions) {
       if ((part.linesLow & linesLow) === 0 && (part.linesHigh & linesHigh) === 0) continue;
-      this.#remove(part.region as HotEntry);
+      const region = part.region as HotEntry;
+      this.#options.compiler.tell?.({ what: 'changed', slot: region.slot, hvaPage: page.hvaPage, linesLow, linesHigh });
+      this.#remove(region);
       dead++;
     }
     for (const [key, entry] of page.hot) if ((entry as HotEntry).state === REFUSED) page.hot.delete(key);
@@ -308,6 +316,7 @@ export class RegionCache implements RegionStore {
         this.#freeSlots.push(slot);
       }
     for (const entry of this.#compiling.values()) entry.state = ORPHANED;
+    if (this.#modules.size > 0) this.#options.compiler.tell?.({ what: 'flushed' });
     this.#modules.clear();
     this.#waiting.length = 0;
     this.stats.hostBytes = 0;
@@ -317,7 +326,10 @@ export class RegionCache implements RegionStore {
     const [oldest] = this.#modules;
     if (!oldest) throw new Error('more regions are being compiled than the table has room for');
     this.stats.evicted += oldest.entries.size;
-    for (const entry of oldest.entries) this.#remove(entry);
+    for (const entry of oldest.entries) {
+      this.#options.compiler.tell?.({ what: 'evicted', slot: entry.slot });
+      this.#remove(entry);
+    }
   }
 
   /** The first change after a quiet time costs nothing: pages are used anew. */

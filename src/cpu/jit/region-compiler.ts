@@ -5,12 +5,13 @@
  */
 import { PAGE_BYTES } from '../../base/memory-map.ts';
 import { HELPERS } from '../helpers.ts';
-import type { HelperName } from '../helpers.ts';
-import { MODE_FPU_TRAP } from '../state.ts';
+import type { HelperName, HelperRow } from '../helpers.ts';
+import { CODE_SIZE_MASK, MODE_FPU_TRAP } from '../state.ts';
 import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import type { FunctionBody } from '../wasm/module.ts';
 import type { Type } from '../wasm/opcodes.ts';
+import type { Signature } from '../wasm/text.ts';
 import { assemble } from './assemble.ts';
 import { CodeWindow } from './code-window.ts';
 import { LINE_BYTES, linesOf } from './compilation.ts';
@@ -19,6 +20,7 @@ import { RegionFormer, pageOf } from './region.ts';
 import type { Region } from './region.ts';
 import { TemplateImage } from './template-image.ts';
 import { templates } from './templates.ts';
+import type { RegionTrace } from './trace.ts';
 
 export interface RegionLimits {
   /** Guest instructions in a region, at most and at least. */
@@ -48,46 +50,55 @@ export class RegionCompiler {
   }
 
   /** @param done is given one module after the other. */
-  compile(entries: readonly CompileEntry[], done: (module: CompiledModule) => void): void {
+  compile(entries: readonly CompileEntry[], done: (module: CompiledModule) => void, trace?: RegionTrace): void {
+    const finish = (batch: Batch): void => {
+      const module = batch.finish();
+      trace?.module(module);
+      done(module);
+    };
     let batch = new Batch();
     // What comes first in memory is more likely to hold the others.
     for (const entry of entries.toSorted((a, b) => a.hvaPage - b.hvaPage || a.offset - b.offset)) {
-      this.#add(batch, entry);
+      this.#add(batch, entry, trace);
       if (batch.sizeBytes < MODULE_BYTES) continue;
-      done(batch.finish());
+      finish(batch);
       batch = new Batch();
     }
-    if (!batch.isEmpty) done(batch.finish());
+    if (!batch.isEmpty) finish(batch);
   }
 
-  #add(batch: Batch, { slot, hvaPage, offset, mode, pages, decoded }: CompileEntry): void {
-    if (this.#limits.putsOff && this.#covered.get(hvaPage)?.delete(offset | (mode << 12))) {
+  #add(batch: Batch, entry: CompileEntry, trace: RegionTrace | undefined): void {
+    const { slot, hvaPage, offset, mode, pages, decoded } = entry,
+      { cap, minimum, putsOff } = this.#limits;
+    if (putsOff && this.#covered.get(hvaPage)?.delete(offset | (mode << 12))) {
       batch.covered.push(slot);
+      trace?.putOff(entry);
       return;
     }
     const startMs = performance.now();
     const window = this.#window.open(pages, decoded),
-      region = this.#former.form(window, offset, mode & 3, this.#limits.cap),
+      region = this.#former.form(window, offset, mode & CODE_SIZE_MASK, cap),
       formedMs = performance.now();
     batch.formMs += formedMs - startMs;
-    if (!region || region.size < this.#limits.minimum) {
+    if (!region || region.size < minimum) {
       batch.refused.push(slot);
+      trace?.refused({ entry, window, cap, region });
       return;
     }
     const { helperIndex, gotoIndex, handlerType } = batch;
-    batch.add(
-      { slot, size: region.size, source: sourceOf(region, window) },
-      assemble(region, {
-        helperIndex,
-        gotoIndex,
-        handlerType,
-        slot,
-        fpuTrap: (mode & MODE_FPU_TRAP) !== 0,
-        hvaOf: (page) => window.hvaOf(page),
-      }),
-    );
-    if (this.#limits.putsOff) this.#cover(region, window, mode);
-    batch.emitMs += performance.now() - formedMs;
+    const body = assemble(region, {
+      helperIndex,
+      gotoIndex,
+      handlerType,
+      slot,
+      fpuTrap: (mode & MODE_FPU_TRAP) !== 0,
+      hvaOf: (page) => window.hvaOf(page),
+    });
+    batch.add({ slot, size: region.size, source: sourceOf(region, window) }, body);
+    if (putsOff) this.#cover(region, window, mode);
+    const emitMs = performance.now() - formedMs;
+    batch.emitMs += emitMs;
+    trace?.region({ entry, window, cap, region, body, names: batch, formMs: formedMs - startMs, emitMs });
   }
 
   #cover(region: Region, window: CodeWindow, mode: number): void {
@@ -124,6 +135,9 @@ function sourceOf(region: Region, window: CodeWindow): SourceLines[] {
   }));
 }
 
+/** What goes on at a rip: (vcpu, rip, instructions left). */
+const GOTO: HelperRow = { parameters: ['i64', 'i32'], result: 'i32' };
+
 /** A module that is being filled. */
 class Batch {
   readonly refused: number[] = [];
@@ -147,7 +161,16 @@ class Batch {
     const helper: { readonly parameters: readonly Type[]; readonly result?: Type; readonly bare?: true } = HELPERS[name];
     return this.#import('cpu', name, helper.bare ? helper.parameters : ['i32', ...helper.parameters], helper.result ? [helper.result] : []);
   };
-  readonly gotoIndex = (long: boolean): number => this.#import('tier0', long ? 'goto64' : 'gotoLegacy', ['i32', 'i64', 'i32'], ['i32']);
+  readonly gotoIndex = (long: boolean): number =>
+    this.#import('tier0', long ? 'goto64' : 'gotoLegacy', ['i32', ...GOTO.parameters], ['i32']);
+
+  /** For a reader of the code. */
+  readonly function = (index: number): Signature => {
+    const [name] = [...this.#imports].find(([, each]) => each === index)!,
+      { parameters, result, bare }: HelperRow = HELPERS[name as HelperName] ?? GOTO;
+    return { name, parameters: parameters.length + (bare ? 0 : 1), results: result ? 1 : 0 };
+  };
+  readonly type = (): Signature => ({ name: 'handler', parameters: 2, results: 1 });
 
   get isEmpty(): boolean {
     return this.#regions.length + this.refused.length + this.covered.length === 0;
@@ -194,12 +217,16 @@ class Batch {
 export class LocalCompiler implements Compiler {
   readonly #compiler: RegionCompiler;
   readonly #finished: CompiledModule[] = [];
+  readonly #trace: RegionTrace | undefined;
+  readonly tell: Compiler['tell'];
 
-  constructor(memory1: WebAssembly.Memory, limits?: RegionLimits) {
+  constructor(memory1: WebAssembly.Memory, limits?: RegionLimits, trace?: RegionTrace) {
     this.#compiler = new RegionCompiler(new Uint8Array(memory1.buffer), limits);
+    this.#trace = trace;
+    this.tell = trace && ((event) => trace.event(event));
   }
   submit(entries: readonly CompileEntry[]): void {
-    this.#compiler.compile(entries, (module) => this.#finished.push(module));
+    this.#compiler.compile(entries, (module) => this.#finished.push(module), this.#trace);
   }
   take(): CompiledModule | undefined {
     return this.#finished.shift();

@@ -4,7 +4,7 @@
  * Implements: Cooper, Harvey, Kennedy, A Simple, Fast Dominance Algorithm (2001). Runs on: the vCPU's thread.
  */
 import { PAGE_BYTES } from '../../base/memory-map.ts';
-import { DECODED, Decoder } from '../decode/decoder.ts';
+import { DECODED, DECODE_TRUNCATED, Decoder } from '../decode/decoder.ts';
 import type { Row } from '../decode/table.ts';
 import { LINES } from '../isa/index.ts';
 import type { Line } from '../isa/inst.ts';
@@ -112,7 +112,7 @@ function flagsLiveBefore(instruction: Instruction, liveAfter: boolean): boolean 
 }
 
 /** May a region hold it, as opposed to leaving before it? */
-function compilable(row: Row, prefix: number): boolean {
+export function compilable(row: Row, prefix: number): boolean {
   const { ends } = row;
   if (ends === 'system' || ends === 'transfer' || LEFT_TO_TIER0.has(row.line.name)) return false;
   return !(row.repeats && prefix !== PREFIX_PLAIN);
@@ -161,13 +161,8 @@ export class RegionFormer {
   }
 
   #decode(window: CodeWindow, offset: number, mode: number): Instruction | undefined {
-    const d = this.#decoder,
-      page = pageOf(offset);
-    if (!window.has(page)) return undefined;
-    let pageEnd = (page + 1) * PAGE_BYTES;
-    if (pageEnd - offset < MAX_LENGTH && window.has(page + 1)) pageEnd += PAGE_BYTES;
-    if (d.decode(window.bytes, window.base + offset, window.base + pageEnd, mode) !== DECODED || !compilable(d.row, d.prefix))
-      return undefined;
+    const d = this.#decoder;
+    if (decodeAt(d, window, offset, mode) !== DECODED || !compilable(d.row, d.prefix)) return undefined;
     return {
       row: d.row,
       line: LINES[d.row.lineIndex]!,
@@ -192,6 +187,15 @@ export class RegionFormer {
       flagsWanted: true,
     };
   }
+}
+
+/** @returns of the decoder; DECODE_TRUNCATED also where the page is not there */
+export function decodeAt(decoder: Decoder, window: CodeWindow, offset: number, mode: number): number {
+  const page = pageOf(offset);
+  if (!window.has(page)) return DECODE_TRUNCATED;
+  let pageEnd = (page + 1) * PAGE_BYTES;
+  if (pageEnd - offset < MAX_LENGTH && window.has(page + 1)) pageEnd += PAGE_BYTES;
+  return decoder.decode(window.bytes, window.base + offset, window.base + pageEnd, mode);
 }
 
 /** Page of an offset, the entry's being 0. */

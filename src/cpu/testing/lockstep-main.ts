@@ -2,26 +2,25 @@
  * `node src/cpu/testing/lockstep-main.ts FIRST [COUNT [MODE [ENGINE]]]`: random programs from a seed on; what fails is reduced and disassembled.
  * MODE: long, compat, protected, 16-bit; ENGINE: its number in lockstep.ts. Runs on: the command line.
  */
-import { Decoder, Formatter, FormatterSyntax } from 'iced-x86';
+import { DECODED, Decoder } from '../decode/decoder.ts';
+import { formatInstruction } from '../decode/format.ts';
+import { MODE_16, MODE_32, MODE_64 } from '../state.ts';
 import { CODE, ENTRY } from './program-map.ts';
 import { ENGINES, Lockstep, tryProgram } from './lockstep.ts';
 import type { Program, ProgramMode } from './program-assembler.ts';
 
-const BITS: Readonly<Record<ProgramMode, number>> = { long: 64, compat: 32, protected: 32, '16-bit': 16 };
+const MODES: Readonly<Record<ProgramMode, number>> = { long: MODE_64, compat: MODE_32, protected: MODE_32, '16-bit': MODE_16 };
 
 function list({ mode, code, next }: Program): string {
-  const formatter = new Formatter(FormatterSyntax.Intel),
+  const decoder = new Decoder(),
     lines: string[] = [];
   for (const start of [...next.keys()].sort((a, b) => a - b)) {
-    const decoder = new Decoder(BITS[mode], code.subarray(start - ENTRY), 0);
-    decoder.ip = BigInt(CODE + start);
-    const instruction = decoder.decode(),
-      bytes = Buffer.from(code.subarray(start - ENTRY, start - ENTRY + instruction.length)).toString('hex');
-    lines.push(`${(CODE + start).toString(16)}  ${bytes.padEnd(24)}${formatter.format(instruction)}`);
-    instruction.free();
-    decoder.free();
+    const at = start - ENTRY,
+      isKnown = decoder.decode(code, at, code.length, MODES[mode]) === DECODED,
+      bytes = Buffer.from(code.subarray(at, at + decoder.lengthBytes)).toString('hex'),
+      text = isKnown ? formatInstruction(decoder, BigInt(CODE + start)) : '(undefined)';
+    lines.push(`${(CODE + start).toString(16)}  ${bytes.padEnd(24)}${text}`);
   }
-  formatter.free();
   return lines.join('\n');
 }
 

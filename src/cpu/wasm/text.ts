@@ -1,6 +1,6 @@
 /**
- * The code of a WebAssembly function as text: expressions folded, one effect a line, indented by the structure. It is for reading: control
- * instructions are written as in the text format, but an `if` has its condition behind it.
+ * The code of a WebAssembly function as text: expressions folded, one effect a line, indented by the structure. It is for reading: a local
+ * that is read stands there by its bare name, and an `if` has its condition behind it.
  * Implements: WebAssembly core specification 5.4 Instructions, 6.5.10 Folded Instructions. Runs on: any thread; cold.
  */
 import { COMPARE_EXCHANGE, COMPARISON, INTEGER, LANE, LOAD, PLAIN, SIMD, STORE, TYPE_CODE } from './opcodes.ts';
@@ -120,9 +120,14 @@ function tree(head: string, operands: readonly Tree[] = []): Tree {
   return { head, operands: shown, columns: shown.reduce((sum, { columns }) => sum + columns + 1, head.length + 2) };
 }
 
+/** A local's value. */
+const bare = (head: string): Tree => ({ head, operands: [], columns: head.length });
+
 interface Line {
   readonly depth: number;
-  readonly text: string | Tree;
+  /** Before the expression, on its line. */
+  readonly head: string;
+  readonly text?: Tree | undefined;
 }
 
 /** An open block, loop or if, or the function. */
@@ -223,7 +228,7 @@ class Disassembler {
         return this.#effect(tree(`return_call_indirect (type $${to.name})`, this.#pop(to.parameters + 1)));
       }
       case 0x20:
-        return this.#push(tree(`local.get ${this.#local(this.#unsigned())}`));
+        return this.#push(bare(this.#local(this.#unsigned())));
       case 0x21: {
         const local = this.#local(this.#unsigned());
         return this.#effect(tree(`local.set ${local}`, this.#pop(1)));
@@ -274,7 +279,7 @@ class Disassembler {
   }
   /** A comment, where the address is local 0 and what lies behind it has a name. */
   #fieldOf(immediate: string, address: Tree | undefined): string {
-    if (address?.head !== `local.get ${this.#local(0)}`) return '';
+    if (address?.head !== this.#local(0)) return '';
     const name = this.#names.field?.(Number(/offset=(\d+)/.exec(immediate)?.[1] ?? 0));
     return name === undefined ? '' : ` (;${name};)`;
   }
@@ -296,20 +301,17 @@ class Disassembler {
     if (kind === 'if' && result !== '' && yes && yes.lines.length + frame.lines.length === 0)
       return this.#push(tree(`if${type}`, [condition!, tree('then', yes.stack), tree('else', frame.stack)]));
     this.#spill(outer);
-    outer.lines.push({
-      depth: 0,
-      text: condition ? { ...condition, head: `${kind} ${label}${type} (${condition.head}` } : `${kind} ${label}${type}`,
-    });
-    const inner = (lines: readonly Line[], stack: Tree[]): void => {
-      for (const line of [...lines, ...stack.filter((each) => each !== LEFT).map((text) => ({ depth: 0, text }))])
-        outer.lines.push({ depth: line.depth + 1, text: line.text });
+    outer.lines.push({ depth: 0, head: `${kind} ${label}${type}`, text: condition });
+    const inner = (lines: readonly Line[], stack: readonly Tree[]): void => {
+      for (const line of lines) outer.lines.push({ ...line, depth: line.depth + 1 });
+      for (const text of stack) if (text !== LEFT) outer.lines.push({ depth: 1, head: '', text });
     };
     if (yes) {
       inner(yes.lines, yes.stack);
-      outer.lines.push({ depth: 0, text: 'else' });
+      outer.lines.push({ depth: 0, head: 'else' });
     }
     inner(frame.lines, frame.stack);
-    outer.lines.push({ depth: 0, text: 'end' });
+    outer.lines.push({ depth: 0, head: 'end' });
     if (result !== '') outer.stack.push(LEFT);
   }
   #push(expression: Tree): void {
@@ -329,10 +331,10 @@ class Disassembler {
   /** What is still on the stack has been evaluated before. */
   #effect(text: Tree): void {
     this.#spill(this.#frame);
-    this.#frame.lines.push({ depth: 0, text });
+    this.#frame.lines.push({ depth: 0, head: '', text });
   }
   #spill(frame: Frame): void {
-    for (const text of frame.stack) if (text !== LEFT) frame.lines.push({ depth: 0, text });
+    for (const text of frame.stack) if (text !== LEFT) frame.lines.push({ depth: 0, head: '', text });
     frame.stack = frame.stack.map(() => LEFT);
   }
 
@@ -390,7 +392,7 @@ function number(value: bigint, bits: number): string {
 }
 
 function flat({ head, operands }: Tree): string {
-  return `(${head}${operands.map((operand) => ` ${flat(operand)}`).join('')})`;
+  return head.startsWith('$') ? head : `(${head}${operands.map((operand) => ` ${flat(operand)}`).join('')})`;
 }
 /** What does not fit on its line has its operands on lines of their own. */
 function broken(text: Tree, depth: number): string[] {
@@ -399,10 +401,9 @@ function broken(text: Tree, depth: number): string[] {
   const lines = text.operands.flatMap((operand) => broken(operand, depth + 1));
   return [`${indent}(${text.head}`, ...lines.slice(0, -1), `${lines.at(-1)!})`];
 }
-function printed({ depth, text }: Line, base: number): string[] {
-  if (typeof text === 'string') return [INDENT.repeat(depth + base) + text];
-  // A condition stands behind its `if`, whose own parenthesis is not there.
-  const lines = broken(text, depth + base);
-  if (text.head.startsWith('if $')) lines[0] = lines[0]!.replace('(if', 'if');
-  return lines;
+function printed({ depth, head, text }: Line, base: number): string[] {
+  const indent = INDENT.repeat(depth + base);
+  if (!text || text === LEFT) return [indent + head];
+  const [first, ...others] = broken(text, depth + base);
+  return [head === '' ? first! : `${indent}${head} ${first!.trimStart()}`, ...others];
 }
