@@ -1,5 +1,8 @@
 /** Tests of vmm, in-core devices and processor together, in worker threads of Node; the guests are a few bytes of real-mode code. */
-import { deepEqual, equal, ok } from 'node:assert/strict';
+import { deepEqual, equal, match, ok } from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { silentLog } from '../base/log.ts';
 import { Vmmapi, type Vm, type VmOptions } from '../vmmapi/index.ts';
@@ -10,8 +13,8 @@ const ENTRY = 0x7c00,
   HANDLER = 0x7d00;
 
 /** A VM that begins with `code` at 0:7C00h in real mode. */
-async function run(code: readonly number[], action: (vm: Vm) => Promise<void>, options: VmOptions = {}): Promise<void> {
-  const api = new Vmmapi(createNodeHost({ log: silentLog }));
+async function run(code: readonly number[], action: (vm: Vm) => Promise<void>, options: VmOptions = {}, traceJit?: string): Promise<void> {
+  const api = new Vmmapi(createNodeHost({ log: silentLog, traceJit }));
   const vm = api.create('test', options);
   try {
     vm.setupMemory(16 * MIB);
@@ -149,6 +152,40 @@ test('code that a device overwrites while it runs is executed anew', async () =>
     vm.writeGuest(ENTRY, new Uint8Array([0xfa, 0xf4]));
     equal(await vm.waitSuspended(), 'halt');
   });
+});
+
+test('a trace of compiled code is complete when the VM has ended', async () => {
+  for (const cpuTier of ['default', 'always'] as const) {
+    const folder = mkdtempSync(join(tmpdir(), 'tshyve-trace-')),
+      file = join(folder, 'trace');
+    // l: inc bx; inc bx; inc cx; jmp l
+    await run(
+      [0x43, 0x43, 0x41, 0xeb, 0xfb],
+      async (vm) => {
+        vm.vcpu(0).start();
+        const installed = (): bigint =>
+          vm
+            .vcpu(0)
+            .stats()
+            .find(({ name }) => name === 'tier 1: regions installed')!.value;
+        while (installed() === 0n)
+          await new Promise((resolve) => {
+            setImmediate(resolve);
+          });
+        vm.writeGuest(ENTRY, new Uint8Array([0xfa, 0xf4]));
+        equal(await vm.waitSuspended(), 'halt');
+      },
+      { cpuTier },
+      file,
+    );
+    const text = readFileSync(file, 'utf8');
+    rmSync(folder, { recursive: true });
+    match(
+      text,
+      /^region 1: rip 0x7c00, .*16-bit code.*\n[^]*inc bx\n[^]*\nregion 1 installed\nregion 1 killed: written at the whole page 0x7000/,
+      cpuTier,
+    );
+  }
 });
 
 test('after a reset the same VM runs again as from power-on', async () => {

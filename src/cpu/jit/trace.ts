@@ -175,7 +175,7 @@ function writtenAt(hvaPage: number, linesLow: number, linesHigh: number): string
   const lines: string[] = [];
   for (let line = 0; line < 64; line++)
     if (((line < 32 ? linesLow : linesHigh) >>> (line & 31)) & 1) lines.push(hex(hvaPage - HVA_RAM + line * LINE_BYTES));
-  return lines.length === 64 ? `all of ${lines[0]!}` : lines.join(', ');
+  return lines.length === 64 ? `the whole page ${lines[0]!}` : lines.join(', ');
 }
 function textOf(number: number, { body, names }: TracedRegion): string {
   const locals = body.localNames();
