@@ -6,7 +6,6 @@ import { readFileSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { loadCompiler, loadTrace, type CompiledModule } from '../vmmapi/index.ts';
 import { NO_MORE_LINKS, type CompilerLink, type CompilerMessage } from './compiler-link.ts';
-import { traceWriter } from './trace-file.ts';
 
 /** What CompilerThread hands over; links follow as messages. */
 export interface CompilerInit {
@@ -24,7 +23,7 @@ const RegionTrace = traceFd === undefined ? undefined : (await loadTrace()).Regi
 const write =
   traceFd === undefined
     ? undefined
-    : traceWriter(traceFd, (reason) => {
+    : (await import('./trace-writer.ts')).traceWriter(traceFd, (reason) => {
         parentPort!.postMessage(reason);
       });
 

@@ -1,6 +1,6 @@
 /** Tests of vmm, in-core devices and processor together, in worker threads of Node; the guests are a few bytes of real-mode code. */
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -13,8 +13,8 @@ const ENTRY = 0x7c00,
   HANDLER = 0x7d00;
 
 /** A VM that begins with `code` at 0:7C00h in real mode. */
-async function run(code: readonly number[], action: (vm: Vm) => Promise<void>, options: VmOptions = {}, traceJit?: string): Promise<void> {
-  const api = new Vmmapi(createNodeHost({ log: silentLog, traceJit }));
+async function run(code: readonly number[], action: (vm: Vm) => Promise<void>, options: VmOptions = {}, traceFd?: number): Promise<void> {
+  const api = new Vmmapi(createNodeHost({ log: silentLog, traceFd }));
   const vm = api.create('test', options);
   try {
     vm.setupMemory(16 * MIB);
@@ -157,7 +157,8 @@ test('code that a device overwrites while it runs is executed anew', async () =>
 test('a trace of compiled code is complete when the VM has ended', async () => {
   for (const cpuTier of ['default', 'always'] as const) {
     const folder = mkdtempSync(join(tmpdir(), 'tshyve-trace-')),
-      file = join(folder, 'trace');
+      file = join(folder, 'trace'),
+      fd = openSync(file, 'w');
     // l: inc bx; inc bx; inc cx; jmp l
     await run(
       [0x43, 0x43, 0x41, 0xeb, 0xfb],
@@ -176,8 +177,9 @@ test('a trace of compiled code is complete when the VM has ended', async () => {
         equal(await vm.waitSuspended(), 'halt');
       },
       { cpuTier },
-      file,
+      fd,
     );
+    closeSync(fd);
     const text = readFileSync(file, 'utf8');
     rmSync(folder, { recursive: true });
     match(

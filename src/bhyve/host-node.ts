@@ -17,7 +17,6 @@ import {
 } from '../vmmapi/index.ts';
 import type { CompilerLink } from './compiler-link.ts';
 import { CompilerThread } from './compiler-thread.ts';
-import { openTrace } from './trace-file.ts';
 import { withCompileCache } from './with-compile-cache.ts';
 
 /** The same scale on every thread, which performance.now() is not; and cheaper. */
@@ -51,18 +50,16 @@ export interface NodeHostOptions {
   readonly modules?: EngineModules;
   /** The vCPU threads' program. */
   readonly worker?: URL;
-  /** File for text about compiled code, or TRACE_STDERR. */
-  readonly traceJit?: string | undefined;
+  /** Open file for text about compiled code. */
+  readonly traceFd?: number | undefined;
 }
 
-/** @throws VmError when there is no writing to `traceJit`. */
 export function createNodeHost({
   log,
   modules = loadModules(),
   worker = new URL('./vcpu-worker.ts', import.meta.url),
-  traceJit,
+  traceFd,
 }: NodeHostOptions): VmmHost {
-  const traceFd = traceJit === undefined ? undefined : openTrace(traceJit);
   /** By guest memory: the vCPUs of a VM share one. */
   const compilers = new WeakMap<WebAssembly.Memory, CompilerThread>();
   const compilerOf = (memory1: WebAssembly.Memory): CompilerThread => {

@@ -11,6 +11,7 @@ import { formatSize } from './config/numbers.ts';
 import type { CreateEngine, Engine, EngineEnd, EngineRequest, Inspection } from './engine.ts';
 import { createNodeHost } from './host-node.ts';
 import type { VmSettings } from './config/settings.ts';
+import { openTrace } from './trace-file.ts';
 import type { ImageFile } from './loaders/image.ts';
 import { HIGHMEM_BASE, LOWMEM_LIMIT } from './layout.ts';
 import { createMachine } from './machine.ts';
@@ -426,4 +427,6 @@ export function createEngineOn(makeHost: MakeHost): CreateEngine {
   return (request) => Promise.resolve().then(() => new MachineEngine(request, makeHost));
 }
 
-export const createEngine: CreateEngine = createEngineOn((log, { traceJit }) => createNodeHost({ log, traceJit }));
+export const createEngine: CreateEngine = createEngineOn((log, { traceJit }) =>
+  createNodeHost({ log, traceFd: traceJit === undefined ? undefined : openTrace(traceJit) }),
+);

@@ -46,7 +46,7 @@ test('a region: its code block by block, and where control goes', () => {
   equal(
     guestOf(text).replace(/\d+ bytes of code/, 'N bytes of code'),
     `region 1: rip 0xffffffff81000000, guest memory 0x2000+0x0, 64-bit code
-  a jump goes here often; told 3 times before its turn came
+  hot: reported 3 times before its turn came
   6 instructions in 3 blocks and 1 page, 1 loop; formed in T us, emitted in T us: N bytes of code
   block 0, loop
     ffffffff81000000  480303                  add rax, qword ptr [rbx]

@@ -52,6 +52,7 @@ for (const [name, offset] of Object.entries(MAP))
 const { HVA_RAM } = MAP;
 
 const hex = (value: number | bigint): string => `0x${value.toString(16)}`;
+const hexOf = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 const microseconds = (ms: number): string => `${Math.round(ms * 1000)} us`;
 const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;
 
@@ -124,7 +125,7 @@ export class RegionTrace {
       ...block.instructions.map((instruction) => {
         const at = addressOf(entry, instruction.offset),
           start = traced.window.base + instruction.offset,
-          bytes = Buffer.from(traced.window.bytes.subarray(start, start + instruction.lengthBytes)).toString('hex');
+          bytes = hexOf(traced.window.bytes.subarray(start, start + instruction.lengthBytes));
         return `    ${at.toString(16)}  ${bytes.padEnd(BYTES_COLUMNS)}${formatInstruction(instruction, at)}`;
       }),
       ...this.#ways(traced, block).map((way) => `      -> ${way}`),
@@ -169,7 +170,7 @@ function placeOf(entry: CompileEntry): string {
   return `${linear}guest memory ${hex(hvaPage - HVA_RAM)}+${hex(offset)}, ${CODE_SIZES[mode & CODE_SIZE_MASK] ?? '64-bit'} code`;
 }
 function whyFormed({ reports = 0 }: CompileEntry): string {
-  return `a jump goes here often; told ${counted(1 + reports, 'time')} before its turn came`;
+  return `hot: reported ${counted(1 + reports, 'time')} before its turn came`;
 }
 function writtenAt(hvaPage: number, linesLow: number, linesHigh: number): string {
   const lines: string[] = [];
