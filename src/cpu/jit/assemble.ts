@@ -105,7 +105,7 @@ class Assembler {
     this.#end();
     live = flowRegisters(this.#region, this.#points);
     const out = f.filled();
-    return { params: f.params, locals: f.locals, out, localNames: () => this.#locals.names().set(this.#proved, 'proved') };
+    return { params: f.params, locals: f.locals, out, localNames: () => this.#emit.localNames().set(this.#proved, 'proved') };
   }
 
   // --- ways in and out ---

@@ -67,6 +67,8 @@ const OPEN = -1;
 /** A place for each base register, and one for all other operands; a loop's registers are dear, so only so many are used. */
 const PAGE_PLACES = 17,
   MAX_PAGE_PLACES = 4;
+/** In the order of HOLE_PAGE. */
+const PAGE_NAMES = ['ReadPage', 'ReadAddend', 'WritePage', 'WriteAddend'] as const;
 const pagePlace = ({ base }: Instruction): number => (base < GPR_END ? base >> 3 : PAGE_PLACES - 1);
 
 /** Registers, bit by bit: 0 to 15 the general ones, then the flag record without its result of a rotate, and that. */
@@ -301,6 +303,14 @@ export class KnownEmit {
     if ((which & 1) === 0) this.#pageLocals.push(local);
     this.#pageNumbers[pagePlace(this.#at) * PAGE_LOCALS + which] = local;
     return (this.#numbers[HOLE_PAGE + which - FIRST_HOLE] = local);
+  }
+  /** Of locals, for a reader of the code. */
+  localNames(): Map<number, string> {
+    const names = this.#locals.names();
+    this.#pageNumbers.forEach((local, at) => {
+      if (local !== OPEN) names.set(local, (GPR_NAMES[Math.floor(at / PAGE_LOCALS)] ?? 'other') + PAGE_NAMES[at % PAGE_LOCALS]!);
+    });
+    return names;
   }
   #register(index: number): number {
     return (this.#numbers[HOLE_REGISTER + index - FIRST_HOLE] = this.#locals.register(index));

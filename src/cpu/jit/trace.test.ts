@@ -71,6 +71,7 @@ test('its WebAssembly, with the names of registers, helpers and fields, the same
     '(func $region1 (param $vcpu i32) (param $entry i32) (result i32)',
     '(local $rax i64)',
     'loop $',
+    '(i64.const -4089)) $rbxReadPage)',
     '(call $slowLoad64 $vcpu',
     '(;rbx;)',
     '(;VCPU_RETURN_TOP;)',
