@@ -401,7 +401,7 @@ export abstract class Emit {
     const f = this.f;
     f.block((done) => {
       f.block((giveUp) => {
-        fast((condition) => f.brIf(condition, giveUp));
+        fast((condition) => f.brIf(condition, giveUp, 'unlikely'));
         f.br(done);
       });
       exact();
@@ -546,11 +546,16 @@ export abstract class Emit {
     const f = this.f,
       size = value.size as AccessSize;
     f.store(size === 16 ? 'v128' : GUEST_STORE[size], host, value, 0, 0, RAM);
-    f.if(f.compare('lt_u', host, f.i64(HVA_RAM)), () => {
-      f.callVoid(this.helperIndex('commitBounce'), [this.vcpu()], CLOBBERS_ALL, this.#failure());
-      this.afterSlowStore();
-      this.afterSlowAccess();
-    });
+    f.if(
+      f.compare('lt_u', host, f.i64(HVA_RAM)),
+      () => {
+        f.callVoid(this.helperIndex('commitBounce'), [this.vcpu()], CLOBBERS_ALL, this.#failure());
+        this.afterSlowStore();
+        this.afterSlowAccess();
+      },
+      undefined,
+      'unlikely',
+    );
   }
   /**
    * Store if memory still holds `old`; else go back to `again`. A misaligned place gets a plain store: wasm atomics must be aligned, and
@@ -769,7 +774,7 @@ export abstract class Emit {
     const f = this.f;
     if (!remembered) {
       const entry = this.#tlbEntry(va);
-      f.if(this.#hits(entry, va, size, tag), () => hit(f.op('add', va, f.load('i64', entry, TLB_ADDEND))), miss);
+      f.if(this.#hits(entry, va, size, tag), () => hit(f.op('add', va, f.load('i64', entry, TLB_ADDEND))), miss, 'likely');
       return;
     }
     const { page, addend } = remembered,
@@ -787,8 +792,10 @@ export abstract class Emit {
             hit(host());
           },
           miss,
+          'likely',
         );
       },
+      'likely',
     );
   }
   /** Does the entry hold the page of the first and of the last byte? Non-canonical addresses never match. */

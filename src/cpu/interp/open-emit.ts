@@ -464,6 +464,7 @@ export function ifJumpKnown(
       go(f.load('i32', entry, VCPU_JUMPS + JUMP_HANDLER), uop);
     },
     no,
+    'likely',
   );
 }
 /** A micro-op that is not a region's yet is not remembered: its heat would not be counted. */

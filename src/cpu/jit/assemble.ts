@@ -59,6 +59,7 @@ export function assemble(region: Region, context: RegionContext): RegionBody {
 const SCRATCH = new Bytes(1 << 16);
 function emptied(bytes: Bytes): Bytes {
   bytes.size = 0;
+  bytes.hints = undefined;
   return bytes;
 }
 
@@ -181,10 +182,15 @@ class Assembler {
   /** Beside the main path, which goes on. */
   #leaveRarely(condition: Node, offset: number, point: Point | undefined): void {
     const f = this.#f;
-    f.if(condition, () => {
-      this.#setSite(offset, () => SITE_GOES_ON | (point?.dirtyAfter ?? 0));
-      f.br(this.#caught);
-    });
+    f.if(
+      condition,
+      () => {
+        this.#setSite(offset, () => SITE_GOES_ON | (point?.dirtyAfter ?? 0));
+        f.br(this.#caught);
+      },
+      undefined,
+      'unlikely',
+    );
   }
   #writeBack(point: Point | undefined): void {
     this.#f.later((out) => this.#store(out, point?.dirtyAfter ?? 0));
@@ -216,6 +222,7 @@ class Assembler {
       low = this.#siteOf(offset);
     out.u8(0x20);
     out.u32(this.#locals.changed);
+    out.hint(false);
     out.u8(0x04);
     out.u8(0x40);
     f.laterHere((filled) => this.#siteIs(filled, low, SITE_GOES_ON | point.dirtyAfter));
@@ -231,17 +238,27 @@ class Assembler {
     for (const page of unproved(block)) {
       const bit = 1 << (page + WINDOW_REACH),
         get = (): Node => f.get(this.#proved, 'i32', ALIAS_PROVED);
-      f.if(f.compare('eqz', f.op('and', get(), f.i32(bit))), () => {
-        const linear = f.pin(f.op('add', f.get(ripPage, 'i64'), f.i64(page * PAGE_BYTES))),
-          entry = f.pin(f.op('add', f.get(tlb, 'i32'), f.op('and', f.wrap(f.op('shr_u', linear, f.i64(7))), f.i32(4095 << 5)))),
-          hva = f.op('add', linear, f.load('i64', entry, TLB_ADDEND)),
-          differs = f.op('or', f.op('xor', f.load('i64', entry, TLB_EXEC), linear), f.op('xor', hva, f.i64(this.#context.hvaOf(page))));
-        f.if(f.compare('ne', differs, f.i64(0)), () => {
-          this.#setSite(block.start, () => SITE_GOES_ON | this.#points.get(block)![0]!.dirtyBefore);
-          f.br(this.#caught);
-        });
-        f.set(this.#proved, f.op('or', get(), f.i32(bit)), ALIAS_PROVED);
-      });
+      f.if(
+        f.compare('eqz', f.op('and', get(), f.i32(bit))),
+        () => {
+          const linear = f.pin(f.op('add', f.get(ripPage, 'i64'), f.i64(page * PAGE_BYTES))),
+            entry = f.pin(f.op('add', f.get(tlb, 'i32'), f.op('and', f.wrap(f.op('shr_u', linear, f.i64(7))), f.i32(4095 << 5)))),
+            hva = f.op('add', linear, f.load('i64', entry, TLB_ADDEND)),
+            differs = f.op('or', f.op('xor', f.load('i64', entry, TLB_EXEC), linear), f.op('xor', hva, f.i64(this.#context.hvaOf(page))));
+          f.if(
+            f.compare('ne', differs, f.i64(0)),
+            () => {
+              this.#setSite(block.start, () => SITE_GOES_ON | this.#points.get(block)![0]!.dirtyBefore);
+              f.br(this.#caught);
+            },
+            undefined,
+            'unlikely',
+          );
+          f.set(this.#proved, f.op('or', get(), f.i32(bit)), ALIAS_PROVED);
+        },
+        undefined,
+        'unlikely',
+      );
       f.flush();
     }
   }
@@ -296,7 +313,7 @@ class Assembler {
     this.#writeBack(point);
     f.set(returnTop, f.load('i32', vcpu, VCPU_RETURN_TOP));
     const full = f.compare('ge_u', f.get(returnTop, 'i32'), f.op('add', vcpu, f.i32(VCPU_RETURNS_END)));
-    f.if(f.op('or', full, f.compare('le_s', left, f.i32(0))), () => this.#goto(target));
+    f.if(f.op('or', full, f.compare('le_s', left, f.i32(0))), () => this.#goto(target), undefined, 'unlikely');
     f.set(returnRip, this.#emit.ripAt(next));
     f.set(proof, f.load('i64', vcpu, VCPU_FETCH_PROOF));
     f.later((out) => this.#nest(out, returnRip));
@@ -307,12 +324,12 @@ class Assembler {
       (handler, uop) => f.set(reason, f.callIndirect(this.#context.handlerType, handler, [vcpu, uop], 'i32')),
       () => f.set(reason, f.callNow(this.#context.gotoIndex(true), 'i32', [vcpu, target, left])),
     );
-    f.if(f.compare('ne', f.get(reason, 'i32'), f.i32(LEAVE_RETURN)), () => f.return(f.get(reason, 'i32')));
+    f.if(f.compare('ne', f.get(reason, 'i32'), f.i32(LEAVE_RETURN)), () => f.return(f.get(reason, 'i32')), undefined, 'unlikely');
     f.store('i32', vcpu, f.get(returnTop, 'i32'), VCPU_RETURN_TOP);
     f.set(budget, f.load('i32', vcpu, VCPU.offset.budget));
     // The callee may have changed this region's code, or what is mapped here, or returned to here in another address space.
     const moved = f.compare('ne', f.load('i64', vcpu, VCPU_FETCH_PROOF), f.get(proof, 'i64'));
-    f.if(moved, () => this.#goto(f.get(returnRip, 'i64')));
+    f.if(moved, () => this.#goto(f.get(returnRip, 'i64')), undefined, 'unlikely');
     f.later((out) => this.#load(out, point.liveAfter));
     f.later((out) => this.#emit.forgetPages(out));
     f.flush();

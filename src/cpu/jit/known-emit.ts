@@ -20,6 +20,7 @@ import {
   HOLE_CAUGHT,
   HOLE_FIELD,
   HOLE_FORGET,
+  HOLE_HINT,
   HOLE_PAGE,
   PAGE_LOCALS,
   HOLE_FIELD_OFFSET,
@@ -262,6 +263,11 @@ export class KnownEmit {
             this.#address();
             data = out.reserve((end - i) * MAX_NUMBER_BYTES);
             size = out.size;
+            continue;
+          }
+          if (token === HOLE_HINT || token === HOLE_HINT + 1) {
+            out.size = size;
+            out.hint(token !== HOLE_HINT);
             continue;
           }
           if (token === HOLE_FORGET) {

@@ -8,6 +8,8 @@ const SHORT_COPY_BYTES = 128;
 export class Bytes {
   #data: Uint8Array;
   size = 0;
+  /** Branches whose outcome is known in advance, in their order: twice the place of the opcode, plus 1 where it is mostly taken. */
+  hints: number[] | undefined;
 
   constructor(capacity = 256) {
     this.#data = new Uint8Array(capacity);
@@ -40,6 +42,11 @@ export class Bytes {
   /** Branch to what lies outside of a template, `inside` labels further out than the template itself. */
   outside(_inside: number): void {
     throw new Error('only a template has an outside');
+  }
+
+  /** The branch that is written next is mostly taken, or mostly not. */
+  hint(taken: boolean): void {
+    (this.hints ??= []).push(this.size * 2 + (taken ? 1 : 0));
   }
 
   /** @returns where to write up to `count` more bytes, from `size` on: the caller adds to `size` what it wrote. */

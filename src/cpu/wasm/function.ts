@@ -417,13 +417,15 @@ export class FunctionBuilder {
     });
   }
 
-  if(condition: Node, yes: () => void, no?: () => void): void {
+  /** @param hint is `yes` what mostly runs, or the rare case? */
+  if(condition: Node, yes: () => void, no?: () => void, hint?: 'likely' | 'unlikely'): void {
     const from = ++this.#serial;
     const nested = no ? [this.#list(yes), this.#list(no)] : [this.#list(yes)];
     this.#effect(
       [condition],
       0,
       (out, encodeNested) => {
+        if (hint) out.hint(hint === 'likely');
         out.u8(0x04);
         out.u8(EMPTY_BLOCK);
         this.#depth++;
@@ -461,8 +463,9 @@ export class FunctionBuilder {
     });
   }
 
-  brIf(condition: Node, label: Label): void {
+  brIf(condition: Node, label: Label, hint?: 'unlikely'): void {
     this.#effect([condition], 0, (out) => {
+      if (hint) out.hint(false);
       out.u8(0x0d);
       this.#encodeDepth(out, label);
     });
@@ -519,14 +522,23 @@ export class FunctionBuilder {
   }
   /** The code, with what was left for later. */
   filled(): Bytes {
-    const whole = new Bytes(this.out.size + this.#later.length * LATER_BYTES);
-    let from = 0;
+    const whole = new Bytes(this.out.size + this.#later.length * LATER_BYTES),
+      hints = this.out.hints ?? [],
+      moved: number[] = [];
+    let from = 0,
+      next = 0;
+    const take = (to: number): void => {
+      const distance = (whole.size - from) * 2;
+      while (next < hints.length && hints[next]! < to * 2) moved.push(hints[next++]! + distance);
+      whole.append(this.out, from, to);
+      from = to;
+    };
     for (const { at, fill } of this.#later) {
-      whole.append(this.out, from, at);
+      take(at);
       fill(whole);
-      from = at;
     }
-    whole.append(this.out, from);
+    take(this.out.size);
+    whole.hints = moved;
     return whole;
   }
 
@@ -635,6 +647,7 @@ export class FunctionBuilder {
 
   #encodeFailure(out: Bytes, failure: Failure): void {
     failure.test(out);
+    out.hint(false);
     out.u8(0x0d);
     this.#encodeDepth(out, failure.label);
   }

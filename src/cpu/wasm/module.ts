@@ -126,35 +126,41 @@ export class ModuleBuilder {
         body.u32(index);
       }
     });
+    const heads = this.#bodies.map(({ locals }) => localsOf(locals));
+    this.#branchHints(out, heads);
     section(10, this.#bodies.length, (body) => {
-      for (const code of this.#bodies) {
-        const head = new Bytes();
-        const runs: { readonly type: Type; count: number }[] = [];
-        for (const type of code.locals) {
-          const last = runs.at(-1);
-          if (last?.type === type) last.count++;
-          else runs.push({ type, count: 1 });
-        }
-        head.u32(runs.length);
-        for (const run of runs) {
-          head.u32(run.count);
-          head.u8(TYPE_CODE[run.type]);
-        }
+      for (const [index, code] of this.#bodies.entries()) {
+        const head = heads[index]!;
         body.u32(head.size + code.out.size + 1);
         body.append(head);
         body.append(code.out);
         body.u8(0x0b);
       }
     });
-    for (const { name, content } of this.#customs) {
-      const body = new Bytes();
-      body.name(name);
-      for (const byte of content) body.u8(byte);
-      out.u8(0);
-      out.u32(body.size);
-      out.append(body);
-    }
+    for (const { name, content } of this.#customs)
+      custom(out, name, (body) => {
+        for (const byte of content) body.u8(byte);
+      });
     return out.bytes();
+  }
+
+  /** Which branches are rare: engines lay them out apart, and keep registers free of what only they need. They do no more than that. */
+  #branchHints(out: Bytes, heads: readonly Bytes[]): void {
+    const first = this.#functionCount - this.#bodies.length,
+      hinted = this.#bodies.flatMap(({ out: { hints } }, index) => (hints && hints.length > 0 ? [{ index, hints }] : []));
+    if (hinted.length === 0) return;
+    custom(out, 'metadata.code.branch_hint', (body) => {
+      body.u32(hinted.length);
+      for (const { index, hints } of hinted) {
+        body.u32(first + index);
+        body.u32(hints.length);
+        for (const hint of hints) {
+          body.u32((hint >> 1) + heads[index]!.size);
+          body.u8(1);
+          body.u8(hint & 1);
+        }
+      }
+    });
   }
 
   #import(module: string, name: string, kind: number): void {
@@ -163,4 +169,30 @@ export class ModuleBuilder {
     this.#imports.name(name);
     this.#imports.u8(kind);
   }
+}
+
+/** A function's declaration of its locals. */
+function localsOf(locals: readonly Type[]): Bytes {
+  const head = new Bytes(),
+    runs: { readonly type: Type; count: number }[] = [];
+  for (const type of locals) {
+    const last = runs.at(-1);
+    if (last?.type === type) last.count++;
+    else runs.push({ type, count: 1 });
+  }
+  head.u32(runs.length);
+  for (const run of runs) {
+    head.u32(run.count);
+    head.u8(TYPE_CODE[run.type]);
+  }
+  return head;
+}
+
+function custom(out: Bytes, name: string, fill: (body: Bytes) => void): void {
+  const body = new Bytes();
+  body.name(name);
+  fill(body);
+  out.u8(0);
+  out.u32(body.size);
+  out.append(body);
 }

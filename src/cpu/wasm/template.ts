@@ -14,6 +14,8 @@ export interface TemplateTokens {
   temporary(type: Type, nth: number): number;
   /** A branch `inside` labels further out than the template stands. */
   outside(inside: number): number;
+  /** The next branch is mostly taken, or mostly not. */
+  hint(taken: boolean): number;
 }
 
 class TokenBytes extends Bytes {
@@ -33,6 +35,9 @@ class TokenBytes extends Bytes {
   }
   override hole(token: number): void {
     this.tokens.push(token);
+  }
+  override hint(taken: boolean): void {
+    this.tokens.push(this.#names.hint(taken));
   }
   override outside(inside: number): void {
     this.tokens.push(this.#names.outside(inside));
