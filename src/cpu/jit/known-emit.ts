@@ -212,10 +212,20 @@ export class KnownEmit {
     this.#low[SOURCE.UNCHARGED] = uncharged;
     this.#fill(instruction);
     this.#caughtDepth = this.#f.depthOf(this.#caught);
+    if (template.storedSlowly) this.#unchanged();
     this.#copy(template);
     if (template.knownAfter !== 'same') this.known = template.knownAfter;
     this.reads = this.#registersOf(template.reads);
     this.writes = this.#registersOf(template.writes);
+  }
+
+  /** On the quick way of a store the question whether code has changed has a constant answer, and nothing keeps it alive from before. */
+  #unchanged(): void {
+    const out = this.#out;
+    out.u8(0x41);
+    out.u8(0);
+    out.u8(0x21);
+    out.u32(this.#locals.changed);
   }
 
   /** The numbers that differ from instruction to instruction. */

@@ -29,7 +29,7 @@ export interface RegionLimits {
   /** Is an entry that another region holds put off until it is reported again? Tier 0 reports all of a function's jumps before its first region is there. */
   readonly putsOff?: true;
 }
-const DEFAULT_LIMITS: RegionLimits = { cap: 500, minimum: 3, putsOff: true };
+const DEFAULT_LIMITS: RegionLimits = { cap: 500, minimum: 1, putsOff: true };
 /** Pages whose blocks are remembered; then all are forgotten, and some code is compiled twice. */
 const MAX_COVERED_PAGES = 4096;
 /** A module is closed when it has grown beyond so many bytes: its installation is what the vCPU's thread has to wait for. */
