@@ -13,19 +13,12 @@ import {
   FETCH_PROOF_STEP,
   PAGE_BYTES,
   UOP_ATTRIBUTES,
-  UOP_BASE,
   UOP_BYTES,
-  UOP_DISP,
   UOP_HANDLER,
-  UOP_HEAT,
   UOP_IMM,
-  UOP_INDEX,
   UOP_LENGTH,
   UOP_OFFSET,
-  UOP_REG0,
   UOP_REG2,
-  UOP_SCALE,
-  UOP_SEGMENT,
   UOP_TARGET,
   VCPU_CODE_CACHE,
   VCPU_FETCH_PROOF,
@@ -110,6 +103,9 @@ export interface CodePage {
 
 const CODE_CACHE_ENTRY_WORDS = CODE_CACHE_ENTRY_BYTES / 4;
 const MAX_RUN = 256;
+/** In the word of a micro-op that begins with UOP_OFFSET. */
+const BITS_LENGTH = (UOP_LENGTH - UOP_OFFSET) * 8,
+  BITS_ATTRIBUTES = (UOP_ATTRIBUTES - UOP_OFFSET) * 8;
 const MAX_LENGTH = 15;
 /** Older ones lead to one of these. */
 const MAX_STALE = 16;
@@ -120,6 +116,7 @@ export class CodeStore {
   readonly stats = { decodedInstructions: 0, runs: 0, invalidatedPages: 0, flushes: 0 };
   readonly #options: CodeStoreOptions;
   readonly #view: DataView;
+  readonly #words: Int32Array;
   readonly #lines: Int32Array;
   readonly #cache: Int32Array;
   readonly #decoder = new Decoder();
@@ -135,6 +132,7 @@ export class CodeStore {
     this.#options = options;
     this.#view = new DataView(options.memory0);
     this.#pairs = pairsOf(options.manifest);
+    this.#words = new Int32Array(options.memory0);
     this.#lines = new Int32Array(options.memory0, CODE_LINES);
     this.#cache = new Int32Array(options.memory0, options.vcpu + VCPU_CODE_CACHE, CODE_CACHE_SETS << (CODE_CACHE_SET_SHIFT - 2));
     this.#next = options.vcpu + VCPU_UOPS;
@@ -357,7 +355,7 @@ export class CodeStore {
     let at = offset;
     for (let count = 0; ; count++) {
       const key = at | (mode << 12),
-        known = count > 0 && at < PAGE_BYTES ? page.entries.get(key) : undefined;
+        known = count > 0 && at < PAGE_BYTES && (page.decoded[at >> 5]! >> (at & 31)) & 1 ? page.entries.get(key) : undefined;
       if (known !== undefined) {
         this.#view.setInt32(this.#pseudo(HANDLER_LINK, at, 0) + UOP_TARGET, known, true);
         break;
@@ -421,12 +419,33 @@ export class CodeStore {
   }
 
   #pseudo(handler: number, offset: number, length: number): number {
+    return this.#write(handler, 0, 0, 0, offset | (length << BITS_LENGTH), 0, 0, 0, 0);
+  }
+
+  /** A micro-op is eight words; base/memory-map.ts names their parts (UOP_*). */
+  #write(
+    handler: number,
+    register0: number,
+    registers: number,
+    address: number,
+    place: number,
+    dispLow: number,
+    dispHigh: number,
+    immediateLow: number,
+    immediateHigh: number,
+  ): number {
     const uop = this.#next,
-      view = this.#view;
+      words = this.#words,
+      at = uop >> 2;
     this.#next += UOP_BYTES;
-    view.setUint16(uop + UOP_HANDLER, handler, true);
-    view.setUint16(uop + UOP_OFFSET, offset, true);
-    view.setUint8(uop + UOP_LENGTH, length);
+    words[at] = handler | (register0 << 16);
+    words[at + 1] = registers;
+    words[at + 2] = address;
+    words[at + 3] = place;
+    words[at + 4] = dispLow;
+    words[at + 5] = dispHigh;
+    words[at + 6] = immediateLow;
+    words[at + 7] = immediateHigh;
     return uop;
   }
 
@@ -437,34 +456,36 @@ export class CodeStore {
       { row } = decoder;
     if ((mode & MODE_FPU_TRAP) !== 0 && row.fpuClass !== 0)
       view.setInt32(this.#pseudo(HANDLER_FPU_CHECK, offset, decoder.lengthBytes) + UOP_IMM, row.fpuClass, true);
-    const variant = variantOf(decoder.operandSize >> 2, decoder.isMemory, decoder.environment, decoder.prefix);
-    const uop = this.#pseudo(this.#options.manifest[row.lineIndex * VARIANTS + variant] || HANDLER_UNDEFINED, offset, decoder.lengthBytes);
-    for (let i = 0; i < decoder.registerCount; i++) view.setUint16(uop + UOP_REG0 + i * 2, decoder.registers[i]!, true);
-    view.setUint8(uop + UOP_BASE, decoder.base);
-    view.setUint8(uop + UOP_INDEX, decoder.index);
-    view.setUint8(uop + UOP_SCALE, decoder.scale);
-    view.setUint8(uop + UOP_SEGMENT, decoder.segmentSlot());
-    view.setUint8(uop + UOP_ATTRIBUTES, (decoder.environment <= ENV_LONG32 ? 2 : 1) | (decoder.segment << 2));
-    const next = offset + decoder.lengthBytes;
+    const variant = variantOf(decoder.operandSize >> 2, decoder.isMemory, decoder.environment, decoder.prefix),
+      { registers, lengthBytes } = decoder,
+      next = offset + lengthBytes;
+    let { dispLow, dispHigh, immediateLow, immediateHigh } = decoder;
     if (decoder.ripRelative) {
-      const low = decoder.dispLow + next; // beyond 32 bits only upwards: the displacement is signed
-      view.setInt32(uop + UOP_DISP, low, true);
-      view.setInt32(uop + UOP_DISP + 4, Math.floor(low / 0x1_0000_0000), true);
-    } else {
-      view.setInt32(uop + UOP_DISP, decoder.dispLow, true);
-      view.setInt32(uop + UOP_DISP + 4, decoder.dispHigh, true);
+      dispLow += next; // beyond 32 bits only upwards: the displacement is signed
+      dispHigh = Math.floor(dispLow / 0x1_0000_0000);
     }
+    const target = immediateLow + next;
     if (decoder.relative) {
-      const target = decoder.immediateLow + next;
-      view.setInt32(uop + UOP_IMM, target, true);
-      view.setInt32(uop + UOP_IMM + 4, Math.floor(target / 0x1_0000_0000), true);
-      view.setInt32(uop + UOP_TARGET, 0, true);
-      view.setInt32(uop + UOP_HEAT, this.#options.threshold, true);
-      if (target >= 0 && target < PAGE_BYTES) this.#link(page, uop, target | (mode << 12));
-    } else {
-      view.setInt32(uop + UOP_IMM, decoder.immediateLow, true);
-      view.setInt32(uop + UOP_IMM + 4, decoder.immediateHigh, true);
+      immediateLow = target;
+      immediateHigh = Math.floor(target / 0x1_0000_0000);
+      dispLow = 0; // UOP_TARGET
+      dispHigh = this.#options.threshold; // UOP_HEAT
     }
+    const uop = this.#write(
+      this.#options.manifest[row.lineIndex * VARIANTS + variant] || HANDLER_UNDEFINED,
+      registers[0]!,
+      registers[1]! | (registers[2]! << 16),
+      decoder.base | (decoder.index << 8) | (decoder.scale << 16) | (decoder.segmentSlot() << 24),
+      offset |
+        (lengthBytes << BITS_LENGTH) |
+        ((decoder.environment <= ENV_LONG32 ? 2 : 1) << BITS_ATTRIBUTES) |
+        (decoder.segment << (BITS_ATTRIBUTES + 2)),
+      dispLow,
+      dispHigh,
+      immediateLow,
+      immediateHigh,
+    );
+    if (decoder.relative && target >= 0 && target < PAGE_BYTES) this.#link(page, uop, target | (mode << 12));
   }
 
   #link(page: CodePage, uop: number, key: number): void {
@@ -479,16 +500,21 @@ export class CodeStore {
   }
 
   #resolve(page: CodePage, key: number, uop: number): void {
-    for (const old of page.stale.get(key) ?? []) {
-      this.#view.setUint16(old + UOP_HANDLER, HANDLER_LINK, true);
-      this.#view.setInt32(old + UOP_TARGET, uop, true);
-    }
+    if (page.stale.size > 0) this.#redirect(page, key, uop);
     const waiting = page.waiting.get(key);
     if (!waiting) return;
     // A jump that was overwritten meanwhile leads to what stands there now, and no further.
     for (const jump of waiting)
       if (this.#view.getUint16(jump + UOP_HANDLER, true) !== HANDLER_LINK) this.#view.setInt32(jump + UOP_TARGET, uop, true);
     page.waiting.delete(key);
+  }
+
+  /** What was overwritten goes on here. */
+  #redirect(page: CodePage, key: number, uop: number): void {
+    for (const old of page.stale.get(key) ?? []) {
+      this.#view.setUint16(old + UOP_HANDLER, HANDLER_LINK, true);
+      this.#view.setInt32(old + UOP_TARGET, uop, true);
+    }
   }
 }
 

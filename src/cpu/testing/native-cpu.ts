@@ -5,7 +5,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { GPR_NAMES } from '../state.ts';
@@ -33,6 +33,12 @@ export interface NativeResult {
 
 const pad8 = (sizeBytes: number): number => (sizeBytes + 7) & ~7;
 const hex = (value: bigint | number): string => `0x${value.toString(16)}`;
+
+/**
+ * Is this host's processor of the vendor whose choices ours makes where vendors differ? AMD's cut rip to 16 bits in near branches with 66h, take other
+ * registers for LSS with REX.W, keep other NaNs.
+ */
+export const isModelledVendor = (): boolean => cpus()[0]?.model.includes('Intel') === true;
 
 export class NativeCpu implements Disposable {
   readonly #folder: string;

@@ -5,10 +5,11 @@
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { VCPU } from '../state.ts';
+import { isModelledVendor } from './native-cpu.ts';
 
 type Helper = (...parameters: (number | bigint)[]) => number | bigint | undefined;
 
@@ -509,7 +510,7 @@ function closeLanes(a: string, b: string, relative: number): boolean {
 
 /** Answers of this host's processor, or undefined where gcc or the processor is missing. */
 export function askProcessor(inputs: readonly Uint8Array[]): Uint8Array[] | undefined {
-  if (process.arch !== 'x64' || process.platform !== 'linux' || !cpus()[0]?.model.includes('Intel')) return undefined;
+  if (process.arch !== 'x64' || process.platform !== 'linux' || !isModelledVendor()) return undefined;
   const folder = mkdtempSync(join(tmpdir(), 'float-oracle-'));
   try {
     const program = join(folder, 'float-oracle');
