@@ -80,13 +80,17 @@ export const VCPU_TLB_LOGS = 0xc0000;
 export const TLB_LOG_ENTRIES = 1024;
 /**
  * u64: what was proved about where linear addresses fetch from. Bits 0-1 are the access class, 2-4 `mode`; the rest counts the events that may
- * drop such a translation, and regions that are removed. What was found under another value is looked up again. Not in the record, because no reset may set it back.
+ * drop such a translation of that class, and regions that are removed. What was found under another value is looked up again. Not in the record, because no reset
+ * may set it back.
  */
 export const VCPU_FETCH_PROOF = 0xc8000;
 export const FETCH_PROOF_MODE_SHIFT = 2;
 export const FETCH_PROOF_STEP = 32;
 /** u32 address: the innermost nested guest call's place in VCPU_RETURNS. */
 export const VCPU_RETURN_TOP = 0xc8008;
+/** By access class, what stands behind the fetch proof: 4 x { its part of the count u64, 1 while non-global code may be mapped u64, lowest and highest page whose exec tag gave way to another u64 }. */
+export const VCPU_FETCH_CLASSES = 0xc8020;
+export const FETCH_CLASS_BYTES = 32;
 /** Regions that were jumped to, found by linear address: 4096 x { rip u64, fetch proof u64, micro-op u32, its handler u32, 0 u64 }. */
 export const VCPU_JUMPS = 0xd0000;
 export const JUMPS_ENTRIES = 4096;

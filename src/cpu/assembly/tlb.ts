@@ -4,8 +4,8 @@
  * Runs on: the vCPU's own thread. PCIDs are not told apart: every load of CR3 drops the non-global entries, which the SDM allows.
  */
 import {
-  CODE_LINES, CODE_LINES_BYTES, CODE_PAGES_ENTRIES, COUNTER_TLB_MISS, FETCH_PROOF_MODE_SHIFT, FETCH_PROOF_STEP, PAGE_BYTES, PROTECTION_EXEC, PROTECTION_READ, PROTECTION_WRITE, TLB_ADDEND, TLB_BYTES, TLB_CLASSES, TLB_ENTRIES, TLB_ENTRY_BYTES,
-  TLB_EXEC, TLB_LOG_ENTRIES, TLB_READ, TLB_WRITE, VCPU_CODE_PAGES, VCPU_FETCH_PROOF, VCPU_TLB, VCPU_TLB_LOGS,
+  CODE_LINES, CODE_LINES_BYTES, CODE_PAGES_ENTRIES, COUNTER_TLB_MISS, FETCH_CLASS_BYTES, FETCH_PROOF_MODE_SHIFT, FETCH_PROOF_STEP, PAGE_BYTES, PROTECTION_EXEC, PROTECTION_READ, PROTECTION_WRITE, TLB_ADDEND, TLB_BYTES, TLB_CLASSES, TLB_ENTRIES, TLB_ENTRY_BYTES,
+  TLB_EXEC, TLB_LOG_ENTRIES, TLB_READ, TLB_WRITE, VCPU_CODE_PAGES, VCPU_FETCH_CLASSES, VCPU_FETCH_PROOF, VCPU_TLB, VCPU_TLB_LOGS,
 } from '../../base/memory-map.ts';
 import {
   VCPU_COUNTERS, VCPU_CPL, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_EFER, VCPU_MODE, VCPU_RFLAGS, VCPU_SEG_ACCESS, VCPU_STACK_MASK, VCPU_TLB as VCPU_TLB_FIELD, VCPU_TLB_GLOBAL_LOG_COUNT,
@@ -72,8 +72,9 @@ export function updateMode(vcpu: usize): void {
 
 /** After a change of the access class or the mode. */
 function updateFetchProof(vcpu: usize): void {
-  const access = (load<u32>(vcpu, VCPU_TLB_FIELD) - <u32>(vcpu + VCPU_TLB)) / TLB_BYTES, mode = load<u32>(vcpu, VCPU_MODE);
-  store<u64>(vcpu, (load<u64>(vcpu, VCPU_FETCH_PROOF) & ~<u64>(FETCH_PROOF_STEP - 1)) | (mode << FETCH_PROOF_MODE_SHIFT) | access, VCPU_FETCH_PROOF);
+  const access = (load<u32>(vcpu, VCPU_TLB_FIELD) - <u32>(vcpu + VCPU_TLB)) / TLB_BYTES, mode = load<u32>(vcpu, VCPU_MODE), old = load<u64>(vcpu, VCPU_FETCH_PROOF);
+  const common = (old & ~<u64>(FETCH_PROOF_STEP - 1)) - load<u64>(fetchClass(vcpu, <u32>old & 3), CLASS_COUNT);
+  store<u64>(vcpu, (common + load<u64>(fetchClass(vcpu, access), CLASS_COUNT)) | (mode << FETCH_PROOF_MODE_SHIFT) | access, VCPU_FETCH_PROOF);
 }
 
 /** Derived state after registers were written from outside. */
@@ -87,7 +88,7 @@ export function refreshState(vcpu: usize): void {
 
 /** Empty every TLB, the never-filled one included: once, before the vCPU's first run. */
 export function tlbInitialize(vcpu: usize): void {
-  forgetJumps(vcpu);
+  for (let access: i32 = 0; access < TLB_CLASSES; access++) forgetClass(vcpu, access);
   memory.fill(vcpu + VCPU_TLB, 0xff, TLB_BYTES * TLB_CLASSES);
   for (let access: usize = 0; access < FILLED_CLASSES; access++) {
     store<u32>(vcpu + access * 4, 0, VCPU_TLB_LOG_COUNT);
@@ -97,6 +98,35 @@ export function tlbInitialize(vcpu: usize): void {
   memory.fill(vcpu + VCPU_CODE_PAGES, 0, CODE_PAGES_ENTRIES * 32);
   walkCacheInitialize(vcpu);
 }
+
+// --- what may be fetched from where (memory-map.ts VCPU_FETCH_PROOF) ---
+//
+// Jumps and nested calls hold on to exec mappings that were once in the TLB. A class's part of the proof's count moves when one of them may have
+// gone: an exec tag of a page that is flushed, or one that left the TLB earlier (the range of those is kept); a load of CR3 if non-global code was there.
+
+const CLASS_COUNT: usize = 0, CLASS_NON_GLOBAL: usize = 8, CLASS_LOWEST: usize = 16, CLASS_HIGHEST: usize = 24;
+
+function fetchClass(vcpu: usize, access: u32): usize { return vcpu + VCPU_FETCH_CLASSES + <usize>access * FETCH_CLASS_BYTES; }
+
+/** Jumps of this class found before may lead elsewhere now. */
+function forgetClass(vcpu: usize, access: u32): void {
+  const state = fetchClass(vcpu, access), proof = load<u64>(vcpu, VCPU_FETCH_PROOF);
+  store<u64>(state, load<u64>(state, CLASS_COUNT) + FETCH_PROOF_STEP, CLASS_COUNT);
+  store<u64>(state, NEVER, CLASS_LOWEST);
+  store<u64>(state, 0, CLASS_HIGHEST);
+  if ((<u32>proof & 3) == access) store<u64>(vcpu, proof + FETCH_PROOF_STEP, VCPU_FETCH_PROOF);
+}
+
+/** The exec tag of an entry goes, while jumps that were found by it stay. */
+function noteGone(state: usize, tag: u64): void {
+  if (tag == NEVER) return;
+  if (tag < load<u64>(state, CLASS_LOWEST)) store<u64>(state, tag, CLASS_LOWEST);
+  if (tag > load<u64>(state, CLASS_HIGHEST)) store<u64>(state, tag, CLASS_HIGHEST);
+}
+
+function isGone(state: usize, page: u64): bool { return page >= load<u64>(state, CLASS_LOWEST) && page <= load<u64>(state, CLASS_HIGHEST); }
+
+// --- flushes ---
 
 function clearEntry(entry: usize): void {
   store<u64>(entry, NEVER, TLB_READ);
@@ -108,35 +138,45 @@ function logOf(vcpu: usize, access: u32, global: u32): usize { return vcpu + VCP
 function countOf(vcpu: usize, access: u32, global: u32): usize { return vcpu + (global ? VCPU_TLB_GLOBAL_LOG_COUNT : VCPU_TLB_LOG_COUNT) + access * 4; }
 
 function flushLog(vcpu: usize, access: u32, global: u32): void {
-  const countAt = countOf(vcpu, access, global), count = load<u32>(countAt);
+  const countAt = countOf(vcpu, access, global), count = load<u32>(countAt), state = fetchClass(vcpu, access);
   if (count > LOG_ENTRIES) {
     memory.fill(tlbOf(vcpu, access), 0xff, TLB_BYTES);
+    store<u64>(state, 0, CLASS_LOWEST);
+    store<u64>(state, NEVER, CLASS_HIGHEST);
   } else {
     const log = logOf(vcpu, access, global);
-    for (let i: u32 = 0; i < count; i++) clearEntry(load<u32>(log + i * 4));
+    for (let i: u32 = 0; i < count; i++) {
+      const entry = <usize>load<u32>(log + i * 4);
+      // A slot may hold a global page by now.
+      noteGone(state, load<u64>(entry, TLB_EXEC));
+      clearEntry(entry);
+    }
   }
   store<u32>(countAt, 0);
 }
 
-/** Jumps found before may lead elsewhere now. */
-function forgetJumps(vcpu: usize): void { store<u64>(vcpu, load<u64>(vcpu, VCPU_FETCH_PROOF) + FETCH_PROOF_STEP, VCPU_FETCH_PROOF); }
-
 /** Drop every translation. */
 export function tlbFlushAll(vcpu: usize): void {
-  forgetJumps(vcpu);
   walkCacheFlush(vcpu);
   for (let access: u32 = 0; access < FILLED_CLASSES; access++) {
     flushLog(vcpu, access, 0);
     flushLog(vcpu, access, 1);
+    store<u64>(fetchClass(vcpu, access), 0, CLASS_NON_GLOBAL);
+    forgetClass(vcpu, access);
   }
   memory.fill(vcpu + VCPU_TLB_LARGE, 0, LARGE_BYTES);
 }
 
 /** Drop every translation of a page that is not global. */
 export function tlbFlushNonGlobal(vcpu: usize): void {
-  forgetJumps(vcpu);
   walkCacheFlush(vcpu);
-  for (let access: u32 = 0; access < FILLED_CLASSES; access++) flushLog(vcpu, access, 0);
+  for (let access: u32 = 0; access < FILLED_CLASSES; access++) {
+    const state = fetchClass(vcpu, access);
+    flushLog(vcpu, access, 0);
+    if (load<u64>(state, CLASS_NON_GLOBAL) == 0) continue;
+    store<u64>(state, 0, CLASS_NON_GLOBAL);
+    forgetClass(vcpu, access);
+  }
 }
 
 /** The filter's bit of a region: 2048 bits for those of 2 MiB, then 256 for those of 1 GiB. */
@@ -157,7 +197,6 @@ function noteLarge(vcpu: usize, linear: u64, huge: bool): void {
 
 /** Drop the translations of the page that holds `linear`, whatever its size. */
 export function tlbFlushPage(vcpu: usize, linear: u64): void {
-  forgetJumps(vcpu);
   walkCacheFlush(vcpu);
   // A large page lies in many entries. The filter may say so wrongly (then more is flushed), never miss one. 4 MiB pages count as two of 2 MiB.
   if (isLarge(vcpu, linear, true) || isLarge(vcpu, linear & ~<u64>0x200000, false) || isLarge(vcpu, linear | 0x200000, false)) {
@@ -166,8 +205,9 @@ export function tlbFlushPage(vcpu: usize, linear: u64): void {
   }
   const page = linear & ~<u64>0xfff;
   for (let who: u32 = 0; who < FILLED_CLASSES; who++) {
-    const entry = entryOf(vcpu, who, linear);
-    if (load<u64>(entry, TLB_READ) == page || load<u64>(entry, TLB_WRITE) == page || load<u64>(entry, TLB_EXEC) == page) clearEntry(entry);
+    const entry = entryOf(vcpu, who, linear), executable = load<u64>(entry, TLB_EXEC) == page;
+    if (executable || isGone(fetchClass(vcpu, who), page)) forgetClass(vcpu, who);
+    if (load<u64>(entry, TLB_READ) == page || load<u64>(entry, TLB_WRITE) == page || executable) clearEntry(entry);
   }
 }
 
@@ -227,7 +267,10 @@ export function translatePage(vcpu: usize, linear: u64, access: u32, who: u32): 
     store<u64>(slot, <u64>load<u32>(vcpu, VCPU_WALK_GENERATION), 8);
     store<u64>(slot, hva - page, 16);
   }
-  store<u64>(entry, (found & PAGE_EXEC) != 0 && (protection & PROTECTION_EXEC) != 0 ? page : NEVER, TLB_EXEC);
+  const executable = (found & PAGE_EXEC) != 0 && (protection & PROTECTION_EXEC) != 0, state = fetchClass(vcpu, who), gone = load<u64>(entry, TLB_EXEC);
+  if (!executable || gone != page) noteGone(state, gone);
+  if (executable && (found & PAGE_GLOBAL) == 0) store<u64>(state, 1, CLASS_NON_GLOBAL);
+  store<u64>(entry, executable ? page : NEVER, TLB_EXEC);
   store<u64>(entry, hva - page, TLB_ADDEND);
   log(vcpu, who, found & PAGE_GLOBAL ? 1 : 0, entry);
   if (found & PAGE_LARGE) noteLarge(vcpu, linear, (found & PAGE_HUGE) != 0);
