@@ -1,6 +1,7 @@
 import { deepEqual, equal } from 'node:assert/strict';
 import { test } from 'node:test';
 import { HVA_RAM, PROTECTION_EXEC, PROTECTION_READ, TLB_ENTRY_BYTES, TLB_WRITE } from '../base/memory-map.ts';
+import { VCPU } from './state.ts';
 import { ALL_ONES, CpuWasm } from './testing/cpu-wasm.ts';
 
 const RAM_BYTES = 0x10_0000;
@@ -111,6 +112,28 @@ test('a page that holds code takes no inline stores, and a store into a decoded 
   cpu.setCodeLines(HVA_RAM + 0x5000, 0n);
   cpu.call('slowStore32', 0x5000n, 6, DS);
   equal(writeTag(cpu, 0x5000n), 0x5000n);
+});
+
+test('FXSAVE and FXRSTOR move the area page by page, to devices by quadwords, and tell of decoded lines', () => {
+  const cpu = flat();
+  cpu.set('cr4', 0x200); // OSFXSR
+  const fill = (byte: number): void => {
+    for (let i = 0; i < 8; i++)
+      for (const half of [0, 8]) cpu.record.setBigUint64(cpu.vcpu + VCPU.offset.vector + i * 32 + half, BigInt(byte + i), true);
+  };
+  fill(1);
+  cpu.setCodeLines(HVA_RAM + 0x6000, 0b1n);
+  cpu.call('fxsave', 0x5f30n, DS, 0);
+  deepEqual(cpu.codeWritten, [{ page: HVA_RAM + 0x6000, lines: 0b1n }]);
+  fill(0x40);
+  cpu.call('fxrstor', 0x5f30n, DS, 0);
+  deepEqual([cpu.get('vector', 0) & 0xffn, cpu.get('vector', 14) & 0xffn], [1n, 8n]);
+  equal(cpu.fault(), '');
+  cpu.call('fxsave', BigInt(RAM_BYTES) - 0xc0n, DS, 0); // 160 bytes and two registers in RAM
+  deepEqual(
+    cpu.accesses.map(({ kind, at, sizeBytes, value }) => [kind, at, sizeBytes, value]),
+    Array.from({ length: 12 }, (_, i) => ['write', BigInt(RAM_BYTES + i * 8), 8, BigInt(3 + (i >> 1))]),
+  );
 });
 
 test('a read-modify-write works in place in RAM and through the bounce elsewhere', () => {

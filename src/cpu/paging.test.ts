@@ -1,6 +1,6 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
-import { HVA_RAM, TLB_ADDEND, TLB_ENTRY_BYTES, TLB_READ } from '../base/memory-map.ts';
+import { HVA_RAM, TLB_ADDEND, TLB_ENTRY_BYTES, TLB_READ, VCPU_FETCH_PROOF } from '../base/memory-map.ts';
 import { CpuWasm } from './testing/cpu-wasm.ts';
 
 /** A small generator of our own, so that a failing case can be run again by its seed. */
@@ -291,6 +291,75 @@ test('translations stay until they are flushed: CR3 keeps global ones, INVLPG dr
   cpu.write64(0x4000 + 0x10 * 8, 0x11107n);
   cpu.call('writeControl', 4, CR4.PAE);
   deepEqual(look(), [0x2222n, 0x3333n]);
+});
+
+test('what was proved about code stays valid while no flush touches code of that access class', () => {
+  const cpu = longMode();
+  const kept = (change: () => void): boolean => {
+    const proof = (): bigint => cpu.record.getBigUint64(cpu.vcpu + VCPU_FETCH_PROOF, true);
+    const before = proof();
+    change();
+    return proof() === before;
+  };
+  cpu.write64(0x4000 + 0x10 * 8, 0x10107n); // global
+  cpu.call('fetchTranslate', 0x10000n);
+  cpu.call('slowLoad32', 0x30000n, 3);
+  equal(
+    kept(() => cpu.call('fetchTranslate', 0x11000n)),
+    true,
+    'a fill',
+  );
+  equal(
+    kept(() => cpu.call('invlpg', 0x31000n)),
+    true,
+    'INVLPG of data that was never seen',
+  );
+  equal(
+    kept(() => cpu.call('invlpg', 0x11000n)),
+    false,
+    'INVLPG of code',
+  );
+  equal(
+    kept(() => cpu.call('writeControl', 3, 0x1000n)),
+    false,
+    'CR3 with code that is not global',
+  );
+  equal(
+    kept(() => cpu.call('writeControl', 3, 0x1000n)),
+    true,
+    'CR3 with global code alone',
+  );
+  cpu.call('fetchTranslate', 0x10000n);
+  cpu.write64(0x3000 + 8 * 8, 0x4007n); // 16 MiB higher: the same slot of the TLB
+  cpu.call('fetchTranslate', 0x101_0000n);
+  equal(
+    kept(() => cpu.call('invlpg', 0x10000n)),
+    false,
+    'INVLPG of code that has left the TLB',
+  );
+  cpu.call('fetchTranslate', 0x12000n);
+  equal(
+    kept(() => {
+      cpu.set('cpl', 3);
+      cpu.call('updateAccessClass');
+      cpu.call('tlbFlushPage', 0x13000n);
+      cpu.set('cpl', 0);
+      cpu.call('updateAccessClass');
+    }),
+    true,
+    'there and back',
+  );
+  equal(
+    kept(() => {
+      cpu.set('cpl', 3);
+      cpu.call('updateAccessClass');
+      cpu.call('tlbFlushPage', 0x12000n);
+      cpu.set('cpl', 0);
+      cpu.call('updateAccessClass');
+    }),
+    false,
+    'there and back, and a flush between',
+  );
 });
 
 test('a changed upper level counts after INVLPG of any address', () => {

@@ -13,6 +13,9 @@
 @external('ram', 'cas32') export declare function ramCas32(hva: u64, expected: u32, value: u32): u32;
 @external('ram', 'cas64') export declare function ramCas64(hva: u64, expected: u64, value: u64): u64;
 @external('ram', 'copy') export declare function ramCopy(destination: u64, source: u64, sizeBytes: u64): void;
+/** Between memory 0 and memory 1. */
+@external('ram', 'copyIn') export declare function ramCopyIn(destination: usize, source: u64, sizeBytes: u32): void;
+@external('ram', 'copyOut') export declare function ramCopyOut(destination: u64, source: usize, sizeBytes: u32): void;
 @external('ram', 'fill') export declare function ramFill(destination: u64, byte: u32, sizeBytes: u64): void;
 
 @external('bus', 'mmioRead') export declare function busMmioRead(vcpu: usize, gpa: u64, sizeBytes: u32): u64;

@@ -15,11 +15,11 @@ import {
 } from './bits';
 import { faulted, raiseAddress, raiseGp } from './faults';
 import {
-  busMmioRead, busMmioWrite, hostCodeWritten, ramCopy, ramFill, ramLoad16, ramLoad32, ramLoad64, ramLoad8, ramStore16, ramStore32, ramStore64, ramStore8,
+  busMmioRead, busMmioWrite, hostCodeWritten, ramCopy, ramCopyIn, ramCopyOut, ramFill, ramLoad16, ramLoad32, ramLoad64, ramLoad8, ramStore16, ramStore32, ramStore64, ramStore8,
 } from './imports';
 import { ACCESS_FETCH, ACCESS_READ, ACCESS_WRITE, WHO_SUPERVISOR, WHO_USER } from './paging';
 import { raise } from './raise';
-import { codeLines, peekPage, presentWho, translatePage, TRANSLATE_DEVICE, TRANSLATE_FAULT, watchesData } from './tlb';
+import { codeLines, peekPage, presentWho, tlbHit, translatePage, TRANSLATE_DEVICE, TRANSLATE_FAULT, watchesData } from './tlb';
 
 const ALL_ONES: u64 = 0xffffffffffffffff;
 const RFLAGS_AC: u64 = 0x40000;
@@ -80,11 +80,16 @@ function storePiece(vcpu: usize, hva: u64, gpa: u64, sizeBytes: u32, value: u64)
     mmioStore(vcpu, gpa, sizeBytes, value);
     return;
   }
+  storeRam(hva, sizeBytes, value);
+  noteWritten(vcpu, hva, sizeBytes);
+}
+
+/** Memory 1 alone: there is no decoded code, or the caller tells. */
+function storeRam(hva: u64, sizeBytes: u32, value: u64): void {
   if (sizeBytes == 8) ramStore64(hva, value);
   else if (sizeBytes == 4) ramStore32(hva, <u32>value);
   else if (sizeBytes == 2) ramStore16(hva, <u32>value);
   else for (let i: u32 = 0; i < sizeBytes; i++) ramStore8(hva + i, <u32>(value >> (i * 8)) & 0xff);
-  noteWritten(vcpu, hva, sizeBytes);
 }
 
 /** The lines of its page that [hva, hva + sizeBytes) touches. */
@@ -127,7 +132,7 @@ function refused(vcpu: usize, linear: u64, sizeBytes: u32, segment: u32): bool {
 /** Note which data breakpoints an access hits: the trap comes after the instruction (SDM 18.2.4, 18.2.5). */
 function watch(vcpu: usize, linear: u64, sizeBytes: u32, write: bool): void {
   const dr7 = load<u64>(vcpu + 56, VCPU_DR);
-  if ((dr7 & 0xff) == 0 || !watchesData(dr7)) return;
+  if (!watchesData(dr7)) return;
   let hit: u32 = 0;
   for (let i: usize = 0; i < 4; i++) {
     const kind = <u32>(dr7 >> (16 + i * 4)) & 3, span = spanOf(<u32>(dr7 >> (18 + i * 4)) & 3);
@@ -169,6 +174,8 @@ export function instructionBreakpoint(vcpu: usize, linear: u64): u32 {
 function firstBytes(linear: u64, sizeBytes: u32): u32 { return min(sizeBytes, <u32>(PAGE_BYTES - (linear & 0xfff))); }
 
 function loadAs(vcpu: usize, linear: u64, sizeBytes: u32, segment: u32, who: u32): u64 {
+  const quick = tlbHit(vcpu, linear, sizeBytes, TLB_READ, who);
+  if (quick != 0) return loadPiece(vcpu, quick, 0, sizeBytes);
   if (!canonicalRange(vcpu, linear, sizeBytes, segment)) return 0;
   const first = firstBytes(linear, sizeBytes), hva = translatePage(vcpu, linear, ACCESS_READ, who);
   if (hva == TRANSLATE_FAULT) return 0;
@@ -181,6 +188,11 @@ function loadAs(vcpu: usize, linear: u64, sizeBytes: u32, segment: u32, who: u32
 }
 
 function storeAs(vcpu: usize, linear: u64, value: u64, sizeBytes: u32, segment: u32, who: u32): void {
+  const quick = tlbHit(vcpu, linear, sizeBytes, TLB_WRITE, who);
+  if (quick != 0) {
+    storeRam(quick, sizeBytes, value);
+    return;
+  }
   if (!canonicalRange(vcpu, linear, sizeBytes, segment)) return;
   const first = firstBytes(linear, sizeBytes), hva = translatePage(vcpu, linear, ACCESS_WRITE, who);
   if (hva == TRANSLATE_FAULT) return;
@@ -236,6 +248,40 @@ export function slowStore128(vcpu: usize, gva: u64, segment: u32): void {
   storeAs(vcpu, gva, low, 8, segment, who);
   storeAs(vcpu, after(vcpu, gva, 8), high, 8, segment, who);
   watch(vcpu, gva, 16, true);
+}
+
+/**
+ * Bytes of the record to guest memory that was probed for writing, page by page.
+ * @param from address in memory 0 @param sizeBytes to a device: a multiple of 8
+ */
+export function storeProbed(vcpu: usize, gva: u64, from: usize, sizeBytes: u32): void {
+  for (let done: u32 = 0; done < sizeBytes;) {
+    const linear = after(vcpu, gva, done), part = firstBytes(linear, sizeBytes - done), hva = translatePage(vcpu, linear, ACCESS_WRITE, presentWho(vcpu));
+    if (hva == TRANSLATE_DEVICE) {
+      const gpa = load<u64>(vcpu, VCPU_TRANSLATED_GPA);
+      for (let i: u32 = 0; i < part; i += 8) busMmioWrite(vcpu, gpa + i, 8, load<u64>(from + done + i));
+    } else {
+      ramCopyOut(hva, from + done, part);
+      noteWritten(vcpu, hva, part);
+    }
+    watch(vcpu, linear, part, true);
+    done += part;
+  }
+}
+
+/** Bytes of guest memory that was probed for reading to the record, as `storeProbed`. */
+export function loadProbed(vcpu: usize, gva: u64, to: usize, sizeBytes: u32): void {
+  for (let done: u32 = 0; done < sizeBytes;) {
+    const linear = after(vcpu, gva, done), part = firstBytes(linear, sizeBytes - done), hva = translatePage(vcpu, linear, ACCESS_READ, presentWho(vcpu));
+    if (hva == TRANSLATE_DEVICE) {
+      const gpa = load<u64>(vcpu, VCPU_TRANSLATED_GPA);
+      for (let i: u32 = 0; i < part; i += 8) store<u64>(to + done + i, busMmioRead(vcpu, gpa + i, 8));
+    } else {
+      ramCopyIn(to + done, hva, part);
+    }
+    watch(vcpu, linear, part, false);
+    done += part;
+  }
 }
 
 // --- implicit supervisor accesses: descriptor tables, TSS. SMAP holds for them whatever RFLAGS.AC says (SDM 4.6.1) ---

@@ -54,6 +54,7 @@ export function updateAccessClass(vcpu: usize): void {
 
 /** Is a data breakpoint of DR7 enabled? */
 export function watchesData(dr7: u64): bool {
+  if ((dr7 & 0xff) == 0) return false;
   for (let i: u64 = 0; i < 4; i++) {
     if (((dr7 >> (i * 2)) & 3) != 0 && ((dr7 >> (16 + i * 4)) & 1) != 0) return true;
   }
@@ -228,6 +229,12 @@ function codePageHva(vcpu: usize, linear: u64, who: u32): u64 {
   if (load<u64>(slot) != ((linear & ~<u64>0xfff) | who | 4) || load<u64>(slot, 8) != <u64>load<u32>(vcpu, VCPU_WALK_GENERATION)) return 0;
   const hva = linear + load<u64>(slot, 16);
   return codeLines(hva) != 0 ? hva : 0;
+}
+
+/** hva of an access inside one page that the TLB of `who` allows; 0: not so simple. @param tag TLB_READ or TLB_WRITE; after a hit of that no code has to be told of a store */
+export function tlbHit(vcpu: usize, linear: u64, sizeBytes: u32, tag: usize, who: u32): u64 {
+  const entry = entryOf(vcpu, who, linear);
+  return load<u64>(entry + tag) == (linear & ~<u64>0xfff) && (linear & 0xfff) + sizeBytes <= <u64>PAGE_BYTES ? linear + load<u64>(entry, TLB_ADDEND) : 0;
 }
 
 /**

@@ -8,7 +8,7 @@ import {
 } from '../../generated/vcpu-layout.ts';
 import { CR0_EM, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE, XCR0_SSE, XCR0_X87 } from './bits';
 import { faulted, raiseAddress, raiseGp, raiseNm, raiseUd } from './faults';
-import { isCanonical, misaligned, probeRange, slowLoad32, slowLoad64, slowStore32, slowStore64 } from './memory';
+import { isCanonical, loadProbed, misaligned, probeRange, slowLoad32, slowLoad64, slowStore32, slowStore64, storeProbed } from './memory';
 import { ACCESS_READ, ACCESS_WRITE } from './paging';
 import { is64 } from './segments';
 import { fpuApplyFxImage, fpuApplyFxVectors, fpuBuildFxImage, fpuBuildFxVectors } from './x87-state';
@@ -26,19 +26,21 @@ function read64(vcpu: usize, gva: u64, offset: u32, segment: u32): u64 { return 
 /** XMM registers that the present mode can name. */
 function xmmCount(vcpu: usize): u32 { return is64(vcpu) ? 16 : 8; }
 
-/** Bytes [from, end) of the image in the record to the area. */
-function saveImage(vcpu: usize, gva: u64, segment: u32, from: u32, end: u32): void {
-  for (let at = from; at < end; at += 8) save64(vcpu, gva, at, load<u64>(vcpu + at, VCPU_IMAGE), segment);
-}
+/** Bytes [from, end) of the image in the record to the area, which was probed. */
+function saveImage(vcpu: usize, gva: u64, from: u32, end: u32): void { storeProbed(vcpu, next(vcpu, gva, from), vcpu + VCPU_IMAGE + from, end - from); }
+function readImage(vcpu: usize, gva: u64, from: u32, end: u32): void { loadProbed(vcpu, next(vcpu, gva, from), vcpu + VCPU_IMAGE + from, end - from); }
 
-function readImage(vcpu: usize, gva: u64, segment: u32, from: u32, end: u32): void {
-  for (let at = from; at < end; at += 8) store<u64>(vcpu + at, read64(vcpu, gva, at, segment), VCPU_IMAGE);
-}
-
-function saveX87(vcpu: usize, gva: u64, segment: u32, wide: u32): void {
+function saveX87(vcpu: usize, gva: u64, wide: u32): void {
   fpuBuildFxImage(vcpu, wide);
-  saveImage(vcpu, gva, segment, 0, 24);
-  saveImage(vcpu, gva, segment, 32, 160);
+  saveImage(vcpu, gva, 0, 24);
+  saveImage(vcpu, gva, 32, 160);
+}
+
+/** All that the legacy region can hold, in one piece. */
+function saveLegacy(vcpu: usize, gva: u64, wide: u32): void {
+  fpuBuildFxImage(vcpu, wide);
+  fpuBuildFxVectors(vcpu, xmmCount(vcpu));
+  saveImage(vcpu, gva, 0, 160 + xmmCount(vcpu) * 16);
 }
 
 function saveMxcsr(vcpu: usize, gva: u64, segment: u32): void {
@@ -46,13 +48,13 @@ function saveMxcsr(vcpu: usize, gva: u64, segment: u32): void {
   save32(vcpu, gva, 28, MXCSR_MASK, segment);
 }
 
-function saveXmm(vcpu: usize, gva: u64, segment: u32): void {
+function saveXmm(vcpu: usize, gva: u64): void {
   fpuBuildFxVectors(vcpu, xmmCount(vcpu));
-  saveImage(vcpu, gva, segment, 160, 160 + xmmCount(vcpu) * 16);
+  saveImage(vcpu, gva, 160, 160 + xmmCount(vcpu) * 16);
 }
 
-function restoreX87(vcpu: usize, gva: u64, segment: u32, wide: u32): void {
-  readImage(vcpu, gva, segment, 0, 160);
+function restoreX87(vcpu: usize, gva: u64, wide: u32): void {
+  readImage(vcpu, gva, 0, 160);
   fpuApplyFxImage(vcpu, wide);
 }
 
@@ -68,8 +70,8 @@ function initX87(vcpu: usize): void {
   memory.fill(vcpu + VCPU_FPR, 0, 128);
 }
 
-function restoreXmm(vcpu: usize, gva: u64, segment: u32): void {
-  readImage(vcpu, gva, segment, 160, 160 + xmmCount(vcpu) * 16);
+function restoreXmm(vcpu: usize, gva: u64): void {
+  readImage(vcpu, gva, 160, 160 + xmmCount(vcpu) * 16);
   fpuApplyFxVectors(vcpu, xmmCount(vcpu));
 }
 
@@ -118,9 +120,12 @@ function probeArea(vcpu: usize, gva: u64, sizeBytes: u32, segment: u32, access: 
 /** @param wide 1 with REX.W: 64-bit instruction and data pointers */
 export function fxsave(vcpu: usize, gva: u64, segment: u32, wide: u32): void {
   if (!legacyAllowed(vcpu, gva, segment) || !probeArea(vcpu, gva, LEGACY_BYTES, segment, ACCESS_WRITE)) return;
-  saveX87(vcpu, gva, segment, wide);
+  if (load<u64>(vcpu, VCPU_CR4) & CR4_OSFXSR) {
+    saveLegacy(vcpu, gva, wide);
+    return;
+  }
+  saveX87(vcpu, gva, wide);
   saveMxcsr(vcpu, gva, segment);
-  if (load<u64>(vcpu, VCPU_CR4) & CR4_OSFXSR) saveXmm(vcpu, gva, segment);
 }
 
 export function fxrstor(vcpu: usize, gva: u64, segment: u32, wide: u32): void {
@@ -131,9 +136,9 @@ export function fxrstor(vcpu: usize, gva: u64, segment: u32, wide: u32): void {
     raiseGp(vcpu, 0);
     return;
   }
-  restoreX87(vcpu, gva, segment, wide);
+  restoreX87(vcpu, gva, wide);
   store<u32>(vcpu, mxcsr, VCPU_MXCSR);
-  if (load<u64>(vcpu, VCPU_CR4) & CR4_OSFXSR) restoreXmm(vcpu, gva, segment);
+  if (load<u64>(vcpu, VCPU_CR4) & CR4_OSFXSR) restoreXmm(vcpu, gva);
 }
 
 // --- XSAVE, XSAVEOPT, XRSTOR ---
@@ -162,9 +167,13 @@ function saveExtended(vcpu: usize, gva: u64, segment: u32, wide: u32, skipInitia
   const bitmap = requested(vcpu), used = inUse(vcpu), saved = skipInitial ? bitmap & used : bitmap;
   const header = read64(vcpu, gva, LEGACY_BYTES, segment);
   if (faulted(vcpu)) return;
-  if (saved & XCR0_X87) saveX87(vcpu, gva, segment, wide);
-  if (bitmap & (XCR0_SSE | AVX)) saveMxcsr(vcpu, gva, segment);
-  if (saved & XCR0_SSE) saveXmm(vcpu, gva, segment);
+  if ((saved & (XCR0_X87 | XCR0_SSE)) == (XCR0_X87 | XCR0_SSE)) {
+    saveLegacy(vcpu, gva, wide);
+  } else {
+    if (saved & XCR0_X87) saveX87(vcpu, gva, wide);
+    if (bitmap & (XCR0_SSE | AVX)) saveMxcsr(vcpu, gva, segment);
+    if (saved & XCR0_SSE) saveXmm(vcpu, gva);
+  }
   save64(vcpu, gva, LEGACY_BYTES, (header & ~bitmap) | (used & bitmap), segment);
 }
 
@@ -183,12 +192,12 @@ export function xrstor(vcpu: usize, gva: u64, segment: u32, wide: u32): void {
     return;
   }
   if (bitmap & XCR0_X87) {
-    if (present & XCR0_X87) restoreX87(vcpu, gva, segment, wide);
+    if (present & XCR0_X87) restoreX87(vcpu, gva, wide);
     else initX87(vcpu);
   }
   if (loadsMxcsr) store<u32>(vcpu, mxcsr, VCPU_MXCSR);
   if (bitmap & XCR0_SSE) {
-    if (present & XCR0_SSE) restoreXmm(vcpu, gva, segment);
+    if (present & XCR0_SSE) restoreXmm(vcpu, gva);
     else initXmm(vcpu);
   }
 }

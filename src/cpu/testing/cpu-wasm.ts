@@ -91,6 +91,10 @@ export class CpuWasm {
         cas64: cas,
         copy: (to: bigint, from: bigint, sizeBytes: bigint) =>
           new Uint8Array(ram.buffer).copyWithin(at(to), at(from), at(from) + Number(sizeBytes)),
+        copyIn: (to: number, from: bigint, sizeBytes: number) =>
+          new Uint8Array(this.memory0.buffer).set(new Uint8Array(ram.buffer, at(from), sizeBytes), to),
+        copyOut: (to: bigint, from: number, sizeBytes: number) =>
+          new Uint8Array(ram.buffer).set(new Uint8Array(this.memory0.buffer, from, sizeBytes), at(to)),
         fill: (to: bigint, byte: number, sizeBytes: bigint) => new Uint8Array(ram.buffer).fill(byte, at(to), at(to) + Number(sizeBytes)),
       },
       bus: {
