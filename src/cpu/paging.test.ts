@@ -392,6 +392,20 @@ test('INVLPG inside a large page drops all of it', () => {
   equal(cpu.call('slowLoad32', 0x5000n, 3), 0x2222n);
 });
 
+test('INVLPG of a program page keeps the rest, however many large pages a kernel has', () => {
+  const cpu = longMode();
+  cpu.write64(0x1000 + 511 * 8, 0x2007n);
+  for (let entry = 0; entry < 512; entry++) cpu.write64(0x7000 + entry * 8, 0x87n);
+  for (let table = 1; table <= 4; table++) cpu.write64(0x2000 + table * 8, 0x7007n);
+  for (let region = 0; region < 2048; region++) cpu.call('slowLoad32', 0xffff_ff80_4000_0000n + BigInt(region) * 0x20_0000n, 3);
+  equal(cpu.fault(), '');
+  cpu.write32(0x11000, 0x1111);
+  equal(cpu.call('slowLoad32', 0x11000n, 3), 0x1111n);
+  cpu.write64(0x4000 + 0x11 * 8, 0x20007n);
+  cpu.call('invlpg', 0x10000n);
+  equal(cpu.call('slowLoad32', 0x11000n, 3), 0x1111n);
+});
+
 test('more fills than the log holds are flushed as well', () => {
   const cpu = longMode();
   for (let table = 1; table < 8; table++) {

@@ -74,6 +74,7 @@ export function updateMode(vcpu: usize): void {
 /** After a change of the access class or the mode. */
 function updateFetchProof(vcpu: usize): void {
   const access = (load<u32>(vcpu, VCPU_TLB_FIELD) - <u32>(vcpu + VCPU_TLB)) / TLB_BYTES, mode = load<u32>(vcpu, VCPU_MODE), old = load<u64>(vcpu, VCPU_FETCH_PROOF);
+  if ((<u32>old & (FETCH_PROOF_STEP - 1)) == ((mode << FETCH_PROOF_MODE_SHIFT) | access)) return;
   const common = (old & ~<u64>(FETCH_PROOF_STEP - 1)) - load<u64>(fetchClass(vcpu, <u32>old & 3), CLASS_COUNT);
   store<u64>(vcpu, (common + load<u64>(fetchClass(vcpu, access), CLASS_COUNT)) | (mode << FETCH_PROOF_MODE_SHIFT) | access, VCPU_FETCH_PROOF);
 }
@@ -180,10 +181,14 @@ export function tlbFlushNonGlobal(vcpu: usize): void {
   }
 }
 
-/** The filter's bit of a region: 2048 bits for those of 2 MiB, then 256 for those of 1 GiB. */
+/**
+ * The filter's bit of a region: 2048 bits for those of 2 MiB, then 256 for those of 1 GiB. Each half of the address space has its half of them, so that
+ * a kernel's map of all memory by large pages says nothing about the pages of programs.
+ */
 function largeBit(linear: u64, huge: bool): u32 {
-  if (huge) return 2048 + (<u32>((linear >> 30) ^ (linear >> 38)) & 255);
-  return <u32>((linear >> 21) ^ (linear >> 32) ^ (linear >> 43)) & 2047;
+  const upper = <u32>(linear >> 63);
+  if (huge) return 2048 + (upper << 7) + (<u32>((linear >> 30) ^ (linear >> 37)) & 127);
+  return (upper << 10) + (<u32>((linear >> 21) ^ (linear >> 31) ^ (linear >> 41)) & 1023);
 }
 
 function isLarge(vcpu: usize, linear: u64, huge: bool): bool {
