@@ -33,7 +33,7 @@ import type { KnownFlags, RegionContext, Template } from './known-emit.ts';
 import { flowRegisters } from './register-flow.ts';
 import type { Point } from './register-flow.ts';
 import { rememberingBlocks } from './remembering.ts';
-import { comesBack, isBackEdge, successor } from './region.ts';
+import { comesBack, isBackEdge, successor, unproved } from './region.ts';
 import type { Block, Instruction, Region } from './region.ts';
 
 /** `site`: offset of the instruction, above it the instructions not yet charged; in the upper half what is dirty, and whether this is no fault. */
@@ -468,15 +468,6 @@ class Assembler {
     }
     f.flush();
   }
-}
-
-/** Pages of a block that no block before it on every path has proved. */
-function unproved(block: Block): readonly number[] {
-  return block.pages.filter((page) => {
-    if (page === 0) return false;
-    for (let b = block.dominator; b; b = b.dominator) if (b.pages.includes(page)) return false;
-    return true;
-  });
 }
 
 function labelIn(labels: Map<Block, Label>, block: Block): Label {

@@ -1,7 +1,7 @@
 import { deepEqual } from 'node:assert/strict';
 import { test } from 'node:test';
 import { MODE_64 } from '../state.ts';
-import { CodeWindow, onlyPage } from './code-window.ts';
+import { CodeWindow, WINDOW_REACH, onlyPage } from './code-window.ts';
 import { RegionFormer } from './region.ts';
 
 const NOP = 0x90,
@@ -28,4 +28,19 @@ test('a region holds what can be reached', () => {
 test('a region leaves out what has never been executed', () => {
   deepEqual(offsets([0, 2, 3]), [0, 2]);
   deepEqual(offsets([0, 0x10, 0x11]), [0, 0x10]);
+});
+
+test('flags are kept up to where a page is proved: the region may be left there', () => {
+  const add = [0x01, 0xc8],
+    xor = [0x31, 0xd2],
+    code = new Uint8Array(2 * PAGE_BYTES),
+    wanted = (target: number): boolean => {
+      const distance = target - add.length - 5;
+      code.fill(0);
+      code.set([...add, 0xe9, ...new Uint8Array(Int32Array.of(distance).buffer)]);
+      code.set([...xor, RET], target);
+      const window = new CodeWindow(code).open(onlyPage(0).map((hva, index) => (index === WINDOW_REACH + 1 ? PAGE_BYTES : hva)));
+      return new RegionFormer().form(window, 0, MODE_64, CAP)!.entry.instructions[0]!.flagsWanted;
+    };
+  deepEqual([wanted(0x100), wanted(PAGE_BYTES + 0x100)], [false, true]);
 });

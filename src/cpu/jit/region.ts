@@ -316,6 +316,15 @@ function dominate(entry: Block, ordered: readonly Block[], blocks: ReadonlyMap<n
   }
 }
 
+/** Pages of a block that no block before it on every path has proved. */
+export function unproved(block: Block): readonly number[] {
+  return block.pages.filter((page) => {
+    if (page === 0) return false;
+    for (let b = block.dominator; b; b = b.dominator) if (b.pages.includes(page)) return false;
+    return true;
+  });
+}
+
 function liveFlags(ordered: readonly Block[], blocks: ReadonlyMap<number, Block>): void {
   for (let changed = true; changed;) {
     changed = false;
@@ -333,6 +342,8 @@ function liveFlags(ordered: readonly Block[], blocks: ReadonlyMap<number, Block>
         instruction.flagsWanted = live || mayStore(instruction);
         live = flagsLiveBefore(instruction, live);
       }
+      // Where its pages are proved the region may be left.
+      live ||= unproved(block).length > 0;
       if (live !== block.flagsLiveIn) {
         block.flagsLiveIn = live;
         changed = true;
