@@ -176,8 +176,7 @@ class Assembler {
   #siteIs(out: Bytes, low: number, high: number): void {
     out.u8(0x42);
     out.s64(low, high);
-    out.u8(0x21);
-    out.u32(this.#locals.site);
+    out.localSet(this.#locals.site);
   }
   /** Beside the main path, which goes on. */
   #leaveRarely(condition: Node, offset: number, point: Point | undefined): void {
@@ -205,13 +204,11 @@ class Assembler {
     if (this.#uncharged > 0) {
       const { budget } = this.#locals,
         out = this.#f.here();
-      out.u8(0x20);
-      out.u32(budget);
+      out.localGet(budget);
       out.u8(0x41);
       out.s32(this.#uncharged);
       out.u8(0x6b);
-      out.u8(0x21);
-      out.u32(budget);
+      out.localSet(budget);
     }
     this.#uncharged = 0;
   }
@@ -220,8 +217,7 @@ class Assembler {
     const f = this.#f,
       out = f.here(),
       low = this.#siteOf(offset);
-    out.u8(0x20);
-    out.u32(this.#locals.changed);
+    out.localGet(this.#locals.changed);
     out.hint(false);
     out.u8(0x04);
     out.u8(0x40);
@@ -278,21 +274,17 @@ class Assembler {
   }
   #load(out: Bytes, mask: number): void {
     this.#transfer(mask, (local, offset, isLong) => {
-      out.u8(0x20);
-      out.u8(0);
+      out.localGet(0);
       out.u8(isLong ? 0x29 : 0x28);
       out.u8(isLong ? 3 : 2);
       out.u32(offset);
-      out.u8(0x21);
-      out.u32(local);
+      out.localSet(local);
     });
   }
   #store(out: Bytes, mask: number): void {
     this.#transfer(mask, (local, offset, isLong) => {
-      out.u8(0x20);
-      out.u8(0);
-      out.u8(0x20);
-      out.u32(local);
+      out.localGet(0);
+      out.localGet(local);
       out.u8(isLong ? 0x37 : 0x36);
       out.u8(isLong ? 3 : 2);
       out.u32(offset);
@@ -339,17 +331,13 @@ class Assembler {
     const bytes = FRAME_BYTES + this.#f.locals.length * 8,
       step = Math.ceil(bytes / RETURN_FRAME_BYTES) * 8,
       { returnTop } = this.#locals;
-    out.u8(0x20);
-    out.u32(returnTop);
-    out.u8(0x20);
-    out.u32(returnRip);
+    out.localGet(returnTop);
+    out.localGet(returnRip);
     out.u8(0x37);
     out.u8(3);
     out.u32(step);
-    out.u8(0x20);
-    out.u8(0);
-    out.u8(0x20);
-    out.u32(returnTop);
+    out.localGet(0);
+    out.localGet(returnTop);
     out.u8(0x41);
     out.s32(step);
     out.u8(0x6a);

@@ -11,6 +11,9 @@ export const WINDOW_REACH = 4;
 export const WINDOW_PAGES = 2 * WINDOW_REACH + 1;
 const PAGE_WORDS = PAGE_BYTES / 4;
 
+/** Page of an offset, the entry's being 0. */
+export const pageOf = (offset: number): number => Math.floor(offset / PAGE_BYTES);
+
 /** Pages of a window that knows the entry's only. */
 export const onlyPage = (hvaPage: number): readonly number[] =>
   Array.from({ length: WINDOW_PAGES }, (_, i) => (i === WINDOW_REACH ? hvaPage : -1));
@@ -57,7 +60,7 @@ export class CodeWindow {
   /** May the instruction at this offset have been executed before? */
   isWarm(offset: number): boolean {
     if (this.#decoded === undefined) return true;
-    const bits = this.#decoded[Math.floor(offset / PAGE_BYTES) + WINDOW_REACH],
+    const bits = this.#decoded[pageOf(offset) + WINDOW_REACH],
       at = offset & (PAGE_BYTES - 1);
     return bits !== undefined && ((bits[at >> 5]! >> (at & 31)) & 1) !== 0;
   }

@@ -19,8 +19,9 @@ export const HOLE_FIELD = FIRST_HOLE,
   /** Locals of the page that the memory operand last read, its addend, and the same for writing. */
   HOLE_PAGE = HOLE_FORGET + 1,
   PAGE_LOCALS = 4,
-  /** Not a number: the next branch is mostly not taken; or, one further, mostly taken. */
-  HOLE_HINT = HOLE_PAGE + PAGE_LOCALS,
+  /** Not a number: the next branch is mostly not taken, or mostly taken. */
+  HOLE_UNLIKELY = HOLE_PAGE + PAGE_LOCALS,
+  HOLE_LIKELY = HOLE_UNLIKELY + 1,
   /** Locals of the general registers that an instruction implies. */
   HOLE_REGISTER = FIRST_HOLE + 16,
   HOLE_CONTROL = HOLE_REGISTER + 16;
@@ -56,7 +57,7 @@ const HELPER_INDEX = new Map(HELPER_NAMES.map((name, index) => [name, HOLE_HELPE
 export const helperHole = (name: HelperName): number => HELPER_INDEX.get(name)!;
 
 export const TOKENS: TemplateTokens = {
-  hint: (taken) => HOLE_HINT + (taken ? 1 : 0),
+  hint: (taken) => (taken ? HOLE_LIKELY : HOLE_UNLIKELY),
   temporary: (type, nth) => {
     if (nth >= MAX_TEMPORARIES) throw new Error('a template with too many temporaries');
     return HOLE_TEMPORARY + TEMPORARY_TYPES.indexOf(type) * MAX_TEMPORARIES + nth;

@@ -20,7 +20,7 @@ import {
   HOLE_CAUGHT,
   HOLE_FIELD,
   HOLE_FORGET,
-  HOLE_HINT,
+  HOLE_LIKELY,
   HOLE_PAGE,
   PAGE_LOCALS,
   HOLE_FIELD_OFFSET,
@@ -38,6 +38,7 @@ import {
   SOURCES,
   TEMPORARY_TYPES,
   controlHole,
+  HOLE_UNLIKELY,
 } from './holes.ts';
 import { targetOf } from './region.ts';
 import type { Instruction } from './region.ts';
@@ -199,8 +200,7 @@ export class KnownEmit {
     for (const local of this.#pageLocals) {
       out.u8(0x42);
       out.s32(NO_PAGE);
-      out.u8(0x21);
-      out.u32(local);
+      out.localSet(local);
     }
   }
   /**
@@ -224,8 +224,7 @@ export class KnownEmit {
     const out = this.#out;
     out.u8(0x41);
     out.u8(0);
-    out.u8(0x21);
-    out.u32(this.#locals.changed);
+    out.localSet(this.#locals.changed);
   }
 
   /** The numbers that differ from instruction to instruction. */
@@ -275,9 +274,9 @@ export class KnownEmit {
             size = out.size;
             continue;
           }
-          if (token === HOLE_HINT || token === HOLE_HINT + 1) {
+          if (token === HOLE_UNLIKELY || token === HOLE_LIKELY) {
             out.size = size;
-            out.hint(token !== HOLE_HINT);
+            out.hint(token === HOLE_LIKELY);
             continue;
           }
           if (token === HOLE_FORGET) {
@@ -365,13 +364,11 @@ export class KnownEmit {
       at = this.#at;
     let terms = 0;
     if (at.base !== VCPU.offset.zero) {
-      out.u8(0x20);
-      out.u32(at.base === VCPU.offset.ripPage ? this.#locals.ripPage : this.#register(at.base >> 3));
+      out.localGet(at.base === VCPU.offset.ripPage ? this.#locals.ripPage : this.#register(at.base >> 3));
       terms++;
     }
     if (at.index !== VCPU.offset.zero) {
-      out.u8(0x20);
-      out.u32(this.#register(at.index >> 3));
+      out.localGet(this.#register(at.index >> 3));
       if (at.scale !== 0) {
         out.u8(0x42);
         out.s32(at.scale);

@@ -1,37 +1,24 @@
 /**
  * Region formation: static control flow from one entry over the pages around it, its blocks, dominators, loops, and where flags are live.
  * Emits nothing. An irreducible edge, like every edge to what the region does not hold, leaves it.
- * Implements: Cooper, Harvey, Kennedy, A Simple, Fast Dominance Algorithm (2001). Runs on: the vCPU's thread.
+ * Implements: Cooper, Harvey, Kennedy, A Simple, Fast Dominance Algorithm (2001). Runs on: where regions are compiled.
  */
 import { PAGE_BYTES } from '../../base/memory-map.ts';
 import { DECODED, DECODE_TRUNCATED, Decoder } from '../decode/decoder.ts';
+import type { Formattable } from '../decode/format.ts';
 import type { Row } from '../decode/table.ts';
 import { LINES } from '../isa/index.ts';
 import type { Line } from '../isa/inst.ts';
+import { pageOf } from './code-window.ts';
 import type { CodeWindow } from './code-window.ts';
 import { ENV_LONG32, PREFIX_PLAIN } from '../decode/variants.ts';
 
 /** A decoded instruction that outlives the decoder's next one. Offsets count from the start of the entry's page and may be negative. */
-export interface Instruction {
-  readonly row: Row;
+export interface Instruction extends Formattable {
   readonly line: Line;
   readonly offset: number;
-  readonly lengthBytes: number;
-  readonly operandSize: number;
-  readonly environment: number;
-  readonly prefix: number;
-  readonly isMemory: boolean;
-  readonly base: number;
-  readonly index: number;
-  readonly scale: number;
-  readonly dispLow: number;
-  readonly dispHigh: number;
-  readonly ripRelative: boolean;
-  readonly segment: number;
   readonly segmentSlot: number;
   readonly registers: readonly number[];
-  readonly immediateLow: number;
-  readonly immediateHigh: number;
   readonly relative: boolean;
   /** Must the flags that it leaves be kept? */
   flagsWanted: boolean;
@@ -198,8 +185,6 @@ export function decodeAt(decoder: Decoder, window: CodeWindow, offset: number, m
   return decoder.decode(window.bytes, window.base + offset, window.base + pageEnd, mode);
 }
 
-/** Page of an offset, the entry's being 0. */
-export const pageOf = (offset: number): number => Math.floor(offset / PAGE_BYTES);
 const lastPageOf = ({ offset, lengthBytes }: Instruction): number => pageOf(offset + lengthBytes - 1);
 
 /** Where a direct jump goes. Outside 64-bit mode rip may wrap, but there only the entry's page is known. */

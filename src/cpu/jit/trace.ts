@@ -10,11 +10,11 @@ import { CODE_SIZE_MASK, GPR_NAMES, MODE_16, MODE_32, MODE_FPU_TRAP, VCPU } from
 import { functionText } from '../wasm/text.ts';
 import type { TextNames } from '../wasm/text.ts';
 import type { RegionBody } from './assemble.ts';
-import { WINDOW_REACH } from './code-window.ts';
+import { WINDOW_REACH, pageOf } from './code-window.ts';
 import type { CodeWindow } from './code-window.ts';
 import { LINE_BYTES } from './compilation.ts';
 import type { CompileEntry, CompiledModule, RegionEvent } from './compilation.ts';
-import { comesBack, compilable, decodeAt, isBackEdge, pageOf, successor } from './region.ts';
+import { comesBack, compilable, decodeAt, isBackEdge, successor } from './region.ts';
 import type { Block, Region } from './region.ts';
 
 /** An entry that has just been looked at. */

@@ -29,6 +29,15 @@ export class Bytes {
     this.u8(value);
   }
 
+  localGet(local: number): void {
+    this.u8(0x20);
+    this.u32(local);
+  }
+  localSet(local: number): void {
+    this.u8(0x21);
+    this.u32(local);
+  }
+
   /** A number that a template may leave open: a local, a function, an offset. */
   number(value: number): void {
     this.u32(value);
