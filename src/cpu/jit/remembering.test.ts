@@ -2,61 +2,33 @@
 import { equal } from 'node:assert/strict';
 import { test } from 'node:test';
 import type { CpuTier } from '../processor.ts';
-import { VCPUS } from '../../base/memory-map.ts';
 import { RUN_BUDGET, RUN_HALTED } from '../state.ts';
-import { CODE64, SmallMachine } from '../testing/small-machine.ts';
+import { CODE, PagedMachine, RAM_BYTES, TIERS } from '../testing/paged-machine.ts';
 
-const RAM_BYTES = 0x10_0000,
-  PML4 = 0x1000,
-  PDPT = 0x2000,
-  PD = 0x3000,
-  PT = 0x4000,
-  CODE = 0x8000,
-  ONE = 0x1_0000,
+const ONE = 0x1_0000,
   OTHER = 0x2_0000,
   DEVICE = 0x11_0000;
-const PRESENT = 0x67;
 const RAX = 0,
   RCX = 1,
   RDX = 2,
   RSI = 6;
-const TIERS: readonly CpuTier[] = ['interpreter', 'always'];
 
-/** 64-bit code at CPL 0 up to a HLT; pages of RAM are mapped to themselves, and one of a device behind them. */
-class Machine extends SmallMachine {
+/** 64-bit code up to a HLT, and behind RAM a page of a device. */
+class Machine extends PagedMachine {
   constructor(tier: CpuTier, code: string, deviceRead: (machine: Machine) => void) {
-    super({
-      ramBytes: RAM_BYTES,
+    super(
       tier,
-      bus: {
+      { [CODE]: [...Buffer.from(`${code}f4`, 'hex')] },
+      {
         mmioRead: () => {
           deviceRead(this);
           return 0n;
         },
       },
-    });
-    for (const [table, next] of [
-      [PML4, PDPT],
-      [PDPT, PD],
-      [PD, PT],
-    ] as const)
-      this.ram.writeUInt32LE(next | PRESENT, table);
-    for (let at = 0; at <= DEVICE; at += 4096) this.map(at, at);
-    this.ram.write(`${code}f4`, CODE, 'hex');
-    this.set('cr0', 0x8005_0033);
-    this.set('cr3', PML4);
-    this.set('cr4', 0x620);
-    this.set('efer', 0xd01);
-    this.set('rflags', 2);
-    this.set('dr', 0x400, 7);
-    this.setFlatSegments(CODE64);
-    this.refresh();
+    );
+    for (let at = RAM_BYTES; at <= DEVICE; at += 4096) this.map(at, at);
   }
-  map(linear: number, physical: number): void {
-    this.ram.writeUInt32LE(physical | PRESENT, PT + (linear / 4096) * 8);
-    this.processor.cpu.tlbFlushAll(VCPUS);
-  }
-  run(registers: Readonly<Record<number, number>>): void {
+  start(registers: Readonly<Record<number, number>>): void {
     this.set('rip', CODE);
     this.set('halted', 0);
     for (const [register, value] of Object.entries(registers)) this.set('gpr', value, Number(register));
@@ -76,7 +48,7 @@ for (const tier of TIERS) {
     });
     machine.ram.writeUInt32LE(1, ONE);
     machine.ram.writeUInt32LE(100, OTHER);
-    machine.run({ [RAX]: 0, [RCX]: 6, [RDX]: DEVICE, [RSI]: ONE });
+    machine.start({ [RAX]: 0, [RCX]: 6, [RDX]: DEVICE, [RSI]: ONE });
     equal(machine.get('gpr', RAX), 303n);
     equal(machine.ram.readUInt32LE(ONE + 8), 4);
     equal(machine.ram.readUInt32LE(OTHER + 8), 1);
@@ -88,7 +60,7 @@ for (const tier of TIERS) {
     machine.map(ONE, OTHER);
     machine.ram.writeUInt32LE(1, OTHER);
     machine.ram.writeUInt32LE(2, ONE - 4);
-    machine.run({ [RAX]: 0, [RCX]: 2, [RSI]: ONE });
+    machine.start({ [RAX]: 0, [RCX]: 2, [RSI]: ONE });
     equal(machine.get('gpr', RAX), 1n + 2n + (1n << 32n));
   });
 

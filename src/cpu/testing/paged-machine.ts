@@ -3,12 +3,14 @@
  * Runs on: any thread of Node.
  */
 import { equal } from 'node:assert/strict';
-import type { CpuTier } from '../processor.ts';
+import { VCPUS } from '../../base/memory-map.ts';
+import type { Bus, CpuTier } from '../processor.ts';
 import { RUN_BUDGET, RUN_HALTED } from '../state.ts';
 import { CODE64, SmallMachine } from './small-machine.ts';
 
-const RAM_BYTES = 0x10_0000,
-  PML4 = 0x1000,
+/** Of RAM. */
+export const RAM_BYTES = 0x10_0000;
+const PML4 = 0x1000,
   PDPT = 0x2000,
   PD = 0x3000,
   PT = 0x4000,
@@ -17,7 +19,8 @@ const PRESENT = 0x67;
 const RAX = 0,
   RSP = 4,
   RDI = 7;
-const TIERS: readonly CpuTier[] = ['interpreter', 'always'];
+/** Each program runs in both. */
+export const TIERS: readonly CpuTier[] = ['interpreter', 'always'];
 
 /** Where a program begins. */
 export const CODE = 0x8000;
@@ -41,15 +44,15 @@ export const remap = (page: number, frame: number): number[] => [
 export type Code = Readonly<Record<number, readonly number[]>>;
 
 export class PagedMachine extends SmallMachine {
-  constructor(tier: CpuTier, code: Code) {
-    super({ ramBytes: RAM_BYTES, tier });
+  constructor(tier: CpuTier, code: Code, bus: Partial<Bus> = {}) {
+    super({ ramBytes: RAM_BYTES, tier, bus });
     for (const [table, next] of [
       [PML4, PDPT],
       [PDPT, PD],
       [PD, PT],
     ] as const)
       this.ram.writeUInt32LE(next | PRESENT, table);
-    for (let page = 0; page < RAM_BYTES / 4096; page++) this.ram.writeUInt32LE((page * 4096) | PRESENT, PT + page * 8);
+    for (let at = 0; at < RAM_BYTES; at += 4096) this.map(at, at);
     for (const [at, bytes] of Object.entries(code)) this.ram.set(bytes, Number(at));
     this.set('cr0', 0x8005_0033);
     this.set('cr3', PML4);
@@ -60,6 +63,12 @@ export class PagedMachine extends SmallMachine {
     this.set('mxcsr', 0x1f80);
     this.setFlatSegments(CODE64);
     this.refresh();
+  }
+
+  /** Both below 2 MiB; from RAM_BYTES on physical addresses are a device's. */
+  map(linear: number, physical: number): void {
+    this.ram.writeUInt32LE(physical | PRESENT, PT + (linear / 4096) * 8);
+    this.processor.cpu.tlbFlushAll(VCPUS);
   }
 
   /** From CODE to HLT. @param slice instructions in a slice */
