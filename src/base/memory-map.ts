@@ -69,15 +69,9 @@ export const VCPU_CODE_PAGES = 0x8800;
 export const CODE_PAGES_ENTRIES = 64;
 /** Words between this vCPU's thread and the owner of the VM: vmm/host-state.ts. */
 export const VCPU_HOST = 0x10000;
-/** Software TLBs: four access classes of 4096 entries of 32 bytes. The last is never filled: every access takes the slow path. */
-export const VCPU_TLB = 0x20000;
-export const TLB_ENTRIES = 4096;
-export const TLB_ENTRY_BYTES = 32;
-export const TLB_BYTES = 0x20000;
-export const TLB_CLASSES = 4;
-/** Logs of filled slots (u32 entry addresses): non-global, then global, for each class that is filled. */
-export const VCPU_TLB_LOGS = 0xc0000;
-export const TLB_LOG_ENTRIES = 1024;
+/** Logs of filled slots of the TLBs (u32 entry addresses): non-global, then global, for each class that is filled. */
+export const VCPU_TLB_LOGS = 0x20000;
+export const TLB_LOG_ENTRIES = 2048;
 /**
  * u64: what was proved about where linear addresses fetch from. Bits 0-1 are the access class, 2-4 `mode`; the rest counts the events that may
  * drop such a translation of that class, and regions that are removed. What was found under another value is looked up again. Not in the record, because no reset
@@ -105,7 +99,16 @@ export const VCPU_CODE_CACHE = 0x100000;
 export const CODE_CACHE_SETS = 32768;
 export const CODE_CACHE_ENTRY_BYTES = 16;
 export const CODE_CACHE_SET_SHIFT = 5;
-export const VCPU_UOPS = 0x200000;
+/** Software TLBs: four access classes of 16384 entries of 32 bytes. The last is never filled: every access takes the slow path. */
+export const VCPU_TLB = 0x200000;
+export const TLB_ENTRIES = 16384;
+export const TLB_ENTRY_BYTES = 32;
+export const TLB_BYTES = 0x80000;
+export const TLB_CLASSES = 4;
+/** A linear address shifted right by this, and masked, is its entry's offset in a TLB. */
+export const TLB_INDEX_SHIFT = 7,
+  TLB_INDEX_MASK = (TLB_ENTRIES - 1) << 5;
+export const VCPU_UOPS = 0x400000;
 export const VCPU_UOPS_END = 0x3f80000;
 /** By region slot: the micro-op that the region stands in for. */
 export const VCPU_REGION_UOPS = 0x3f80000;

@@ -26,6 +26,7 @@ import {
 import { HELPERS } from './helpers.ts';
 import type { HelperName } from './helpers.ts';
 import { SEG, VCPU } from './state.ts';
+import { tlbEntry } from './tlb-entry.ts';
 import { CLOBBERS_ALL } from './wasm/function.ts';
 import type { Failure, FunctionBuilder, Label, Node } from './wasm/function.ts';
 import type { ComparisonOp, IntegerOp, LaneOp, LoadKind, PlainOp, StoreKind, Type } from './wasm/opcodes.ts';
@@ -129,7 +130,6 @@ const CF = 1,
 const MXCSR_PE = 0x20,
   MXCSR_MASKS = 0x1f80,
   MXCSR_RC = 0x6000;
-const TLB_INDEX_MASK = 4095 << 5;
 const GP = 13;
 
 export abstract class Emit {
@@ -755,10 +755,6 @@ export abstract class Emit {
   #sized(node: Value, size: number): Value {
     return this.f.resized(size < 4 ? this.f.op('and', node, this.f.i32(size === 1 ? 0xff : 0xffff)) : node, size);
   }
-  #tlbEntry(va: Value): Value {
-    const f = this.f;
-    return f.pin(f.op('add', this.tlb(), f.op('and', f.wrap(f.op('shr_u', va, f.i64(7))), f.i32(TLB_INDEX_MASK))));
-  }
   /**
    * `hit` gets the place in memory 1, if the TLB has it: once, or twice where the page is remembered. What is remembered serves aligned
    * accesses, which cross no page.
@@ -773,7 +769,7 @@ export abstract class Emit {
   ): void {
     const f = this.f;
     if (!remembered) {
-      const entry = this.#tlbEntry(va);
+      const entry = tlbEntry(f, this.tlb(), va);
       f.if(this.#hits(entry, va, size, tag), () => hit(f.op('add', va, f.load('i64', entry, TLB_ADDEND))), miss, 'likely');
       return;
     }
@@ -783,7 +779,7 @@ export abstract class Emit {
       f.compare('eq', f.op('and', va, f.i64(-4096 | (size - 1))), f.get(page, 'i64')),
       () => hit(host()),
       () => {
-        const entry = this.#tlbEntry(va);
+        const entry = tlbEntry(f, this.tlb(), va);
         f.if(
           this.#hits(entry, va, size, tag),
           () => {

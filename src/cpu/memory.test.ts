@@ -1,6 +1,6 @@
 import { deepEqual, equal } from 'node:assert/strict';
 import { test } from 'node:test';
-import { HVA_RAM, PROTECTION_EXEC, PROTECTION_READ, TLB_ENTRY_BYTES, TLB_WRITE } from '../base/memory-map.ts';
+import { HVA_RAM, PROTECTION_EXEC, PROTECTION_READ, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_WRITE } from '../base/memory-map.ts';
 import { VCPU } from './state.ts';
 import { ALL_ONES, CpuWasm } from './testing/cpu-wasm.ts';
 
@@ -24,7 +24,7 @@ function flat(): CpuWasm {
 
 /** The tag which lets stores to this page hit the inline TLB. */
 function writeTag(cpu: CpuWasm, linear: bigint): bigint {
-  return cpu.record.getBigUint64(Number(cpu.get('tlb')) + (Number(linear >> 12n) & 4095) * TLB_ENTRY_BYTES + TLB_WRITE, true);
+  return cpu.record.getBigUint64(Number(cpu.get('tlb')) + (Number(linear >> 12n) & (TLB_ENTRIES - 1)) * TLB_ENTRY_BYTES + TLB_WRITE, true);
 }
 
 test('an access across two pages of RAM is one value', () => {

@@ -1,6 +1,6 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
-import { HVA_RAM, TLB_ADDEND, TLB_ENTRY_BYTES, TLB_READ, VCPU_FETCH_PROOF } from '../base/memory-map.ts';
+import { HVA_RAM, TLB_ADDEND, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_READ, VCPU_FETCH_PROOF } from '../base/memory-map.ts';
 import { CpuWasm } from './testing/cpu-wasm.ts';
 
 /** A small generator of our own, so that a failing case can be run again by its seed. */
@@ -199,7 +199,7 @@ for (const mode of MODES) {
           answer = hva < BigInt(HVA_RAM) ? cpu.get('translatedGpa') & ~0xfffn : hva - BigInt(HVA_RAM);
         } else {
           cpu.call('slowLoad32', linear, 3);
-          const at = Number(cpu.get('tlb')) + Number((linear >> 12n) & 4095n) * TLB_ENTRY_BYTES;
+          const at = Number(cpu.get('tlb')) + Number((linear >> 12n) & BigInt(TLB_ENTRIES - 1)) * TLB_ENTRY_BYTES;
           answer =
             cpu.record.getBigUint64(at + TLB_READ, true) === linear
               ? BigInt.asUintN(64, linear + cpu.record.getBigUint64(at + TLB_ADDEND, true)) - BigInt(HVA_RAM)

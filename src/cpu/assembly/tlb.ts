@@ -219,11 +219,27 @@ export function tlbFlushPage(vcpu: usize, linear: u64): void {
 
 /** Stores to this page of memory 1 take the slow path from now on: code in it has been decoded. */
 export function tlbProtectPage(vcpu: usize, hva: u64): void {
-  const page = hva & ~<u64>0xfff, end = vcpu + VCPU_TLB + FILLED_CLASSES * TLB_BYTES;
-  for (let entry = vcpu + VCPU_TLB; entry < end; entry += TLB_ENTRY_BYTES) {
-    const tag = load<u64>(entry, TLB_WRITE);
-    if (tag != NEVER && tag + load<u64>(entry, TLB_ADDEND) == page) store<u64>(entry, NEVER, TLB_WRITE);
+  const page = hva & ~<u64>0xfff;
+  for (let access: u32 = 0; access < FILLED_CLASSES; access++) {
+    const locals = load<u32>(countOf(vcpu, access, 0)), globals = load<u32>(countOf(vcpu, access, 1));
+    if (locals > LOG_ENTRIES || globals > LOG_ENTRIES) {
+      const start = tlbOf(vcpu, access);
+      for (let entry = start; entry < start + TLB_BYTES; entry += TLB_ENTRY_BYTES) protectEntry(entry, page);
+      continue;
+    }
+    protectLogged(logOf(vcpu, access, 0), locals, page);
+    protectLogged(logOf(vcpu, access, 1), globals, page);
   }
+}
+
+/** Every entry that may hold something is in a log that has not overflowed. */
+function protectLogged(log: usize, count: u32, page: u64): void {
+  for (let i: u32 = 0; i < count; i++) protectEntry(<usize>load<u32>(log + i * 4), page);
+}
+
+function protectEntry(entry: usize, page: u64): void {
+  const tag = load<u64>(entry, TLB_WRITE);
+  if (tag != NEVER && tag + load<u64>(entry, TLB_ADDEND) == page) store<u64>(entry, NEVER, TLB_WRITE);
 }
 
 function codePageSlot(vcpu: usize, linear: u64): usize { return vcpu + VCPU_CODE_PAGES + (<usize>(linear >> 12) & (CODE_PAGES_ENTRIES - 1)) * 32; }

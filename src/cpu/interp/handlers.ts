@@ -36,6 +36,7 @@ import { ModuleBuilder } from '../wasm/module.ts';
 import type { Type } from '../wasm/opcodes.ts';
 import { LEAVE_BUDGET, LEAVE_LOOKUP, LEAVE_STRADDLE } from './leave.ts';
 import { shapesOf } from '../shapes.ts';
+import { tlbEntry } from '../tlb-entry.ts';
 import { ENVIRONMENTS, OpenEmit, emitAfterSystem, emitAfterTransfer, emitGoto, leaveByFault } from './open-emit.ts';
 import type { HandlerContext } from './open-emit.ts';
 import { pairNames } from './pairs.ts';
@@ -377,9 +378,7 @@ function emitPseudoHandlers(add: (slot: number, name: string, emit: (b: OpenEmit
     const linear = f.pin(
       f.op('add', f.op('add', f.load('i64', vcpu, VCPU.offset.ripPage), f.load('i64', vcpu, VCPU.offset.segBase + 8)), f.i64(4096)),
     );
-    const entry = f.pin(
-      f.op('add', f.load('i32', vcpu, VCPU.offset.tlb), f.op('and', f.wrap(f.op('shr_u', linear, f.i64(7))), f.i32(4095 << 5))),
-    );
+    const entry = tlbEntry(f, f.load('i32', vcpu, VCPU.offset.tlb), linear);
     const proved = f.op(
       'and',
       f.compare('eq', f.load('i64', entry, TLB_EXEC), linear),

@@ -42,6 +42,7 @@ import { ALIAS_FLAGS, ALIAS_GPR, ALIAS_STATE, ALIAS_VECTOR, Emit } from '../emit
 import type { AccessSize, FlagKind, Operand, Shape, Size, Value } from '../emit.ts';
 import type { HelperName } from '../helpers.ts';
 import { CODE_SIZE_MASK, MODE_64, VCPU } from '../state.ts';
+import { tlbEntry } from '../tlb-entry.ts';
 import type { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts';
 
@@ -494,9 +495,7 @@ export function emitGoto(f: FunctionBuilder, long: boolean, handlerType: number)
   f.if(f.compare('le_s', remaining, f.i32(0)), () => leave(LEAVE_BUDGET));
   const segBase = f.load('i64', vcpu, VCPU.offset.segBase + 8);
   const linear = long ? rip : f.pin(f.op('and', f.op('add', rip, segBase), f.i64(0xffff_ffff)));
-  const entry = f.pin(
-    f.op('add', f.load('i32', vcpu, VCPU.offset.tlb), f.op('and', f.wrap(f.op('shr_u', linear, f.i64(7))), f.i32(4095 << 5))),
-  );
+  const entry = tlbEntry(f, f.load('i32', vcpu, VCPU.offset.tlb), linear);
   f.if(f.compare('ne', f.load('i64', entry, TLB_EXEC), f.op('and', linear, f.i64(-4096))), () => leave(LEAVE_LOOKUP));
   if (!long) f.if(f.compare('gt_u', rip, f.load('u32', vcpu, VCPU.offset.segLimit + 4)), () => leave(LEAVE_LOOKUP));
   const hva = f.pin(f.op('add', linear, f.load('i64', entry, TLB_ADDEND)));

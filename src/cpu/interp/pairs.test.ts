@@ -1,6 +1,6 @@
 import { deepEqual, ok } from 'node:assert/strict';
 import { test } from 'node:test';
-import { UOP_HANDLER, VCPUS } from '../../base/memory-map.ts';
+import { UOP_HANDLER, VCPUS, VCPU_UOPS } from '../../base/memory-map.ts';
 import { FIRST_PAIR, pairsOf } from '../decode/variants.ts';
 import { CAPABILITY_STEP, RUN_HALTED, RUN_STEPPED } from '../state.ts';
 import { CODE64, SmallMachine } from '../testing/small-machine.ts';
@@ -149,7 +149,7 @@ test('pairs of instructions do what their instructions do one by one', () => {
       i === 4 ? BigInt(STACK) : i === 5 ? BigInt(DATA) : BigInt(random(2 ** 32)) << BigInt(random(33)),
     );
     const together = machine.run(code, registers, false);
-    for (let at = VCPUS + 0x20_0000, uops = 0; uops < INSTRUCTIONS * 2; at += 32, uops++) {
+    for (let at = VCPUS + VCPU_UOPS, uops = 0; uops < INSTRUCTIONS * 2; at += 32, uops++) {
       const handler = machine.record.getUint16(at + UOP_HANDLER - VCPUS, true);
       if (handler >= FIRST_PAIR) seen.add(handler);
     }

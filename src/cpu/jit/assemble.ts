@@ -23,6 +23,7 @@ import { ENV_LONG32, ENV_LONG64 } from '../decode/variants.ts';
 import { LEAVE_REGION_FAULT, LEAVE_RETURN } from '../interp/leave.ts';
 import { ifJumpKnown, returnIfAwaited } from '../interp/open-emit.ts';
 import { VCPU } from '../state.ts';
+import { tlbEntry } from '../tlb-entry.ts';
 import { Bytes } from '../wasm/bytes.ts';
 import { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { Node } from '../wasm/function.ts';
@@ -238,7 +239,7 @@ class Assembler {
         f.compare('eqz', f.op('and', get(), f.i32(bit))),
         () => {
           const linear = f.pin(f.op('add', f.get(ripPage, 'i64'), f.i64(page * PAGE_BYTES))),
-            entry = f.pin(f.op('add', f.get(tlb, 'i32'), f.op('and', f.wrap(f.op('shr_u', linear, f.i64(7))), f.i32(4095 << 5)))),
+            entry = tlbEntry(f, f.get(tlb, 'i32'), linear),
             hva = f.op('add', linear, f.load('i64', entry, TLB_ADDEND)),
             differs = f.op('or', f.op('xor', f.load('i64', entry, TLB_EXEC), linear), f.op('xor', hva, f.i64(this.#context.hvaOf(page))));
           f.if(
