@@ -666,7 +666,7 @@ export abstract class Emit {
     const [op, p, q] = this.record(),
       zero = f.pin(f.compare('eqz', n));
     const r = f.select(zero, op, f.op('or', base, f.op('shl', n, f.i32(16))));
-    this.setFlags(r, f.select(zero, p, this.signedWide(result)), f.select(zero, q, this.signedWide(old)));
+    this.setFlags(r, f.select(zero, p, f.widen(result)), f.select(zero, q, f.widen(old)));
   }
   setRotateFlags(left: boolean, result: Value, count: Value): void {
     if (!this.flagsWanted) return;
@@ -674,18 +674,12 @@ export abstract class Emit {
       bits = (left ? FLAG_ROTATED_LEFT : FLAG_ROTATED_RIGHT) | (log2(result.size) << 10),
       n = f.wrap(count);
     if (n.isConstant()) {
-      if (n.low !== 0) this.overlayFlags(bits, this.signedWide(result));
+      if (n.low !== 0) this.overlayFlags(bits, f.widen(result));
       return;
     }
     const [op, p, q, r] = this.record(),
       zero = f.pin(f.compare('eqz', n));
-    this.setFlags(
-      f.select(zero, op, f.op('or', f.op('and', op, f.i32(~0xf00)), f.i32(bits))),
-      p,
-      q,
-      0,
-      f.select(zero, r, this.signedWide(result)),
-    );
+    this.setFlags(f.select(zero, op, f.op('or', f.op('and', op, f.i32(~0xf00)), f.i32(bits))), p, q, 0, f.select(zero, r, f.widen(result)));
   }
   flagOp(kind: FlagKind, size: number): number {
     return FLAG_KINDS[kind] * 4 + log2(size);
@@ -736,14 +730,17 @@ export abstract class Emit {
     // Zero and sign of every other kind but RAW are those of p; neither is changed by a rotate laid over the record.
     const test = cc >> 1,
       ofResult = test === 2 || test === 4;
-    const ofValue = (): Value => f.compare(test === 2 ? (cc & 1 ? 'ne' : 'eq') : cc & 1 ? 'ge_s' : 'lt_s', p, f.i64(0));
+    // A sign is where the size of the record puts it: 64 - 8 * size bits further up it is that of an i64.
+    const upwards = (x: Value): Value => f.op('shl', x, f.widen(f.op('sub', f.i32(64), f.op('shl', f.i32(8), f.op('and', op, f.i32(3))))));
+    const ofValue = (): Value =>
+      test === 2 ? f.compare(cc & 1 ? 'ne' : 'eq', p, f.i64(0)) : f.compare(cc & 1 ? 'ge_s' : 'lt_s', upwards(p), f.i64(0));
     // (kind - 1) below RAW - 1, unsigned: neither SUB nor RAW.
     const rest = ofResult
       ? f.choose(f.compare('lt_u', f.op('sub', kind(), f.i32(4)), f.i32((FLAG_RAW << 2) - 4)), ofValue(), general())
       : general();
     // The carry of ADD is p < y, as that of SUB is x < y.
     const plain = test === 1 ? (FLAG_ADD + 1) << 2 : (FLAG_SUB + 1) << 2;
-    const direct = this.subCondition(cc, p, q);
+    const direct = test < 4 ? this.subCondition(cc, p, q) : this.subCondition(cc, upwards(p), upwards(q));
     return f.pin(direct ? f.choose(f.compare('lt_u', op, f.i32(plain)), direct, rest) : rest);
   }
 

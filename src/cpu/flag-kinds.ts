@@ -3,7 +3,7 @@
  * Implements: SDM vol. 1 3.4.3.1 Status Flags. Runs on: any thread; holds no state.
  *
  * flagOp: bits 0-1 log2(size in bytes), 2-7 kind, 8-9 overlay of a later ROL or ROR (10-11 its log2(size)), 16-31 shift count.
- * All values are sign-extended to 64 bits. ZF, SF and PF come from P - Q for SUB, else from P. AND, OR, XOR, TEST are SUB(result, 0).
+ * All values are zero-extended to 64 bits. ZF, SF and PF come from P - Q for SUB, else from P. AND, OR, XOR, TEST are SUB(result, 0).
  *
  *   kind      P       Q
  *   SUB       x       y                    CMP, SUB, NEG (x = 0)

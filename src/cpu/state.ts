@@ -39,7 +39,7 @@ export const VCPU = layout('VCPU', {
   rip: field('u64', 'instruction pointer; valid while no handler runs, and where a helper is told so', { at: 0x100 }),
   nextRip: field('u64', 'rip after the present instruction, for helpers which ask for it'),
   rflags: field('u64', 'RFLAGS without CF PF AF ZF SF OF (those bits are 0 here); bit 1 is set'),
-  flagP: field('u64', 'lazy flags: first value, sign-extended to 64 bits'),
+  flagP: field('u64', 'lazy flags: first value, zero-extended to 64 bits'),
   flagQ: field('u64', 'lazy flags: second value'),
   flagR: field('u64', 'lazy flags: result of a later rotate'),
   flagOp: field('u32', 'lazy flags: size 0-1, kind 2-7, rotate overlay 8-11, shift count 16-'),

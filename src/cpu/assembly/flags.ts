@@ -10,13 +10,13 @@ import { multiplyHighSigned } from './integer';
 import { VCPU_FLAG_OP, VCPU_FLAG_P, VCPU_FLAG_Q, VCPU_FLAG_R, VCPU_RFLAGS } from '../../generated/vcpu-layout.ts';
 
 /** CF PF AF ZF SF OF of a record, at their places in RFLAGS. */
-export function computeFlags(op: u32, p: i64, q: i64, r: i64): u32 {
+export function computeFlags(op: u32, first: i64, second: i64, rotated: i64): u32 {
   const kind = (op >> 2) & 0x3f;
   let flags: u32;
-  if (kind == FLAG_RAW) flags = <u32>q & FLAG_STATUS;
+  if (kind == FLAG_RAW) flags = <u32>second & FLAG_STATUS;
   else {
     const bits: u32 = 8 << (op & 3);
-    const up: i64 = 64 - bits;
+    const up: i64 = 64 - bits, p = (first << up) >> up, q = (second << up) >> up;
     let result = p;
     let carry = false, overflow = false, adjust = false;
     if (kind == FLAG_SUB) {
@@ -70,13 +70,13 @@ export function computeFlags(op: u32, p: i64, q: i64, r: i64): u32 {
   }
   if ((op & (FLAG_ROTATED_LEFT | FLAG_ROTATED_RIGHT)) != 0) {
     flags &= ~(FLAG_CF | FLAG_OF);
-    const top = r < 0;
+    const bits: i64 = <i64>8 << ((op >> 10) & 3), top = ((rotated >> (bits - 1)) & 1) != 0;
     if ((op & FLAG_ROTATED_LEFT) != 0) {
-      const low = (r & 1) != 0;
+      const low = (rotated & 1) != 0;
       flags |= (low ? FLAG_CF : 0) | (low != top ? FLAG_OF : 0);
     } else {
-      const second = ((r >> ((<i64>8 << ((op >> 10) & 3)) - 2)) & 1) != 0;
-      flags |= (top ? FLAG_CF : 0) | (top != second ? FLAG_OF : 0);
+      const next = ((rotated >> (bits - 2)) & 1) != 0;
+      flags |= (top ? FLAG_CF : 0) | (top != next ? FLAG_OF : 0);
     }
   }
   return flags;

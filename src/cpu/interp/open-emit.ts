@@ -275,8 +275,8 @@ export class OpenEmit extends Emit {
     const f = this.f,
       vcpu = this.vcpu();
     const op = typeof kind === 'string' ? f.i32(this.flagOp(kind, p.size) | (count << 16)) : kind,
-      wideP = this.signedWide(p),
-      wideQ = this.signedWide(q);
+      wideP = f.widen(p),
+      wideQ = f.widen(q);
     if (!this.flagsWanted) return;
     this.#known = typeof kind === 'string' && !r && (kind === 'sub' || kind === 'add') ? { kind, p, q } : undefined;
     f.store('i32', vcpu, op, VCPU.offset.flagOp, ALIAS_FLAGS);

@@ -13,7 +13,7 @@ import { knownFlags } from './template-emit.ts';
 import type { Form, KnownFlags } from './template-emit.ts';
 import { SETS_FLAGS, Templates } from './templates.ts';
 
-const flags = (kind: FlagKind, size: 1 | 2 | 4 | 8): KnownFlags => knownFlags((FLAG_KINDS[kind] << 2) | Math.log2(size), size < 8);
+const flags = (kind: FlagKind, size: 1 | 2 | 4 | 8): KnownFlags => knownFlags((FLAG_KINDS[kind] << 2) | Math.log2(size));
 const ofAllSizes = (kind: FlagKind): readonly KnownFlags[] => ([1, 2, 4, 8] as const).map((size) => flags(kind, size));
 /** What is usually known of the flags: nothing, those of a comparison or a test, of a sum, of what else is common. */
 const KNOWN = [
@@ -23,7 +23,7 @@ const KNOWN = [
   ...ofAllSizes('inc'),
   ...ofAllSizes('dec'),
   ...(['shl', 'shr', 'sar'] as const).flatMap((kind) => [flags(kind, 4), flags(kind, 8)]),
-  knownFlags((FLAG_KINDS.raw << 2) | 2, false),
+  knownFlags((FLAG_KINDS.raw << 2) | 2),
 ];
 /** ADC and the like come after their own kind. */
 const KNOWN_BEFORE_CARRY = [undefined, flags('sub', 4), flags('sub', 8), flags('add', 4), flags('add', 8)];

@@ -26,7 +26,7 @@ export const HOLE_FIELD = FIRST_HOLE,
   HOLE_REGISTER = FIRST_HOLE + 16,
   HOLE_CONTROL = HOLE_REGISTER + 16;
 /** Locals of a region, in the order of their holes. */
-export const CONTROL = ['tlb', 'changed', 'ripPage', 'exitRip', 'op', 'p', 'q', 'r', 'narrowP', 'narrowQ', 'budget'] as const;
+export const CONTROL = ['tlb', 'changed', 'ripPage', 'exitRip', 'op', 'p', 'q', 'r', 'budget'] as const;
 export type Control = (typeof CONTROL)[number];
 export const controlHole = (name: Control): number => HOLE_CONTROL + CONTROL.indexOf(name);
 

@@ -90,20 +90,18 @@ export class RegionLocals {
   /** rip of byte 0 of the entry's page; where control goes when it leaves. */
   readonly ripPage: number;
   readonly exitRip: number;
-  /** The flag record, and its operands as i32 where they are narrow. */
+  /** The flag record. */
   readonly op: number;
   readonly p: number;
   readonly q: number;
   readonly r: number;
-  readonly narrowP: number;
-  readonly narrowQ: number;
   readonly registers = new Map<number, number>();
   readonly #f: FunctionBuilder;
 
   constructor(f: FunctionBuilder) {
     this.#f = f;
     [this.tlb, this.budget, this.changed, this.returnTop] = [f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32')];
-    [this.op, this.narrowP, this.narrowQ] = [f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32')];
+    this.op = f.newLocal('i32');
     [this.ripPage, this.exitRip, this.site] = [f.newLocal('i64'), f.newLocal('i64'), f.newLocal('i64')];
     [this.p, this.q, this.r] = [f.newLocal('i64'), f.newLocal('i64'), f.newLocal('i64')];
   }

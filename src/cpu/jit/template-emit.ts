@@ -58,15 +58,14 @@ const WRITES_FLAGS = new Set<HelperName>([
 ]);
 
 /**
- * What is known of the flag record at a place: size and kind of its op word, and whether its operands are in the i32 locals, too. A shift's
- * count is not part of it, so that there are few; the word itself is in its local.
+ * What is known of the flag record at a place: size and kind of its op word. A shift's count is not part of it, so that there are few; the
+ * word itself is in its local.
  */
 export type KnownFlags = number;
 const KINDS = Object.fromEntries(Object.entries(FLAG_KINDS).map(([name, kind]) => [kind, name])) as Readonly<Record<number, FlagKind>>;
-export const knownFlags = (op: number, narrow: boolean): KnownFlags => (op & 0xff) * 2 + (narrow ? 1 : 0);
-const kindOf = (known: KnownFlags): FlagKind => KINDS[(known >>> 3) & 0x3f]!;
-const sizeOf = (known: KnownFlags): number => 1 << ((known >>> 1) & 3);
-const isNarrow = (known: KnownFlags): boolean => (known & 1) !== 0;
+export const knownFlags = (op: number): KnownFlags => op & 0xff;
+const kindOf = (known: KnownFlags): FlagKind => KINDS[known >>> 2]!;
+const sizeOf = (known: KnownFlags): number => 1 << (known & 3);
 /** Helpers that work on the record alone: the TLB is the same after them. */
 const COMPUTES =
   /^(multiplyHigh|divide|readFlags$|writeFlags$|crc32$|sse|mmx|fpu(Arithmetic|Compare|Exchange|Sign|Load(F|I|Register|Constant)|Store(F|Integer|Register)))/;
@@ -305,23 +304,13 @@ export class TemplateEmit extends Emit {
     if (this.#depth > 0) this.conditional |= MASK_FLAGS | MASK_ROTATED;
     if (typeof kind !== 'string' && kind.isConstant(this.flagOp('raw', 4))) kind = 'raw';
     const known = typeof kind === 'string' ? this.flagOp(kind, kind === 'raw' ? 4 : p.size) | (count << 16) : 0;
-    const narrow = typeof kind === 'string' && p.type === 'i32' && q.type === 'i32';
+    const x = f.pin(f.widen(p)),
+      y = f.pin(f.widen(q));
     if (r) f.set(CONTROLS.r, r, ALIAS_RECORD);
-    if (narrow) {
-      const x = f.pin(this.signed(p)),
-        y = f.pin(this.signed(q));
-      f.set(CONTROLS.narrowP, x, ALIAS_RECORD);
-      f.set(CONTROLS.narrowQ, y, ALIAS_RECORD);
-      f.set(CONTROLS.p, f.widen(x, true), ALIAS_RECORD);
-      f.set(CONTROLS.q, f.widen(y, true), ALIAS_RECORD);
-    } else {
-      const x = f.pin(this.signedWide(p)),
-        y = f.pin(this.signedWide(q));
-      f.set(CONTROLS.p, x, ALIAS_RECORD);
-      f.set(CONTROLS.q, y, ALIAS_RECORD);
-    }
+    f.set(CONTROLS.p, x, ALIAS_RECORD);
+    f.set(CONTROLS.q, y, ALIAS_RECORD);
     f.set(CONTROLS.op, typeof kind === 'string' ? f.i32(known) : kind, ALIAS_RECORD);
-    this.#known = typeof kind === 'string' ? knownFlags(known, narrow) : undefined;
+    this.#known = typeof kind === 'string' ? knownFlags(known) : undefined;
   }
   /** What is known of the flags before: a template that looks is one for each such state. */
   #ask(): KnownFlags | undefined {
@@ -354,19 +343,21 @@ export class TemplateEmit extends Emit {
       ofResult = test === 2 || test === 4;
     const get = (local: number): Value => f.get(local, 'i64', ALIAS_RECORD);
     const kind = known === undefined ? undefined : kindOf(known),
-      narrow = known !== undefined && isNarrow(known);
+      size = known === undefined ? 8 : sizeOf(known);
     if (kind !== undefined && kind !== 'raw' && kind !== 'imul') {
-      const [p, q, zero] = narrow
-        ? [f.get(CONTROLS.narrowP, 'i32', ALIAS_RECORD), f.get(CONTROLS.narrowQ, 'i32', ALIAS_RECORD), f.i32(0)]
-        : [get(CONTROLS.p), get(CONTROLS.q), f.i64(0)];
+      const value = (local: number): Value => f.resized(size === 8 ? get(local) : f.wrap(get(local)), size);
+      const p = value(CONTROLS.p),
+        q = value(CONTROLS.q),
+        zero = this.constant(0, size as Size);
       if (kind === 'sub') {
         const direct = this.subCondition(cc, p, q);
         if (direct) return f.pin(direct);
         if (test === 4) {
-          const difference = f.resized(f.op('sub', p, q), narrow ? sizeOf(known) : 8);
+          const difference = f.resized(f.op('sub', p, q), size);
           return f.pin(f.compare(cc & 1 ? 'ge_s' : 'lt_s', this.signed(difference), zero));
         }
-      } else if (ofResult) return f.pin(f.compare(test === 2 ? (cc & 1 ? 'ne' : 'eq') : cc & 1 ? 'ge_s' : 'lt_s', p, zero));
+      } else if (ofResult)
+        return f.pin(test === 2 ? f.compare(cc & 1 ? 'ne' : 'eq', p, zero) : f.compare(cc & 1 ? 'ge_s' : 'lt_s', this.signed(p), zero));
       else if (kind === 'add' && test === 1) return f.pin(f.compare(cc & 1 ? 'ge_u' : 'lt_u', p, q));
     }
     if (kind === 'raw') return f.pin(this.eflagsCondition(cc, f.wrap(get(CONTROLS.q))));
