@@ -4,6 +4,7 @@
  * Runs on: main event loop.
  */
 import { MessageChannel, Worker } from 'node:worker_threads';
+import { v8WorkersGiveWay } from './background-threads.ts';
 import type { Log } from '../base/log.ts';
 import { NO_MORE_LINKS, type CompilerLink } from './compiler-link.ts';
 import type { CompilerInit } from './compiler-worker.ts';
@@ -54,6 +55,7 @@ export class CompilerThread {
   }
 
   #start(): Worker {
+    v8WorkersGiveWay();
     const init: CompilerInit = { memory1: this.#memory1, traceFd: this.#traceFd };
     const worker = new Worker(withCompileCache(new URL('./compiler-worker.ts', import.meta.url)), {
       workerData: init,

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { loadCompiler, loadTrace, type CompiledModule } from '../vmmapi/index.ts';
+import { giveWay } from './background-threads.ts';
 import { NO_MORE_LINKS, type CompilerLink, type CompilerMessage } from './compiler-link.ts';
 
 /** What CompilerThread hands over; links follow as messages. */
@@ -14,6 +15,7 @@ export interface CompilerInit {
   readonly traceFd: number | undefined;
 }
 
+giveWay();
 const { memory1, traceFd } = workerData as CompilerInit;
 const { RegionCompiler } = await loadCompiler();
 const ahead = Uint8Array.from(readFileSync(new URL('../generated/templates.bin', import.meta.url)));
