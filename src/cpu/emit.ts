@@ -92,6 +92,14 @@ export interface Operand {
   number(): Value;
   /** Byte offset (i32) of a register in the vCPU record. */
   offset(): Value;
+  /** A v128 with the operand in its low part, zero above. */
+  readAlone(): Value;
+  /** All of an XMM register, of which the operand may be the low part. */
+  whole(): Value;
+  /** Address in memory 0 (i32) where a helper finds the XMM register. */
+  recorded(): Value;
+  /** The same for a helper that writes the register there, within `use`. */
+  throughRecord(use: (address: Value) => void): void;
   /** The memory operand `bytes` (an i64) further on. */
   displaced(bytes: Value): Operand;
 }
@@ -114,6 +122,8 @@ const log2 = (size: number): number => 31 - Math.clz32(size);
 const RAM = 1;
 const GUEST_LOAD: Readonly<Record<Size, LoadKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64' };
 const GUEST_STORE: Readonly<Record<Size, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64' };
+const ALONE_LOAD = { 4: 'v32zero', 8: 'v64zero' } as const;
+const ZEROS: readonly number[] = new Array<number>(16).fill(0);
 /** SUB's conditions by cc >> 1: comparison, its inverse, signed. */
 const SUB_COMPARE: Readonly<Record<number, readonly [ComparisonOp, ComparisonOp, boolean]>> = {
   1: ['lt_u', 'ge_u', false],
@@ -130,6 +140,9 @@ const CF = 1,
 const MXCSR_PE = 0x20,
   MXCSR_MASKS = 0x1f80,
   MXCSR_RC = 0x6000;
+/** What `whenFpDefault` looks at in MXCSR, and how it must be. */
+export const MXCSR_LOOKED_AT = MXCSR_RC | MXCSR_MASKS | MXCSR_PE,
+  MXCSR_WANTED = MXCSR_MASKS | MXCSR_PE;
 const GP = 13;
 
 export abstract class Emit {
@@ -230,6 +243,10 @@ export abstract class Emit {
       segment: never,
       number: never,
       offset: never,
+      readAlone: never,
+      whole: never,
+      recorded: never,
+      throughRecord: never,
       displaced: never,
     };
   }
@@ -253,17 +270,13 @@ export abstract class Emit {
     };
     let host: Value | undefined, old: Value | undefined;
     return {
+      ...this.plainOperand(size),
       size,
       isMemory: true,
       address: effective,
       linear,
       segment,
-      offset: () => {
-        throw new Error('memory has no register offset');
-      },
-      number: () => {
-        throw new Error('memory has no register number');
-      },
+      readAlone: () => this.load(checkedLinear('read'), size, segment(), this.rememberedPage('read'), true),
       displaced: (bytes) => this.memoryOperand(shape, f.pin(bytes)),
       read: () => {
         if (!shape.write) return this.load(checkedLinear('read'), size, segment(), this.rememberedPage('read'));
@@ -367,8 +380,8 @@ export abstract class Emit {
     return this.f.compare('eqz', x);
   }
   /** Both arms are built; only one runs. */
-  if(condition: Value, yes: () => void, no?: () => void): void {
-    this.f.if(condition, yes, no);
+  if(condition: Value, yes: () => void, no?: () => void, hint?: 'likely' | 'unlikely'): void {
+    this.f.if(condition, yes, no, hint);
   }
   /** Evaluate now, whatever happens later. */
   pin(x: Value): Value {
@@ -396,6 +409,12 @@ export abstract class Emit {
     return this.f.v128(bytes);
   }
 
+  /** A v128 with an integer of up to 64 bits in its low part, zero above. */
+  alone(value: Value): Value {
+    const f = this.f;
+    return f.lane('f64x2.replace_lane', 0, f.v128(ZEROS), f.plain('f64.reinterpret_i64', f.widen(value)));
+  }
+
   /** `fast` gives up by `rare(condition)` before its first write; then `exact` runs. */
   attempt(fast: (rare: (condition: Value) => void) => void, exact: () => void): void {
     const f = this.f;
@@ -414,11 +433,16 @@ export abstract class Emit {
    */
   whenFpDefault(fast: (rare: (condition: Value) => void) => void, exact: () => void): void {
     this.attempt((rare) => {
-      const f = this.f,
-        mxcsr = f.op('and', this.field('mxcsr', 'i32'), f.i32(MXCSR_RC | MXCSR_MASKS | MXCSR_PE));
-      rare(f.compare('ne', mxcsr, f.i32(MXCSR_MASKS | MXCSR_PE)));
+      rare(this.fpIsSpecial());
       fast(rare);
     }, exact);
+  }
+
+  /** i32: other than 0 unless MXCSR is as whenFpDefault wants it. */
+  protected fpIsSpecial(): Value {
+    const f = this.f,
+      bits = f.op('and', this.field('mxcsr', 'i32'), f.i32(MXCSR_LOOKED_AT));
+    return f.op('xor', bits, f.i32(MXCSR_WANTED));
   }
 
   // --- the vCPU record ---
@@ -473,28 +497,36 @@ export abstract class Emit {
 
   // --- guest memory: the inline TLB; a miss, a fault and everything else is the slow path ---
 
-  /** Read [linear, linear + size) now. @param segment number (i32) that decides between #SS and #GP. */
-  load(linear: Value, size: AccessSize, segment: Value, remembered?: RememberedPage): Value {
+  /**
+   * Read [linear, linear + size) now.
+   * @param segment number (i32) that decides between #SS and #GP. @param alone as a v128 with zero above: of 4, 8 or 16 bytes.
+   */
+  load(linear: Value, size: AccessSize, segment: Value, remembered?: RememberedPage, alone = false): Value {
     const f = this.f,
       va = f.pin(linear),
-      local = f.newLocal(size === 16 ? 'v128' : size === 8 ? 'i64' : 'i32');
+      inVector = size === 16 || alone,
+      kind = size === 16 ? 'v128' : alone ? ALONE_LOAD[size as 4 | 8] : GUEST_LOAD[size],
+      local = f.newLocal(inVector ? 'v128' : size === 8 ? 'i64' : 'i32');
     this.#ifInTlb(
       va,
       size,
       TLB_READ,
       remembered,
-      (host) => f.set(local, f.load(size === 16 ? 'v128' : GUEST_LOAD[size], host, 0, 0, RAM)),
+      (host) => f.set(local, f.load(kind, host, 0, 0, RAM)),
       () => {
         const failure = this.#failure(),
           args = [this.vcpu(), va, segment];
         if (size === 16) {
           f.callVoid(this.helperIndex('slowLoad128'), args, CLOBBERS_ALL, failure);
           f.set(local, f.load('v128', this.vcpu(), VCPU.offset.scratch));
-        } else f.set(local, f.callNow(this.helperIndex(`slowLoad${size * 8}` as HelperName), size === 8 ? 'i64' : 'i32', args, 0, failure));
+        } else {
+          const value = f.callNow(this.helperIndex(`slowLoad${size * 8}` as HelperName), size === 8 ? 'i64' : 'i32', args, 0, failure);
+          f.set(local, alone ? this.alone(value) : value);
+        }
         this.afterSlowAccess();
       },
     );
-    return this.#pure(f.get(local, size === 16 ? 'v128' : size === 8 ? 'i64' : 'i32'), size);
+    return inVector ? f.get(local, 'v128') : this.#pure(f.get(local, size === 8 ? 'i64' : 'i32'), size);
   }
 
   /** Write value.size bytes at `linear`. */

@@ -163,9 +163,11 @@ export class OpenEmit extends Emit {
   // --- operands ---
 
   #gprAt(address: Value, size: Size): Operand {
+    const read = (): Value => this.f.resized(this.f.load(GPR_LOAD[size], address, 0, ALIAS_GPR), size);
     return {
       ...this.plainOperand(size),
-      read: () => this.f.resized(this.f.load(GPR_LOAD[size], address, 0, ALIAS_GPR), size),
+      read,
+      readAlone: () => this.alone(read()),
       write: (value) => this.f.store(GPR_STORE[size], address, size === 4 ? this.f.widen(value) : value, 0, ALIAS_GPR),
     };
   }
@@ -179,13 +181,21 @@ export class OpenEmit extends Emit {
     };
   }
   vector(index: number): Operand {
-    const at = VCPU.offset.vector + index * 32,
-      f = this.f;
+    return this.#vectorAt(this.f.i32(VCPU.offset.vector + index * 32), 16);
+  }
+  #vectorAt(offset: Value, size: AccessSize): Operand {
+    const f = this.f,
+      address = f.op('add', this.vcpu(), offset),
+      read = (): Value => f.resized(f.load(VECTOR_LOAD[size], address, 0, ALIAS_VECTOR), size);
     return {
-      ...this.plainOperand(16),
-      read: () => f.load('v128', this.vcpu(), at, ALIAS_VECTOR),
-      write: (value) => f.store(VECTOR_STORE[value.size as AccessSize], this.vcpu(), value, at, ALIAS_VECTOR),
-      offset: () => f.i32(at),
+      ...this.plainOperand(size),
+      read,
+      write: (value) => f.store(VECTOR_STORE[value.size as AccessSize], address, value, 0, ALIAS_VECTOR),
+      offset: () => offset,
+      readAlone: () => (size === 16 ? read() : this.alone(read())),
+      whole: () => f.load('v128', address, 0, ALIAS_VECTOR),
+      recorded: () => address,
+      throughRecord: (use) => use(address),
     };
   }
   /** @param nth how many operands with a register field, or immediates, came before. */
@@ -197,17 +207,8 @@ export class OpenEmit extends Emit {
         return { ...this.#gprAt(f.op('add', this.vcpu(), offset), shape.size), offset: () => offset };
       }
       case 'vector':
-      case 'mmx': {
-        const offset = this.uopField('u16', REG_FIELDS[nth]!),
-          address = f.op('add', this.vcpu(), offset),
-          size = shape.size as AccessSize;
-        return {
-          ...this.plainOperand(size),
-          read: () => f.resized(f.load(VECTOR_LOAD[size], address, 0, ALIAS_VECTOR), size),
-          write: (value) => f.store(VECTOR_STORE[value.size as AccessSize], address, value, 0, ALIAS_VECTOR),
-          offset: () => offset,
-        };
-      }
+      case 'mmx':
+        return this.#vectorAt(this.uopField('u16', REG_FIELDS[nth]!), shape.size as AccessSize);
       case 'number': {
         const number = this.uopField('u16', REG_FIELDS[nth]!);
         return { ...this.plainOperand(0), number: () => number };

@@ -30,12 +30,12 @@ const fromMmx: Body = (b, dst, src) => {
   }
 };
 const betweenMmx: Body = (b, dst, src) => (dst.isMemory ? fromMmx(b, dst, src!) : toMmx(b, dst, src!));
-const toVector: Body = (b, dst, src) => dst.write(fromLow64(b, b.resize(src!.read(), 8)));
+const toVector: Body = (_, dst, src) => dst.write(src!.readAlone());
 const fromVector: Body = (b, dst, src) => dst.write(b.resize(low64(b, src!.read()), dst.size as Size));
 /** MOVQ xmm/m64, xmm: a register's upper half becomes zero. */
 const lowHalf: Body = (b, dst, src) => {
   const value = low64(b, src!.read());
-  dst.write(dst.isMemory ? value : fromLow64(b, value));
+  dst.write(dst.isMemory ? value : b.alone(value));
 };
 const mmxToVector: Body = (b, dst, src) => {
   b.call('mmxEnter');

@@ -7,8 +7,8 @@ import type { Emit, Operand, Value } from '../emit.ts';
 import { inst, rw, w } from './inst.ts';
 import type { Body, Line } from './inst.ts';
 import {
-  F32, F64, SSE, SSE2, SSE3, SSE41, ZERO, addressOf, areComparable, areNormal, areOrdinary, areZero, bitsOf, both, either, floatOf, int, isDenormal, isExtreme, isNegative,
-  isPositive, isZero, lacksExponent, notAll, reader, splat, wholeOf, writeElement,
+  F32, F64, SSE, SSE2, SSE3, SSE41, ZERO, addressOf, anyExtreme, areComparable, areOrdinary, areZero, both, either, floatOf, headIn, headOf, int, isDenormal, isExtreme,
+  isPositive, isSmall, isZero, notAll, reader, splat, wholeOf, writeElement,
 } from './sse-float.ts';
 import type { Format } from './sse-float.ts';
 
@@ -17,8 +17,8 @@ type Operation = 'add' | 'sub' | 'mul' | 'div' | 'sqrt' | 'min' | 'max';
 const OPERATION: Readonly<Record<Operation, number>> = { sqrt: 1, add: 8, mul: 9, sub: 12, min: 13, div: 14, max: 15 };
 
 function exactly(b: Emit, operation: Operation, format: Format, dst: Operand, src: Operand, value: Value, lanes: number): void {
-  const first = b.integer('add', b.vcpu(), dst.offset());
-  b.call(format === F32 ? 'sseArithmeticF32' : 'sseArithmeticF64', int(b, OPERATION[operation]), first, first, addressOf(b, src, value), int(b, lanes));
+  const helper = format === F32 ? 'sseArithmeticF32' : 'sseArithmeticF64';
+  dst.throughRecord((first) => b.call(helper, int(b, OPERATION[operation]), first, first, addressOf(b, src, value), int(b, lanes)));
 }
 
 // --- ADD SUB MUL DIV ---
@@ -27,10 +27,12 @@ const scalar = (operation: 'add' | 'sub' | 'mul' | 'div', format: Format): Body 
   const again = reader(b, src), y = again();
   b.whenFpDefault((rare) => {
     const whole = wholeOf(b, dst), x = b.lane(`${format.packed}.extract_lane`, 0, whole);
-    const result = b.pin(b.plain(`${format.scalar}.${operation}`, x, floatOf(b, format, again()))), bits = bitsOf(b, format, result);
+    const result = b.pin(b.lane(`${format.packed}.replace_lane`, 0, whole, b.plain(`${format.scalar}.${operation}`, x, floatOf(b, format, again()))));
     // Zeros are the helper's, too: it has a short way for them.
-    rare(isNegative(b, b.or(b.or(lacksExponent(b, format, dst.read()), lacksExponent(b, format, again())), isExtreme(b, format, bits))));
-    writeElement(b, dst, result, whole);
+    rare(isSmall(b, format, headIn(b, format, whole)));
+    rare(isSmall(b, format, headOf(b, format, src, y)));
+    rare(isExtreme(b, format, headIn(b, format, result)));
+    dst.write(result);
   }, () => exactly(b, operation, format, dst, src, y, 1));
 };
 
@@ -45,7 +47,7 @@ const packed = (operation: 'add' | 'sub' | 'mul' | 'div', format: Format): Body 
   const y = b.pin(src.read()), x = b.pin(dst.read());
   b.whenFpDefault((rare) => {
     const result = b.pin(b.plain(`${format.packed}.${operation}`, x, y));
-    b.if(notAll(b, both(b, areNormal(b, format, x, y), areOrdinary(b, format, result))), () => rare(notAll(b, goodLanes(b, format, result, x, y, operation))));
+    b.if(anyExtreme(b, format, result, x, y), () => rare(notAll(b, goodLanes(b, format, result, x, y, operation))), undefined, 'unlikely');
     dst.write(result);
   }, () => exactly(b, operation, format, dst, src, y, format.lanes));
 };
@@ -110,8 +112,8 @@ const pairwise = (kind: 'addsub' | 'hadd' | 'hsub', format: Format): Body => (b,
     rare(notAll(b, goodLanes(b, format, result, x, y, operation)));
     dst.write(result);
   }, () => {
-    const first = b.integer('add', b.vcpu(), dst.offset());
-    b.call(format === F32 ? 'ssePairwiseF32' : 'ssePairwiseF64', int(b, kind === 'addsub' ? 0 : kind === 'hadd' ? 1 : 2), first, first, addressOf(b, src, source));
+    const helper = format === F32 ? 'ssePairwiseF32' : 'ssePairwiseF64', operation = int(b, kind === 'addsub' ? 0 : kind === 'hadd' ? 1 : 2);
+    dst.throughRecord((first) => b.call(helper, operation, first, first, addressOf(b, src, source)));
   });
 };
 
@@ -132,14 +134,14 @@ const estimate = (squareRoot: boolean, lanes: 1 | 4): Body => (b, dst, src) => {
       rare(notAll(b, both(b, areOrdinary(b, F32, y), areOrdinary(b, F32, result))));
     }
     dst.write(lanes === 1 ? b.lane('i32x4.extract_lane', 0, result) : result);
-  }, () => b.call('sseReciprocal', int(b, squareRoot ? 1 : 0), b.integer('add', b.vcpu(), dst.offset()), addressOf(b, src, source), int(b, lanes)));
+  }, () => dst.throughRecord((to) => b.call('sseReciprocal', int(b, squareRoot ? 1 : 0), to, addressOf(b, src, source), int(b, lanes))));
 };
 
 // --- dot products: exceptions of each step are seen before the next, so the helper does all of it ---
 
 const dotProduct = (format: Format): Body => (b, dst, src, immediate) => {
-  const y = b.pin(src.read()), first = b.integer('add', b.vcpu(), dst.offset());
-  b.call(format === F32 ? 'sseDotProductF32' : 'sseDotProductF64', b.resize(immediate!.read(), 4), first, first, addressOf(b, src, y));
+  const y = b.pin(src.read()), helper = format === F32 ? 'sseDotProductF32' : 'sseDotProductF64';
+  dst.throughRecord((first) => b.call(helper, b.resize(immediate!.read(), 4), first, first, addressOf(b, src, y)));
 };
 
 export const sseArith: readonly Line[] = [

@@ -30,8 +30,8 @@ const scalar = (format: Format): Body => (b, dst, src, immediate) => {
     const truth = b.xor(b.and(b.shr(truths, b.and(predicate, int(b, 3))), int(b, 1)), b.shr(predicate, int(b, 2)));
     writeElement(b, dst, b.resize(b.negate(truth), format.sizeBytes, true));
   }, () => {
-    const first = b.integer('add', b.vcpu(), dst.offset());
-    b.call(format === F32 ? 'sseCompareF32' : 'sseCompareF64', predicate, first, first, addressOf(b, src, y), int(b, 1));
+    const helper = format === F32 ? 'sseCompareF32' : 'sseCompareF64';
+    dst.throughRecord((first) => b.call(helper, predicate, first, first, addressOf(b, src, y), int(b, 1)));
   });
 };
 
@@ -45,8 +45,8 @@ const packed = (format: Format): Body => (b, dst, src, immediate) => {
     const equal = both(b, isEqual, when(b.isZero(b.and(low, int(b, 1))))), less = both(b, isLess, when(b.compare('lt_u', b.sub(low, int(b, 1)), int(b, 2))));
     dst.write(b.plain('v128.xor', either(b, equal, less), when(b.shr(predicate, int(b, 2)))));
   }, () => {
-    const first = b.integer('add', b.vcpu(), dst.offset());
-    b.call(format === F32 ? 'sseCompareF32' : 'sseCompareF64', predicate, first, first, addressOf(b, src, y), int(b, format.lanes));
+    const helper = format === F32 ? 'sseCompareF32' : 'sseCompareF64';
+    dst.throughRecord((first) => b.call(helper, predicate, first, first, addressOf(b, src, y), int(b, format.lanes)));
   });
 };
 

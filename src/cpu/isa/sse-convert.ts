@@ -168,14 +168,14 @@ const roundScalar = (format: Format): Body => (b, dst, src, immediate) => {
     rare(b.or(isDenormal(b, format, bits), isNan(b, format, bits)));
     const x = b.pin(floatOf(b, format, bits));
     writeElement(b, dst, rounded(b, control, format.scalar, (way) => b.plain(`${format.scalar}.${way}`, x)));
-  }, () => b.call(format === F32 ? 'sseRoundF32' : 'sseRoundF64', control, b.integer('add', b.vcpu(), dst.offset()), addressOf(b, src, bits), int(b, 1)));
+  }, () => dst.throughRecord((to) => b.call(format === F32 ? 'sseRoundF32' : 'sseRoundF64', control, to, addressOf(b, src, bits), int(b, 1))));
 };
 const roundPacked = (format: Format): Body => (b, dst, src, immediate) => {
   const x = b.pin(src.read()), control = b.resize(immediate!.read(), 4);
   b.whenFpDefault((rare) => {
     rare(notAll(b, areComparable(b, format, x)));
     dst.write(rounded(b, control, 'v128', (way) => b.plain(`${format.packed}.${way}`, x)));
-  }, () => b.call(format === F32 ? 'sseRoundF32' : 'sseRoundF64', control, b.integer('add', b.vcpu(), dst.offset()), addressOf(b, src, x), int(b, format.lanes)));
+  }, () => dst.throughRecord((to) => b.call(format === F32 ? 'sseRoundF32' : 'sseRoundF64', control, to, addressOf(b, src, x), int(b, format.lanes))));
 };
 
 export const sseConvert: readonly Line[] = [

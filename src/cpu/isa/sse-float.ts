@@ -26,16 +26,19 @@ export interface Format {
   /** Bits of the smallest normal number and of infinity. */
   readonly smallest: bigint;
   readonly infinity: bigint;
-  /** Of the upper, or only, 32 bits. */
-  readonly exponentMask: number;
+  /** Of the upper, or only, 32 bits, the lowest bit of the exponent. */
+  readonly exponentStep: number;
+  /** Words of a v128 with sign and exponent: a mask of lanes, and the low element's lane. */
+  readonly headMask: number;
+  readonly headLane: number;
 }
 export const F32: Format = {
   scalar: 'f32', packed: 'f32x4', sizeBytes: 4, lanes: 4, toFloat: 'f32.reinterpret_i32', toBits: 'i32.reinterpret_f32', smallest: 0x0080_0000n, infinity: 0x7f80_0000n,
-  exponentMask: 0x7f80_0000,
+  exponentStep: 1 << 23, headMask: 0b1111, headLane: 0,
 };
 export const F64: Format = {
   scalar: 'f64', packed: 'f64x2', sizeBytes: 8, lanes: 2, toFloat: 'f64.reinterpret_i64', toBits: 'i64.reinterpret_f64',
-  smallest: 0x0010_0000_0000_0000n, infinity: 0x7ff0_0000_0000_0000n, exponentMask: 0x7ff0_0000,
+  smallest: 0x0010_0000_0000_0000n, infinity: 0x7ff0_0000_0000_0000n, exponentStep: 1 << 20, headMask: 0b1010, headLane: 1,
 };
 
 export const ZERO: readonly number[] = new Array<number>(16).fill(0);
@@ -49,17 +52,26 @@ export const bitsOf = (b: Emit, format: Format, value: Value): Value => b.plain(
 /** The magnitude, twice. */
 const doubled = (b: Emit, format: Format, bits: Value): Value => b.shl(bits, constant(b, format, 1n));
 
-/** The word with sign and exponent, as an i32. */
-const headOf = (b: Emit, format: Format, bits: Value): Value => (format.sizeBytes === 4 ? bits : b.resize(b.shr(bits, b.constant(32, 8)), 4));
-const exponentOf = (b: Emit, format: Format, bits: Value): Value => b.and(headOf(b, format, bits), int(b, format.exponentMask));
-/** An i32 that is negative where the exponent of a zero or a denormal is met; such values may be joined by `or`. */
-export const lacksExponent = (b: Emit, format: Format, bits: Value): Value => b.sub(exponentOf(b, format, bits), int(b, 1));
-/** The same for all but normal numbers beyond the smallest power of two. */
-export const isExtreme = (b: Emit, format: Format, bits: Value): Value => {
-  const exponent = b.pin(exponentOf(b, format, bits)), lowest = format.exponentMask & -format.exponentMask;
-  return b.or(b.sub(exponent, int(b, 2 * lowest)), b.sub(int(b, format.exponentMask - 1), exponent));
-};
-export const isNegative = (b: Emit, x: Value): Value => b.compare('lt_s', x, int(b, 0));
+// --- the quick test of arithmetic: exponents alone, of the words that hold them, shifted left so that the sign is gone ---
+
+/** From here on, in such a word, an operand is normal; one step more, or an overflow to below it, tells the same of a result. */
+const plainFrom = (format: Format): number => 8 * format.exponentStep;
+/** The low element's word of an operand whose bits have been read from memory, else of its register. */
+export const headOf = (b: Emit, format: Format, operand: Operand, bits: Value): Value =>
+  operand.isMemory ? (format.sizeBytes === 4 ? bits : b.resize(b.shr(bits, b.constant(32, 8)), 4)) : headIn(b, format, operand.whole());
+export const headIn = (b: Emit, format: Format, vector: Value): Value => b.lane('i32x4.extract_lane', format.headLane, vector);
+/** i32: perhaps no normal number: a zero, a denormal, or one of the smallest. */
+export const isSmall = (b: Emit, format: Format, head: Value): Value => b.compare('lt_u', b.shl(head, int(b, 1)), int(b, plainFrom(format)));
+/** i32: perhaps one of those, an infinity or a NaN. */
+export const isExtreme = (b: Emit, format: Format, head: Value): Value =>
+  b.compare('lt_u', b.add(b.shl(head, int(b, 1)), int(b, 2 * format.exponentStep)), int(b, plainFrom(format)));
+/** i32: the same for any element of a result or its operands. */
+export function anyExtreme(b: Emit, format: Format, result: Value, ...operands: Value[]): Value {
+  const doubled = (x: Value): Value => b.plain('i32x4.add', x, x), step = splat(b, format, BigInt(2 * format.exponentStep) << BigInt(8 * format.sizeBytes - 32));
+  const least = operands.reduce((x, y) => b.plain('i32x4.min_u', x, doubled(y)), b.plain('i32x4.add', doubled(result), step));
+  const small = b.plain('i32x4.eq', b.plain('i32x4.shr_u', least, int(b, Math.log2(plainFrom(format)))), b.v128(ZERO));
+  return b.and(b.plain('i32x4.bitmask', small), int(b, format.headMask));
+}
 
 export const isZero = (b: Emit, format: Format, bits: Value): Value => b.isZero(doubled(b, format, bits));
 /** Neither zero nor normal, and no infinity or NaN. */
@@ -89,9 +101,6 @@ const magnitude = (b: Emit, { packed }: Format, x: Value): Value => b.plain(`${p
 /** Zero, normal or infinite. */
 export const areComparable = (b: Emit, format: Format, x: Value): Value =>
   either(b, b.plain(`${format.packed}.ge`, magnitude(b, format, x), splat(b, format, format.smallest)), areZero(b, format, x));
-/** Neither operand is a zero or a denormal. */
-export const areNormal = (b: Emit, format: Format, x: Value, y: Value): Value =>
-  b.plain(`${format.packed}.ge`, b.plain(`${format.packed}.pmin`, magnitude(b, format, x), magnitude(b, format, y)), splat(b, format, format.smallest));
 export const areOrdinary = (b: Emit, format: Format, x: Value): Value => {
   const size = magnitude(b, format, x);
   return both(b, b.plain(`${format.packed}.gt`, size, splat(b, format, format.smallest)), b.plain(`${format.packed}.lt`, size, splat(b, format, format.infinity)));
@@ -100,7 +109,7 @@ export const areOrdinary = (b: Emit, format: Format, x: Value): Value => {
 export const areBelow = (b: Emit, format: Format, x: Value, bound: bigint): Value =>
   b.plain(`${format.packed}.lt`, magnitude(b, format, x), splat(b, format, bound));
 /** i32: not all of a mask is set. */
-export const notAll = (b: Emit, mask: Value): Value => b.isZero(b.plain('i8x16.all_true', mask));
+export const notAll = (b: Emit, mask: Value): Value => b.compare('ne', b.plain('i8x16.bitmask', mask), int(b, 0xffff));
 
 // --- operands ---
 
@@ -112,7 +121,7 @@ export function reader(b: Emit, operand: Operand): () => Value {
 }
 
 /** The whole register of an XMM operand, now. */
-export const wholeOf = (b: Emit, dst: Operand): Value => b.loadAt(b.integer('add', b.vcpu(), dst.offset()), 'v128');
+export const wholeOf = (b: Emit, dst: Operand): Value => b.pin(dst.whole());
 const LANES = { i32: 'i32x4', i64: 'i64x2', f32: 'f32x4', f64: 'f64x2' } as const;
 /**
  * Write the low element, float or integer, with the rest of the register as it is: sixteen bytes, since a load of the whole after a store of a
@@ -124,7 +133,7 @@ export function writeElement(b: Emit, dst: Operand, element: Value, whole = whol
 
 /** Address in memory 0 (i32) of an operand: a register's own, or the scratch area with what was read from memory. */
 export function addressOf(b: Emit, operand: Operand, value: Value): Value {
-  if (!operand.isMemory) return b.integer('add', b.vcpu(), operand.offset());
+  if (!operand.isMemory) return operand.recorded();
   b.setField('scratch', value.size === 4 ? 'i32' : value.size === 8 ? 'i64' : 'v128', value);
   return b.fieldAddress('scratch');
 }

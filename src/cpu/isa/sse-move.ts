@@ -5,7 +5,7 @@
 import { move } from './mov.ts';
 import { inst, rw, w } from './inst.ts';
 import type { Attributes, Body, Line } from './inst.ts';
-import { SSE, SSE2, SSE3, ZERO, writeElement } from './sse-float.ts';
+import { SSE, SSE2, SSE3, writeElement } from './sse-float.ts';
 
 const GP = 13;
 /** Bits of MXCSR that exist: MXCSR_MASK as FXSAVE shows it. */
@@ -14,9 +14,7 @@ const MXCSR_MASK = 0xffff;
 /** All 16 bytes. */
 const whole: Body = (_b, dst, src) => dst.write(src.read());
 /** A load of an element clears the rest of the register. */
-const loadElement: Body = (b, dst, src) => {
-  dst.write(b.lane(src.size === 4 ? 'i32x4.replace_lane' : 'i64x2.replace_lane', 0, b.v128(ZERO), src.read()));
-};
+const loadElement: Body = (_b, dst, src) => dst.write(src.readAlone());
 /** Between registers the rest stays. */
 const moveElement: Body = (b, dst, src) => (dst.isMemory ? dst.write(src.read()) : writeElement(b, dst, src.read()));
 const toHigh: Body = (b, dst, src) => {

@@ -29,19 +29,21 @@ import { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { Node } from '../wasm/function.ts';
 import type { FunctionBody } from '../wasm/module.ts';
 import { WINDOW_REACH } from './code-window.ts';
-import { KnownEmit, REGISTER_FLAGS, REGISTER_ROTATED, RegionLocals } from './known-emit.ts';
+import { KnownEmit, REGISTER_FLAGS, REGISTER_MXCSR, REGISTER_ROTATED, RegionLocals } from './known-emit.ts';
 import type { KnownFlags, RegionContext, Template } from './known-emit.ts';
 import { flowRegisters } from './register-flow.ts';
-import type { Point } from './register-flow.ts';
+import type { Bank, Flow, Point } from './register-flow.ts';
 import { rememberingBlocks } from './remembering.ts';
 import { comesBack, isBackEdge, successor, unproved } from './region.ts';
 import type { Block, Instruction, Region } from './region.ts';
 
-/** `site`: offset of the instruction, above it the instructions not yet charged; in the upper half what is dirty, and whether this is no fault. */
+/** `site`: offset of the instruction, above it the instructions not yet charged; in the upper half which general registers are dirty, and whether this is no fault. */
 const SITE_OFFSET_BITS = 17,
   SITE_OFFSET_BIAS = 1 << 16,
   SITE_GOES_ON = 1 << 30;
 const REGISTERS = 16;
+const VECTOR_BYTES = 32,
+  LAST_VECTOR = 1 << 15;
 const ALIAS_PROVED = 500;
 /** What a frame of the baseline compiler takes besides its locals, roughly. */
 const FRAME_BYTES = 256;
@@ -81,6 +83,7 @@ class Assembler {
   readonly #proved = this.#f.newLocal('i32');
   /** Instructions since the budget was charged. */
   #uncharged = 0;
+  #usesVectors = false;
 
   constructor(region: Region, context: RegionContext) {
     const { environment } = region.entry.instructions[0]!;
@@ -94,8 +97,9 @@ class Assembler {
 
   build(): RegionBody {
     const f = this.#f;
-    let live = 0;
-    f.later((out) => this.#load(out, live));
+    let live = 0,
+      liveVectors = 0;
+    f.later((out) => this.#load(out, live, liveVectors));
     this.#begin();
     f.open('block', this.#exit);
     f.open('block', this.#caught);
@@ -105,7 +109,8 @@ class Assembler {
     this.#rareEnd();
     f.close();
     this.#end();
-    live = flowRegisters(this.#region, this.#points);
+    live = flowRegisters(this.#region, this.#points, 'general');
+    if (this.#usesVectors) liveVectors = flowRegisters(this.#region, this.#points, 'vectors');
     const out = f.filled();
     return { params: f.params, locals: f.locals, out, localNames: () => this.#emit.localNames().set(this.#proved, 'proved') };
   }
@@ -143,14 +148,19 @@ class Assembler {
   /** `site` says what is dirty, and whether to go on there or to tell of a fault. */
   #rareEnd(): void {
     const f = this.#f,
-      { site, budget, ripPage } = this.#locals,
+      { site, siteVectors, budget, ripPage } = this.#locals,
       vcpu = f.get(0, 'i32'),
       low = f.pin(f.wrap(f.get(site, 'i64'))),
       high = f.pin(f.wrap(f.op('shr_u', f.get(site, 'i64'), f.i64(32))));
-    let written = 0;
-    for (const list of this.#points.values()) for (const point of list) written |= point.writes;
-    for (let bit = 1; bit <= REGISTER_ROTATED; bit <<= 1)
-      if (written & bit) f.if(f.op('and', high, f.i32(bit)), () => f.later((out) => this.#store(out, bit)));
+    const storeWhere = (dirty: Node, bank: Bank, last: number): void => {
+      let written = 0;
+      for (const list of this.#points.values()) for (const point of list) written |= point[bank].writes;
+      const store = (out: Bytes, bit: number): void => (bank === 'general' ? this.#store(out, bit, 0) : this.#store(out, 0, bit));
+      for (let bit = 1; bit <= last; bit <<= 1)
+        if (written & bit) f.if(f.op('and', dirty, f.i32(bit)), () => f.later((out) => store(out, bit)));
+    };
+    storeWhere(high, 'general', REGISTER_ROTATED);
+    if (this.#usesVectors) storeWhere(f.pin(f.get(siteVectors, 'i32')), 'vectors', LAST_VECTOR);
     const offset = f.op('sub', f.op('and', low, f.i32((1 << SITE_OFFSET_BITS) - 1)), f.i32(SITE_OFFSET_BIAS)),
       sum = f.op('add', f.get(ripPage, 'i64'), f.widen(offset, true)),
       rip = f.pin(this.#long ? sum : f.op('and', sum, f.i64(0xffff_ffff)));
@@ -164,20 +174,26 @@ class Assembler {
   #siteOf(offset: number): number {
     return (offset + SITE_OFFSET_BIAS) | (this.#uncharged << SITE_OFFSET_BITS);
   }
-  #setSite(offset: number, upper: () => number): void {
+  /** @param dirty which side of a point; undefined where nothing is dirty */
+  #setSite(offset: number, dirty: (bank: Bank) => number): void {
     const low = this.#siteOf(offset);
-    this.#f.later((out) => this.#siteIs(out, low, upper()));
+    this.#f.later((out) => this.#siteIs(out, low, SITE_GOES_ON | dirty('general'), dirty('vectors')));
   }
   /** The same at once, where nothing is pending: every instruction that may fault has one. */
   #setSiteHere(offset: number, point: () => Point): void {
     const low = this.#siteOf(offset);
     this.#f.here();
-    this.#f.laterHere((out) => this.#siteIs(out, low, point().dirtyBefore));
+    this.#f.laterHere((out) => this.#siteIs(out, low, point().general.dirtyBefore, point().vectors.dirtyBefore));
   }
-  #siteIs(out: Bytes, low: number, high: number): void {
+  #siteIs(out: Bytes, low: number, high: number, vectors: number): void {
+    const { site, siteVectors } = this.#locals;
     out.u8(0x42);
     out.s64(low, high);
-    out.localSet(this.#locals.site);
+    out.localSet(site);
+    if (!this.#usesVectors) return;
+    out.u8(0x41);
+    out.s32(vectors);
+    out.localSet(siteVectors);
   }
   /** Beside the main path, which goes on. */
   #leaveRarely(condition: Node, offset: number, point: Point | undefined): void {
@@ -185,7 +201,7 @@ class Assembler {
     f.if(
       condition,
       () => {
-        this.#setSite(offset, () => SITE_GOES_ON | (point?.dirtyAfter ?? 0));
+        this.#setSite(offset, (bank) => point?.[bank].dirtyAfter ?? 0);
         f.br(this.#caught);
       },
       undefined,
@@ -193,7 +209,7 @@ class Assembler {
     );
   }
   #writeBack(point: Point | undefined): void {
-    this.#f.later((out) => this.#store(out, point?.dirtyAfter ?? 0));
+    if (point) this.#f.later((out) => this.#store(out, point.general.dirtyAfter, point.vectors.dirtyAfter));
   }
   #leave(rip: Node, point: Point | undefined): void {
     const f = this.#f;
@@ -222,7 +238,7 @@ class Assembler {
     out.hint(false);
     out.u8(0x04);
     out.u8(0x40);
-    f.laterHere((filled) => this.#siteIs(filled, low, SITE_GOES_ON | point.dirtyAfter));
+    f.laterHere((filled) => this.#siteIs(filled, low, SITE_GOES_ON | point.general.dirtyAfter, point.vectors.dirtyAfter));
     out.u8(0x0c);
     out.u32(f.depthOf(this.#caught) + 1);
     out.u8(0x0b);
@@ -245,7 +261,7 @@ class Assembler {
           f.if(
             f.compare('ne', differs, f.i64(0)),
             () => {
-              this.#setSite(block.start, () => SITE_GOES_ON | this.#points.get(block)![0]!.dirtyBefore);
+              this.#setSite(block.start, (bank) => this.#points.get(block)![0]![bank].dirtyBefore);
               f.br(this.#caught);
             },
             undefined,
@@ -273,7 +289,20 @@ class Assembler {
     }
     if (mask & REGISTER_ROTATED) each(r, flagR, true);
   }
-  #load(out: Bytes, mask: number): void {
+  #transferVectors(mask: number, each: (local: number, offset: number) => void): void {
+    for (let bit = 1, offset = VCPU.offset.vector, index = 0; bit <= LAST_VECTOR; bit <<= 1, offset += VECTOR_BYTES, index++)
+      if (mask & bit) each(this.#locals.vectors.get(index)!, offset);
+  }
+  #load(out: Bytes, mask: number, vectors: number): void {
+    this.#transferVectors(vectors, (local, offset) => {
+      out.localGet(0);
+      out.u8(0xfd);
+      out.u8(0);
+      out.u8(4);
+      out.u32(offset);
+      out.localSet(local);
+    });
+    if (vectors & REGISTER_MXCSR) this.#emit.learnMxcsr(out);
     this.#transfer(mask, (local, offset, isLong) => {
       out.localGet(0);
       out.u8(isLong ? 0x29 : 0x28);
@@ -282,7 +311,15 @@ class Assembler {
       out.localSet(local);
     });
   }
-  #store(out: Bytes, mask: number): void {
+  #store(out: Bytes, mask: number, vectors: number): void {
+    this.#transferVectors(vectors, (local, offset) => {
+      out.localGet(0);
+      out.localGet(local);
+      out.u8(0xfd);
+      out.u8(11);
+      out.u8(4);
+      out.u32(offset);
+    });
     this.#transfer(mask, (local, offset, isLong) => {
       out.localGet(0);
       out.localGet(local);
@@ -323,13 +360,13 @@ class Assembler {
     // The callee may have changed this region's code, or what is mapped here, or returned to here in another address space.
     const moved = f.compare('ne', f.load('i64', vcpu, VCPU_FETCH_PROOF), f.get(proof, 'i64'));
     f.if(moved, () => this.#goto(f.get(returnRip, 'i64')), undefined, 'unlikely');
-    f.later((out) => this.#load(out, point.liveAfter));
+    f.later((out) => this.#load(out, point.general.liveAfter, point.vectors.liveAfter));
     f.later((out) => this.#emit.forgetPages(out));
     f.flush();
   }
   /** Take places in VCPU_RETURNS, as many as this frame needs; the last holds what is waited for. */
   #nest(out: Bytes, returnRip: number): void {
-    const bytes = FRAME_BYTES + this.#f.locals.length * 8,
+    const bytes = FRAME_BYTES + (this.#f.locals.length + this.#locals.vectors.size) * 8,
       step = Math.ceil(bytes / RETURN_FRAME_BYTES) * 8,
       { returnTop } = this.#locals;
     out.localGet(returnTop);
@@ -420,15 +457,13 @@ class Assembler {
   #emitted(block: Block, instruction: Instruction, template: Template): Point {
     const emit = this.#emit;
     emit.instruction(instruction, template, this.#uncharged);
+    this.#usesVectors ||= (emit.vectorReads | emit.vectorWrites) !== 0;
     const point: Point = {
-      reads: emit.reads,
-      writes: emit.writes,
+      general: untouched(emit.reads, emit.writes),
+      vectors: untouched(emit.vectorReads, emit.vectorWrites),
       faults: template.faults || (this.#points.get(block)!.length === 0 && unproved(block).length > 0),
       changes: template.storedSlowly && instruction.row.ends === 'no',
       calls: comesBack(instruction),
-      dirtyBefore: 0,
-      dirtyAfter: 0,
-      liveAfter: 0,
     };
     this.#points.get(block)!.push(point);
     return point;
@@ -458,6 +493,8 @@ class Assembler {
     f.flush();
   }
 }
+
+const untouched = (reads: number, writes: number): Flow => ({ reads, writes, dirtyBefore: 0, dirtyAfter: 0, liveAfter: 0 });
 
 function labelIn(labels: Map<Block, Label>, block: Block): Label {
   let label = labels.get(block);

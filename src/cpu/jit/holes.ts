@@ -8,7 +8,7 @@ import { FIRST_HOLE, NUMBER_HOLES } from '../wasm/holes.ts';
 import type { TemplateTokens } from '../wasm/template.ts';
 import type { Type } from '../wasm/opcodes.ts';
 
-/** Local of the register in the nth register field; byte offset in the record of the register there; of the segment's base. */
+/** Local of the register in the nth register field, a general one or an XMM one; byte offset in the record of the register there; of the segment's base. */
 export const HOLE_FIELD = FIRST_HOLE,
   HOLE_FIELD_OFFSET = HOLE_FIELD + 3,
   HOLE_SEGMENT_BASE = HOLE_FIELD_OFFSET + 3,
@@ -24,18 +24,23 @@ export const HOLE_FIELD = FIRST_HOLE,
   HOLE_LIKELY = HOLE_UNLIKELY + 1,
   /** Locals of the general registers that an instruction implies. */
   HOLE_REGISTER = FIRST_HOLE + 16,
-  HOLE_CONTROL = HOLE_REGISTER + 16;
+  HOLE_CONTROL = HOLE_REGISTER + 16,
+  /** Locals of the XMM registers; XMM0 is implied by some instructions. */
+  HOLE_VECTOR = HOLE_CONTROL + 16;
 /** Locals of a region, in the order of their holes. */
-export const CONTROL = ['tlb', 'changed', 'ripPage', 'exitRip', 'op', 'p', 'q', 'r', 'budget'] as const;
+export const CONTROL = ['tlb', 'changed', 'ripPage', 'exitRip', 'op', 'p', 'q', 'r', 'budget', 'mxcsr'] as const;
 export type Control = (typeof CONTROL)[number];
 export const controlHole = (name: Control): number => HOLE_CONTROL + CONTROL.indexOf(name);
 
-/** Registers of a template, bit by bit: 0 to 15 general ones, then those in its fields, in its address, and the flag record in two parts. */
+/** Registers of a template, bit by bit: 0 to 15 general ones, then those in its fields, in its address, the flag record in two parts, XMM0 and MXCSR. */
 export const MASK_FIELD = 1 << 16,
   MASK_ADDRESS = 1 << 19,
   MASK_FLAGS = 1 << 20,
   /** The result of a rotate. */
-  MASK_ROTATED = 1 << 21;
+  MASK_ROTATED = 1 << 21,
+  MASK_XMM0 = 1 << 22,
+  /** What is known of MXCSR. */
+  MASK_MXCSR = 1 << 23;
 /** By the hole that stands for them. */
 export const MASKS = new Map<number, number>([
   ...Array.from({ length: 16 }, (_, index) => [HOLE_REGISTER + index, 1 << index] as const),
@@ -43,10 +48,12 @@ export const MASKS = new Map<number, number>([
   [HOLE_ADDRESS, MASK_ADDRESS],
   ...(['op', 'p', 'q'] as const).map((name) => [controlHole(name), MASK_FLAGS] as const),
   [controlHole('r'), MASK_ROTATED],
+  [HOLE_VECTOR, MASK_XMM0],
+  [controlHole('mxcsr'), MASK_MXCSR],
 ]);
 
 /** Branches to where a fault goes: plus the labels that the template has open itself. */
-export const HOLE_CAUGHT = FIRST_HOLE + 48,
+export const HOLE_CAUGHT = HOLE_VECTOR + 16,
   MAX_INSIDE = 16,
   HOLE_TEMPORARY = HOLE_CAUGHT + MAX_INSIDE,
   MAX_TEMPORARIES = 96,

@@ -1,12 +1,12 @@
 /**
  * Emits the instructions of a region by copying their templates: registers, numbers, helpers and labels are written into the holes. General
- * registers and the flag record live in locals. What surrounds the instructions (control flow, budget, the ways in and out) is jit/assemble.ts.
+ * and XMM registers and the flag record live in locals. What surrounds the instructions (control flow, budget, the ways in and out) is jit/assemble.ts.
  *
  * Faults: whoever may raise branches to `caught`. An instruction that jumps leaves the new rip in `exitRip`, a branch its condition.
  * Implements: docs/internals.md "Templates". Runs on: where regions are compiled; per instruction it allocates nothing.
  */
 import { ENV_LONG64 } from '../decode/variants.ts';
-import { NO_PAGE } from '../emit.ts';
+import { MXCSR_LOOKED_AT, MXCSR_WANTED, NO_PAGE } from '../emit.ts';
 import type { HelperName } from '../helpers.ts';
 import { GPR_NAMES, VCPU } from '../state.ts';
 import type { Bytes } from '../wasm/bytes.ts';
@@ -28,10 +28,13 @@ import {
   HOLE_REGISTER,
   HOLE_SEGMENT_BASE,
   HOLE_TEMPORARY,
+  HOLE_VECTOR,
   MASK_ADDRESS,
   MASK_FIELD,
   MASK_FLAGS,
+  MASK_MXCSR,
   MASK_ROTATED,
+  MASK_XMM0,
   MAX_INSIDE,
   MAX_TEMPORARIES,
   SOURCE,
@@ -63,6 +66,9 @@ export interface RegionContext {
 }
 
 const GPR_END = 16 * 8;
+const VECTORS = 16,
+  VECTOR_SHIFT = 5,
+  VECTOR_END = VCPU.offset.vector + (VECTORS << VECTOR_SHIFT);
 /** A LEB128 number is this long at most. */
 const MAX_NUMBER_BYTES = 10;
 const OPEN = -1;
@@ -73,11 +79,15 @@ const PAGE_PLACES = 17,
 const PAGE_NAMES = ['ReadPage', 'ReadAddend', 'WritePage', 'WriteAddend'] as const;
 const pagePlace = ({ base }: Instruction): number => (base < GPR_END ? base >> 3 : PAGE_PLACES - 1);
 
-/** Registers, bit by bit: 0 to 15 the general ones, then the flag record without its result of a rotate, and that. */
+/**
+ * The bank of general registers, bit by bit: 0 to 15 those, then the flag record without its result of a rotate, and that. The bank of
+ * vectors: 0 to 15 the XMM registers, then what is known of MXCSR: the record is always right, so that is never dirty.
+ */
 export const REGISTER_FLAGS = 1 << 16,
-  REGISTER_ROTATED = 1 << 17;
+  REGISTER_ROTATED = 1 << 17,
+  REGISTER_MXCSR = 1 << 16;
 
-/** Locals of the function that a region becomes, beside the general registers. */
+/** Locals of the function that a region becomes, beside the registers. */
 export class RegionLocals {
   /** TLB of the access class; instructions left; whether the region's own code has changed. */
   readonly tlb: number;
@@ -85,6 +95,10 @@ export class RegionLocals {
   readonly changed: number;
   /** Where the present instruction is, for a fault: jit/assemble.ts packs it (i64). */
   readonly site: number;
+  /** At that place, the XMM registers that differ from the record. */
+  readonly siteVectors: number;
+  /** Other than 0 unless MXCSR is as SSE's quick ways want it: Emit.whenFpDefault. */
+  readonly mxcsr: number;
   /** Where this region's nested call stands in VCPU_RETURNS. */
   readonly returnTop: number;
   /** rip of byte 0 of the entry's page; where control goes when it leaves. */
@@ -96,12 +110,13 @@ export class RegionLocals {
   readonly q: number;
   readonly r: number;
   readonly registers = new Map<number, number>();
+  readonly vectors = new Map<number, number>();
   readonly #f: FunctionBuilder;
 
   constructor(f: FunctionBuilder) {
     this.#f = f;
     [this.tlb, this.budget, this.changed, this.returnTop] = [f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32')];
-    this.op = f.newLocal('i32');
+    [this.op, this.siteVectors, this.mxcsr] = [f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32')];
     [this.ripPage, this.exitRip, this.site] = [f.newLocal('i64'), f.newLocal('i64'), f.newLocal('i64')];
     [this.p, this.q, this.r] = [f.newLocal('i64'), f.newLocal('i64'), f.newLocal('i64')];
   }
@@ -113,6 +128,14 @@ export class RegionLocals {
     }
     return local;
   }
+  vector(index: number): number {
+    let local = this.vectors.get(index);
+    if (local === undefined) {
+      local = this.#f.newLocal('v128');
+      this.vectors.set(index, local);
+    }
+    return local;
+  }
   /** For a reader of the code: its parameters, the fields above, the registers. */
   names(): Map<number, string> {
     const names = new Map([
@@ -121,6 +144,7 @@ export class RegionLocals {
     ]);
     for (const [name, local] of Object.entries(this) as [string, unknown][]) if (typeof local === 'number') names.set(local, name);
     for (const [index, local] of this.registers) names.set(local, GPR_NAMES[index]!);
+    for (const [index, local] of this.vectors) names.set(local, `xmm${index}`);
     return names;
   }
 }
@@ -129,9 +153,11 @@ export class KnownEmit {
   readonly long: boolean;
   /** Before the next instruction; the assembler forgets or restores it at a block's start. */
   known: KnownFlags | undefined;
-  /** Registers that the last instruction has read and written, bit by bit; what it may write or not, it also reads. */
+  /** Registers of both banks that the last instruction has read and written, bit by bit; what it may write or not, it also reads. */
   reads = 0;
   writes = 0;
+  vectorReads = 0;
+  vectorWrites = 0;
   readonly #f: FunctionBuilder;
   readonly #out: Bytes;
   readonly #caught: Label;
@@ -201,6 +227,20 @@ export class KnownEmit {
       out.localSet(local);
     }
   }
+  /** The local `mxcsr` from the record, as Emit.fpIsSpecial has it; for `later`. */
+  learnMxcsr(out: Bytes): void {
+    out.localGet(0);
+    out.u8(0x28);
+    out.u8(2);
+    out.u32(VCPU.offset.mxcsr);
+    out.u8(0x41);
+    out.s32(MXCSR_LOOKED_AT);
+    out.u8(0x71);
+    out.u8(0x41);
+    out.s32(MXCSR_WANTED);
+    out.u8(0x73);
+    out.localSet(this.#locals.mxcsr);
+  }
   /**
    * A branch leaves its condition (an i32) on the wasm stack.
    * @param uncharged instructions before it for which the budget has not been charged yet
@@ -215,6 +255,8 @@ export class KnownEmit {
     if (template.knownAfter !== 'same') this.known = template.knownAfter;
     this.reads = this.#registersOf(template.reads);
     this.writes = this.#registersOf(template.writes);
+    this.vectorReads = this.#vectorsOf(template.reads);
+    this.vectorWrites = this.#vectorsOf(template.writes) & ~REGISTER_MXCSR;
   }
 
   /** On the quick way of a store the question whether code has changed has a constant answer, and nothing keeps it alive from before. */
@@ -233,7 +275,12 @@ export class KnownEmit {
     this.#at = at;
     for (let i = 0; i < 3; i++) {
       const register = at.registers[i]!;
-      numbers[HOLE_FIELD + i - FIRST_HOLE] = register < GPR_END ? numbers[HOLE_REGISTER + (register >> 3) - FIRST_HOLE]! : OPEN;
+      numbers[HOLE_FIELD + i - FIRST_HOLE] =
+        register < GPR_END
+          ? numbers[HOLE_REGISTER + (register >> 3) - FIRST_HOLE]!
+          : isVector(register)
+            ? numbers[HOLE_VECTOR + vectorIndex(register) - FIRST_HOLE]!
+            : OPEN;
       numbers[HOLE_FIELD_OFFSET + i - FIRST_HOLE] = register;
       low[SOURCE.FIELD + i] = register;
     }
@@ -305,9 +352,10 @@ export class KnownEmit {
     let value: number;
     if (token >= HOLE_HELPER) value = this.#context.helperIndex(HELPER_NAMES[token - HOLE_HELPER]!);
     else if (token >= HOLE_TEMPORARY) value = this.#f.newLocal(TEMPORARY_TYPES[Math.floor((token - HOLE_TEMPORARY) / MAX_TEMPORARIES)]!);
+    else if (token >= HOLE_VECTOR) return this.#vector(token - HOLE_VECTOR);
     else if (token >= HOLE_REGISTER) return this.#register(token - HOLE_REGISTER);
     else if (token >= HOLE_PAGE) return this.#pageLocal(token - HOLE_PAGE);
-    else return this.#register(this.#at.registers[token - HOLE_FIELD]! >> 3);
+    else return this.#field(this.#at.registers[token - HOLE_FIELD]!);
     numbers[token - FIRST_HOLE] = value;
     return value;
   }
@@ -324,6 +372,13 @@ export class KnownEmit {
       if (local !== OPEN) names.set(local, (GPR_NAMES[Math.floor(at / PAGE_LOCALS)] ?? 'other') + PAGE_NAMES[at % PAGE_LOCALS]!);
     });
     return names;
+  }
+  /** @param register its offset in the record */
+  #field(register: number): number {
+    return register < GPR_END ? this.#register(register >> 3) : this.#vector(vectorIndex(register));
+  }
+  #vector(index: number): number {
+    return (this.#numbers[HOLE_VECTOR + index - FIRST_HOLE] = this.#locals.vector(index));
   }
   #register(index: number): number {
     return (this.#numbers[HOLE_REGISTER + index - FIRST_HOLE] = this.#locals.register(index));
@@ -392,14 +447,25 @@ export class KnownEmit {
     let registers = mask & 0xffff;
     if (mask & MASK_FLAGS) registers |= REGISTER_FLAGS;
     if (mask & MASK_ROTATED) registers |= REGISTER_ROTATED;
-    for (let i = 0; i < 3; i++) if (mask & (MASK_FIELD << i)) registers |= 1 << (at.registers[i]! >> 3);
+    for (let i = 0; i < 3; i++) if (mask & (MASK_FIELD << i) && at.registers[i]! < GPR_END) registers |= 1 << (at.registers[i]! >> 3);
     if (mask & MASK_ADDRESS) {
       if (at.base < GPR_END) registers |= 1 << (at.base >> 3);
       if (at.index < GPR_END) registers |= 1 << (at.index >> 3);
     }
     return registers;
   }
+  #vectorsOf(mask: number): number {
+    let vectors = (mask & MASK_XMM0 ? 1 : 0) | (mask & MASK_MXCSR ? REGISTER_MXCSR : 0);
+    for (let i = 0; i < 3; i++) {
+      const register = this.#at.registers[i]!;
+      if (mask & (MASK_FIELD << i) && isVector(register)) vectors |= 1 << vectorIndex(register);
+    }
+    return vectors;
+  }
 }
+
+const isVector = (register: number): boolean => register >= VCPU.offset.vector && register < VECTOR_END;
+const vectorIndex = (register: number): number => (register - VCPU.offset.vector) >> VECTOR_SHIFT;
 
 function setDistance(low: Int32Array, high: Int32Array, source: number, distance: number): void {
   low[source] = distance;

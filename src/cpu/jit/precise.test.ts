@@ -161,6 +161,28 @@ const SHAPES: Readonly<Record<string, (s: Shape) => void>> = {
     s.at(1, 0xf2, 0x48, 0x0f, 0x2d); // cvtsd2si rcx, m
     s.at(3, 0x66, 0x0f, 0x6e); // movd xmm3, m
   },
+  'SSE registers that calls and rare ways find in locals': (s) => {
+    const { a } = s,
+      over = ProgramAssembler.label(),
+      callee = ProgramAssembler.label();
+    s.code(0x66, 0x0f, 0x6e, 0xc5); // movd xmm0, ebp
+    s.code(0xf3, 0x0f, 0xe6, 0xc8); // cvtdq2pd xmm1, xmm0
+    s.code(0xf2, 0x0f, 0x5e, 0xc8); // divsd xmm1, xmm0: by a denormal
+    s.at(1, 0x66, 0x0f, 0x58); // addpd xmm1, m
+    s.point(RSP);
+    a.jump([0xe8], callee);
+    s.code(0x66, 0x0f, 0xef, 0xd9); // pxor xmm3, xmm1
+    s.at(3, 0x0f, 0xae); // stmxcsr m
+    a.jump([0xe9], over);
+    a.place(callee);
+    s.code(0x66, 0x0f, 0xfe, 0xc8); // paddd xmm1, xmm0
+    s.code(0xf2, 0x0f, 0x59, 0xd1); // mulsd xmm2, xmm1
+    s.at(2, 0xf2, 0x0f, 0x10); // movsd xmm2, m
+    s.code(0xc3);
+    a.place(over);
+    s.code(0x66, 0x0f, 0x38, 0x15, 0xca); // blendvpd xmm1, xmm2
+    s.at(1, 0x66, 0x0f, 0x11); // movupd m, xmm1
+  },
   x87: (s) => {
     s.at(0, 0xdd); // fld m64
     s.at(0, 0xdc); // fadd m64

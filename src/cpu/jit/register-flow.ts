@@ -1,31 +1,37 @@
 /**
- * What of the record has to be loaded where, and what written back: a region keeps general registers and the flag record in locals, of which
- * some differ from the record (dirty) and some are needed later (live). Masks have a bit per register: see known-emit.ts.
+ * What of the record has to be loaded where, and what written back: a region keeps registers and the flag record in locals, of which some
+ * differ from the record (dirty) and some are needed later (live). There are two banks of them: see known-emit.ts for the bits.
  * Implements: backward liveness and forward reachability over the region's blocks. Runs on: where regions are compiled.
  */
 import { isBackEdge, successor } from './region.ts';
 import type { Block, Region } from './region.ts';
 
-/** An emitted instruction. */
-export interface Point {
-  /** Registers; what it may write or not, it also reads. */
+/** What happens to the registers of a bank at an instruction, bit by bit. */
+export interface Flow {
+  /** What it may write or not, it also reads. */
   readonly reads: number;
   readonly writes: number;
-  /** A fault may leave it, or the proof of a page before it. */
-  readonly faults: boolean;
-  /** It may change the region's own code, and leave after it. */
-  readonly changes: boolean;
-  /** Control goes to another function after it, with everything written back, and comes back with nothing known. */
-  readonly calls: boolean;
   /** Locals that differ from the record before and after it (a call: what it finds to write back). */
   dirtyBefore: number;
   dirtyAfter: number;
   /** Locals that are needed after it. */
   liveAfter: number;
 }
+/** General registers and the flag record; XMM registers. */
+export type Bank = 'general' | 'vectors';
 
-/** Fills the points' masks in. @returns what the entry has to load */
-export function flowRegisters(region: Region, points: ReadonlyMap<Block, readonly Point[]>): number {
+/** An emitted instruction. */
+export interface Point extends Readonly<Record<Bank, Flow>> {
+  /** A fault may leave it, or the proof of a page before it. */
+  readonly faults: boolean;
+  /** It may change the region's own code, and leave after it. */
+  readonly changes: boolean;
+  /** Control goes to another function after it, with everything written back, and comes back with nothing known. */
+  readonly calls: boolean;
+}
+
+/** Fills the points' masks of a bank in. @returns what the entry has to load */
+export function flowRegisters(region: Region, points: ReadonlyMap<Block, readonly Point[]>, bank: Bank): number {
   const dirtyIn = new Int32Array(region.ordered.length),
     dirtyOut = new Int32Array(region.ordered.length);
   for (let changed = true; changed;) {
@@ -33,8 +39,9 @@ export function flowRegisters(region: Region, points: ReadonlyMap<Block, readonl
     for (const block of region.ordered) {
       let dirty = dirtyIn[block.order]!;
       for (const point of points.get(block)!) {
-        point.dirtyBefore = dirty;
-        point.dirtyAfter = dirty |= point.writes;
+        const flow = point[bank];
+        flow.dirtyBefore = dirty;
+        flow.dirtyAfter = dirty |= flow.writes;
         if (point.calls) dirty = 0;
       }
       dirtyOut[block.order] = dirty;
@@ -62,12 +69,13 @@ export function flowRegisters(region: Region, points: ReadonlyMap<Block, readonl
       if (leaves) live |= dirtyOut[at]!;
       const list = points.get(block)!;
       for (let i = list.length - 1; i >= 0; i--) {
-        const point = list[i]!;
-        point.liveAfter = live;
-        if (point.calls) live = point.dirtyAfter;
-        else if (point.changes) live |= point.dirtyAfter;
-        live = (live & ~point.writes) | point.reads;
-        if (point.faults) live |= point.dirtyBefore;
+        const point = list[i]!,
+          flow = point[bank];
+        flow.liveAfter = live;
+        if (point.calls) live = flow.dirtyAfter;
+        else if (point.changes) live |= flow.dirtyAfter;
+        live = (live & ~flow.writes) | flow.reads;
+        if (point.faults) live |= flow.dirtyBefore;
       }
       if (live === liveIn[at]) continue;
       liveIn[at] = live;

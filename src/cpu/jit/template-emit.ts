@@ -29,8 +29,10 @@ import {
   HOLE_FIELD_OFFSET,
   HOLE_REGISTER,
   HOLE_SEGMENT_BASE,
+  HOLE_VECTOR,
   MASKS,
   MASK_FLAGS,
+  MASK_MXCSR,
   MASK_ROTATED,
   SOURCE,
   controlHole,
@@ -40,7 +42,17 @@ import type { Control } from './holes.ts';
 
 /** Alias class of the flag record. Registers in different fields may be the same one: they share ALIAS_GPR. */
 const ALIAS_RECORD = 300;
+/** And of what is known of MXCSR. */
+const ALIAS_MXCSR = 301;
 const VECTOR_LOAD: Readonly<Record<AccessSize, LoadKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
+/** The low element of a vector as an integer; what it becomes by a value of a type. */
+const LOW_ELEMENT = { 1: 'i8x16.extract_lane_u', 2: 'i16x8.extract_lane_u', 4: 'i32x4.extract_lane', 8: 'i64x2.extract_lane' } as const;
+const REPLACE_ELEMENT = {
+  i32: 'i32x4.replace_lane',
+  i64: 'i64x2.replace_lane',
+  f32: 'f32x4.replace_lane',
+  f64: 'f64x2.replace_lane',
+} as const;
 const VECTOR_STORE: Readonly<Record<AccessSize, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
 /** Helpers that read the flag record, and that write it. */
 const READS_FLAGS = new Set<HelperName>(['readFlags', 'pushFlags', 'lar', 'lsl', 'verr', 'verw', 'arpl']);
@@ -69,6 +81,7 @@ const sizeOf = (known: KnownFlags): number => 1 << (known & 3);
 /** Helpers that work on the record alone: the TLB is the same after them. */
 const COMPUTES =
   /^(multiplyHigh|divide|readFlags$|writeFlags$|crc32$|sse|mmx|fpu(Arithmetic|Compare|Exchange|Sign|Load(F|I|Register|Constant)|Store(F|Integer|Register)))/;
+const SETS_MXCSR = /^sse/;
 /** While nobody has asked. */
 const UNASKED = -1;
 
@@ -142,18 +155,20 @@ export class TemplateEmit extends Emit {
   /** @param local token of the local. @param high bits 8 to 15. */
   #general(local: number, size: Size, high = false): Operand {
     const f = this.f,
-      whole = (): Value => f.get(local, 'i64', ALIAS_GPR);
+      whole = (): Value => f.get(local, 'i64', ALIAS_GPR),
+      read = (): Value => {
+        if (size === 8) return whole();
+        const low = f.wrap(whole());
+        if (size === 4) return low;
+        return f.resized(f.op('and', high ? f.op('shr_u', low, f.i32(8)) : low, f.i32(size === 1 ? 0xff : 0xffff)), size);
+      };
     return {
       ...this.plainOperand(size),
       offset: () => {
         throw new Error('a register of a region has no place in the record');
       },
-      read: () => {
-        if (size === 8) return whole();
-        const low = f.wrap(whole());
-        if (size === 4) return low;
-        return f.resized(f.op('and', high ? f.op('shr_u', low, f.i32(8)) : low, f.i32(size === 1 ? 0xff : 0xffff)), size);
-      },
+      read,
+      readAlone: () => this.alone(read()),
       write: (value) => {
         let all = f.widen(value);
         if (size < 4) {
@@ -169,19 +184,48 @@ export class TemplateEmit extends Emit {
   register(index: number, size: Size): Operand {
     return this.#general(HOLE_REGISTER + index, size);
   }
-  /** @param at byte offset in the record, or a hole's token, negated. */
-  #vectorAt(at: number, size: AccessSize, offset: Value): Operand {
-    const f = this.f;
+  /** @param at a hole's token, negated: the register's offset in the record. */
+  #mmxAt(at: number, size: AccessSize, offset: Value): Operand {
+    const f = this.f,
+      read = (): Value => f.resized(f.load(VECTOR_LOAD[size], this.vcpu(), at, ALIAS_VECTOR), size);
     return {
       ...this.plainOperand(size),
-      read: () => f.resized(f.load(VECTOR_LOAD[size], this.vcpu(), at, ALIAS_VECTOR), size),
+      read,
+      readAlone: () => this.alone(read()),
       write: (value) => f.store(VECTOR_STORE[value.size as AccessSize], this.vcpu(), value, at, ALIAS_VECTOR),
       offset: () => offset,
     };
   }
+  /** @param local token of the local. @param at as above */
+  #vector(local: number, at: number, size: AccessSize, offset: Value): Operand {
+    const f = this.f,
+      whole = (): Value => f.get(local, 'v128', ALIAS_VECTOR),
+      set = (value: Value): void => {
+        if (this.#depth > 0) this.conditional |= MASKS.get(local)!;
+        f.set(local, value, ALIAS_VECTOR);
+      },
+      read = (): Value => (size === 16 ? whole() : f.resized(f.lane(LOW_ELEMENT[size], 0, whole()), size)),
+      recorded = (): Value => {
+        f.store('v128', this.vcpu(), whole(), at, ALIAS_STATE);
+        return f.op('add', this.vcpu(), offset);
+      };
+    return {
+      ...this.plainOperand(size),
+      read,
+      readAlone: () => (size === 16 ? whole() : this.alone(read())),
+      whole,
+      write: (value) => set(value.type === 'v128' ? value : f.lane(REPLACE_ELEMENT[value.type], 0, whole(), value)),
+      recorded,
+      throughRecord: (use) => {
+        use(recorded());
+        set(f.load('v128', this.vcpu(), at, ALIAS_STATE));
+      },
+    };
+  }
+  /** @param index only XMM0 is implied by instructions. */
   vector(index: number): Operand {
     const at = VCPU.offset.vector + index * 32;
-    return this.#vectorAt(at, 16, this.f.i32(at));
+    return this.#vector(HOLE_VECTOR + index, at, 16, this.f.i32(at));
   }
   /** @param nth how many operands with a register, or immediates, came before. */
   #operand(shape: Shape, nth: number): Operand {
@@ -189,8 +233,9 @@ export class TemplateEmit extends Emit {
       case 'gpr':
         return this.#general(HOLE_FIELD + nth, shape.size, ((this.#form.highBytes >> nth) & 1) !== 0);
       case 'vector':
+        return this.#vector(HOLE_FIELD + nth, -(HOLE_FIELD_OFFSET + nth), shape.size as AccessSize, this.#field(nth));
       case 'mmx':
-        return this.#vectorAt(-(HOLE_FIELD_OFFSET + nth), shape.size as AccessSize, this.#field(nth));
+        return this.#mmxAt(-(HOLE_FIELD_OFFSET + nth), shape.size as AccessSize, this.#field(nth));
       case 'number':
         return { ...this.plainOperand(0), number: () => this.#field(nth) };
       case 'imm':
@@ -271,12 +316,24 @@ export class TemplateEmit extends Emit {
     }
     call();
     if (!('bare' in HELPERS[name] || COMPUTES.test(name))) this.afterSlowAccess();
+    if (SETS_MXCSR.test(name)) this.#learnMxcsr();
     if (!WRITES_FLAGS.has(name)) return;
     this.#known = undefined;
     f.set(CONTROLS.op, f.load('i32', this.vcpu(), flagOp, ALIAS_STATE), ALIAS_RECORD);
     f.set(CONTROLS.p, f.load('i64', this.vcpu(), flagP, ALIAS_STATE), ALIAS_RECORD);
     f.set(CONTROLS.q, f.load('i64', this.vcpu(), flagQ, ALIAS_STATE), ALIAS_RECORD);
     f.set(CONTROLS.r, f.load('i64', this.vcpu(), flagR, ALIAS_STATE), ALIAS_RECORD);
+  }
+  #learnMxcsr(): void {
+    this.f.set(CONTROLS.mxcsr, super.fpIsSpecial(), ALIAS_MXCSR);
+    this.conditional |= MASK_MXCSR;
+  }
+  protected override fpIsSpecial(): Value {
+    return this.f.get(CONTROLS.mxcsr, 'i32', ALIAS_MXCSR);
+  }
+  override setField(...[name, ...rest]: Parameters<Emit['setField']>): void {
+    super.setField(name, ...rest);
+    if (name === 'mxcsr') this.#learnMxcsr();
   }
   protected override afterSlowAccess(): void {
     this.f.insert(HOLE_FORGET);
@@ -374,7 +431,7 @@ export class TemplateEmit extends Emit {
     this.#depth--;
   }
   /** Both arms are built; afterwards nothing is known of the flags that either may have set. */
-  override if(condition: Value, yes: () => void, no?: () => void): void {
+  override if(condition: Value, yes: () => void, no?: () => void, hint?: 'likely' | 'unlikely'): void {
     const before = this.#known;
     let known = before;
     super.if(
@@ -389,6 +446,7 @@ export class TemplateEmit extends Emit {
           this.#inside(no);
           if (this.#known !== before) known = undefined;
         }),
+      hint,
     );
     this.#known = known;
   }

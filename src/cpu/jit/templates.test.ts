@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { MODE_64 } from '../state.ts';
 import { FunctionBuilder, Label } from '../wasm/function.ts';
 import { CodeWindow, onlyPage } from './code-window.ts';
-import { KnownEmit, REGISTER_FLAGS, REGISTER_ROTATED, RegionLocals } from './known-emit.ts';
+import { KnownEmit, REGISTER_FLAGS, REGISTER_MXCSR, REGISTER_ROTATED, RegionLocals } from './known-emit.ts';
 import { RegionFormer } from './region.ts';
 import type { Instruction } from './region.ts';
 import { TemplateImage } from './template-image.ts';
@@ -22,7 +22,7 @@ function decoded(code: string): Instruction {
 const templateOf = (code: string, known?: number): unknown => templates.find(decoded(code), false, known);
 
 /** Code and register masks of instructions, one after the other. */
-function emitted(...codes: string[]): { bytes: string; reads: number; writes: number } {
+function emitted(...codes: string[]): { bytes: string; reads: number; writes: number; vectorReads: number; vectorWrites: number } {
   const f = new FunctionBuilder(['i32', 'i32']),
     caught = new Label(),
     locals = new RegionLocals(f);
@@ -40,7 +40,8 @@ function emitted(...codes: string[]): { bytes: string; reads: number; writes: nu
     emit.instruction(instruction, emit.template(instruction), 0);
   }
   f.flush();
-  return { bytes: Buffer.from(f.out.bytes()).toString('hex'), reads: emit.reads, writes: emit.writes };
+  const { reads, writes, vectorReads, vectorWrites } = emit;
+  return { bytes: Buffer.from(f.out.bytes()).toString('hex'), reads, writes, vectorReads, vectorWrites };
 }
 
 test('registers, displacements and immediates are holes of one template', () => {
@@ -73,6 +74,20 @@ test('the registers that an instruction reads and writes are told', () => {
   equal(emitted('7410').reads, REGISTER_FLAGS | REGISTER_ROTATED); // je
   equal(emitted('39c8').writes, REGISTER_FLAGS); // cmp eax, ecx
   ok(emitted('480fbcc1').reads & bit(0), 'bsf rax, rcx writes rax or not');
+});
+
+test('XMM registers are a bank of their own', () => {
+  const told = (code: string): number[] => {
+    const { vectorReads, vectorWrites } = emitted(code);
+    return [vectorReads, vectorWrites];
+  };
+  deepEqual(told('66440fefc3'), [(1 << 8) | (1 << 3), 1 << 8]); // pxor xmm8, xmm3
+  deepEqual(told('f20f1008'), [0, 1 << 1]); // movsd xmm1, [rax] clears the rest of xmm1
+  deepEqual(told('f20f10ca'), [(1 << 1) | (1 << 2), 1 << 1]); // movsd xmm1, xmm2 keeps it
+  deepEqual(told('660f3810d1'), [1 | (1 << 1) | (1 << 2), 1 << 2]); // pblendvb xmm2, xmm1, implied xmm0
+  deepEqual(told('0f7f01'), [0, 0]); // movq [rcx], mm0
+  deepEqual(told('f20f58c1'), [REGISTER_MXCSR | (1 << 0) | (1 << 1), 1 << 0]); // addsd asks for MXCSR
+  equal(emitted('f30f7e4608').writes, 0); // movq xmm0, [rsi + 8]
 });
 
 test('templates that the build has recorded are those that are recorded here', () => {

@@ -29,7 +29,7 @@ export interface Template {
   readonly knownAfter: KnownFlags | undefined | 'same';
   /**
    * Registers read and written: bit n of the low half is general register n, bits 16 to 18 the register fields, bit 19 the address, bits 20
-   * and 21 the flag record without its result of a rotate, and that. What may be written or not is also read.
+   * and 21 the flag record without its result of a rotate, and that, bit 22 XMM0, bit 23 MXCSR. What may be written or not is also read.
    */
   readonly reads: number;
   readonly writes: number;

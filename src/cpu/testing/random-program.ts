@@ -189,6 +189,15 @@ const VECTORS: readonly Maker[] = [
   (a) => a.modrm(0, [0x0f, a.random.pick([0x2a, 0x2c, 0x2d])], a.random.below(8), a.destination(), [a.random.pick([0xf2, 0xf3])]),
   (a) => a.modrm(0, [0x0f, 0xd7], a.destination(), xmm(a), [0x66]),
   (a) => a.modrm(0, [0x0f, 0x38, a.random.pick([0x00, 0x17, 0x1c])], xmm(a), xmm(a), [0x66]),
+  // pblendvb, blendvpd: XMM0 is implied
+  (a) => a.modrm(0, [0x0f, 0x38, a.random.pick([0x10, 0x15])], xmm(a), a.random.once(2) ? 'memory' : xmm(a), [0x66]),
+  (a) => a.modrm(0, [0x0f, 0xae], 3, 'memory'), // stmxcsr
+  // push; ldmxcsr [rsp]; pop: the usual state, inexact results pending or not, and others
+  (a) => {
+    a.instruction(0x68, a.random.pick([0x80, 0xa0, 0xbf]), a.random.pick([0x1f, 0x1f, 0x1f, 0x5f, 0x9f, 0x0f, 0x1a]), 0, 0);
+    a.instruction(0x0f, 0xae, 0x14, 0x24);
+    a.instruction(0x58 + a.random.below(4));
+  },
 ];
 
 const X87: readonly Maker[] = [

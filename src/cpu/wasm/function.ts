@@ -215,6 +215,11 @@ export class FunctionBuilder {
     // What is loaded as an integer, and for this alone, is loaded as a float: it need not cross over.
     if (first?.kind === 'load' && (name === 'f64.reinterpret_i64' || (name === 'f32.reinterpret_i32' && first.code === LOAD.i32[0])))
       return this.#sameLoad(name === 'f64.reinterpret_i64' ? 'f64' : 'f32', first);
+    // So is what is taken out of a vector.
+    if (first?.kind === 'op' && name === 'f64.reinterpret_i64' && first.code === LANE['i64x2.extract_lane'][0])
+      return this.lane('f64x2.extract_lane', first.immediate![0]!, first.args[0]!);
+    if (first?.kind === 'op' && name === 'f32.reinterpret_i32' && first.code === LANE['i32x4.extract_lane'][0])
+      return this.lane('f32x4.extract_lane', first.immediate![0]!, first.args[0]!);
     const node = this.#node('op', result, args);
     node.code = code;
     return node;
