@@ -66,8 +66,10 @@ export interface RegionStore {
   add(page: CodePage, key: number, linear: bigint): void;
   /** Compile what has been added, and use it from now on. */
   settle(): void;
-  /** These lines of a page change. */
+  /** These lines of a page have changed. */
   changed(page: CodePage, linesLow: number, linesHigh: number): void;
+  /** Entries of a page have been decoded. */
+  decoded(page: CodePage): void;
   /** Everything is forgotten. */
   flush(): void;
 }
@@ -94,6 +96,8 @@ export interface CodePage {
   readonly tails: [CodePage, number][];
   /** Regions of tier 1 made from this page. */
   regions: RegionPart[];
+  /** Bytes that were patched while regions were made from them, a bit each. */
+  patched: Int32Array | undefined;
   /** Entries that tier 1 knows of, by the same key. */
   readonly hot: Map<number, object>;
   /** It changes too often: until so many guest instructions have been executed it is left to tier 0. The pause was so long; negative: there was none. */
@@ -227,7 +231,7 @@ export class CodeStore {
     return hva;
   }
 
-  /** Bytes of the given 64-byte lines of a page of memory 1 change: forget what was decoded there. @param linesLow lines 0-31 */
+  /** Bytes of the given 64-byte lines of a page of memory 1 have changed: forget what was decoded there. @param linesLow lines 0-31 */
   written(hvaPage: number, linesLow: number, linesHigh: number): void {
     const page = this.#pages.get(hvaPage);
     if (!page) return;
@@ -245,9 +249,16 @@ export class CodeStore {
       }
       page.tails.length = 0;
     }
+    // Regions that outlive it go on being told of changes.
+    let keptLow = 0,
+      keptHigh = 0;
+    for (const part of page.regions) {
+      keptLow |= part.linesLow;
+      keptHigh |= part.linesHigh;
+    }
     const at = (hvaPage / PAGE_BYTES) * 2;
-    Atomics.and(this.#lines, at, ~linesLow);
-    Atomics.and(this.#lines, at + 1, ~linesHigh);
+    Atomics.and(this.#lines, at, ~linesLow | keptLow);
+    Atomics.and(this.#lines, at + 1, ~linesHigh | keptHigh);
   }
 
   /** Forget what was decoded of one page of memory 1. */
@@ -285,6 +296,11 @@ export class CodeStore {
     return this.#pages.get(hvaPage)?.decoded;
   }
 
+  /** Bytes of a page that were patched while regions were made from them; undefined: none. @param hvaPage -1: an unknown page */
+  patchedOf(hvaPage: number): Int32Array | undefined {
+    return this.#pages.get(hvaPage)?.patched;
+  }
+
   page(hvaPage: number): CodePage {
     let page = this.#pages.get(hvaPage);
     if (!page) {
@@ -296,6 +312,7 @@ export class CodeStore {
         stale: new Map(),
         tails: [],
         regions: [],
+        patched: undefined,
         hot: new Map(),
         quietUntil: 0,
         pause: -1,
@@ -404,6 +421,7 @@ export class CodeStore {
         break;
       }
     }
+    this.jit?.decoded(page);
     return first;
   }
 

@@ -55,6 +55,9 @@ export class Decoder {
   /** Relative targets are a signed distance from the next instruction. */
   relative = false;
   hasImmediate = false;
+  /** Bytes of the displacement of a memory operand and, behind it, at the end of the instruction, of an immediate operand. */
+  displacementBytes = 0;
+  immediateBytes = 0;
 
   #bytes: Uint8Array = new Uint8Array(0);
   #start = 0;
@@ -174,6 +177,8 @@ export class Decoder {
     this.dispHigh = 0;
     this.immediateLow = 0;
     this.immediateHigh = 0;
+    this.displacementBytes = 0;
+    this.immediateBytes = 0;
     this.registerCount = 0;
     this.registers[0] = this.registers[1] = this.registers[2] = 0;
 
@@ -225,8 +230,10 @@ export class Decoder {
           break;
         case KIND.IMM: {
           const size = this.#sizeOf(operand.size);
-          if (immediates++ === 0) this.#immediate(operand.signedByte ? 1 : size < 8 || this.#fullImmediate(row) ? size : 4, size);
-          else {
+          if (immediates++ === 0) {
+            this.immediateBytes = operand.signedByte ? 1 : size < 8 || this.#fullImmediate(row) ? size : 4;
+            this.#immediate(this.immediateBytes, size);
+          } else {
             const [low, high] = [this.immediateLow, this.immediateHigh];
             this.#immediate(size, size);
             this.dispLow = this.immediateLow;
@@ -370,6 +377,7 @@ export class Decoder {
 
   #displacement(size: number): void {
     if (size === 0) return;
+    this.displacementBytes = size;
     this.#immediate(size, 8);
     this.dispLow = this.immediateLow;
     this.dispHigh = this.immediateHigh;

@@ -26,6 +26,7 @@ export class CodeWindow {
   readonly #words = new Int32Array(this.bytes.buffer);
   #pages: readonly number[] = [];
   #decoded: CompileEntry['decoded'];
+  #patched: CompileEntry['patched'];
   /** Bit by bit. */
   #copied = 0;
 
@@ -36,10 +37,12 @@ export class CodeWindow {
   /**
    * @param pages in memory 1, in the order of their linear addresses, the entry's in the middle; -1 unknown
    * @param decoded of each the offsets that tier 0 has decoded
+   * @param patched of each the bytes that change
    */
-  open(pages: readonly number[], decoded?: CompileEntry['decoded']): this {
+  open(pages: readonly number[], decoded?: CompileEntry['decoded'], patched?: CompileEntry['patched']): this {
     this.#pages = pages;
     this.#decoded = decoded;
+    this.#patched = patched;
     this.#copied = 0;
     return this;
   }
@@ -63,6 +66,16 @@ export class CodeWindow {
     const bits = this.#decoded[pageOf(offset) + WINDOW_REACH],
       at = offset & (PAGE_BYTES - 1);
     return bits !== undefined && ((bits[at >> 5]! >> (at & 31)) & 1) !== 0;
+  }
+  /** Has a byte of [start, end) been patched while code was compiled from it? */
+  isPatched(start: number, end: number): boolean {
+    if (this.#patched === undefined) return false;
+    for (let offset = start; offset < end; offset++) {
+      const bits = this.#patched[pageOf(offset) + WINDOW_REACH],
+        at = offset & (PAGE_BYTES - 1);
+      if (bits !== undefined && ((bits[at >> 5]! >> (at & 31)) & 1) !== 0) return true;
+    }
+    return false;
   }
   wordsOf(page: number): Int32Array {
     const index = page + WINDOW_REACH;

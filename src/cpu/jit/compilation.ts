@@ -14,6 +14,8 @@ export interface CompileEntry {
   readonly pages: readonly number[];
   /** Of each of them the offsets of instructions that have been decoded, a bit each; absent: whatever can be reached is worth compiling. */
   readonly decoded?: readonly (Int32Array | undefined)[];
+  /** Of each of them the bytes that were patched while regions were made from them, a bit each; absent: none. */
+  readonly patched?: readonly (Int32Array | undefined)[];
   /** `mode` of the vCPU record. */
   readonly mode: number;
   /** For a trace: its linear address, and how often it was reported again while it waited. */
@@ -38,6 +40,8 @@ export interface SourceLines {
   readonly linesHigh: number;
   /** The marked lines, one after the other. */
   readonly bytes: Int32Array;
+  /** Bits of them that the region reads when it runs; absent: none. */
+  readonly open?: Int32Array;
 }
 
 export interface CompiledRegion {
@@ -75,20 +79,24 @@ export const LINE_BYTES = 64;
 const LINE_WORDS = LINE_BYTES / 4;
 
 /** @param words memory 1. Do the lines still hold what the region was made from? */
-export function sameSource(words: Int32Array, { hvaPage, linesLow, linesHigh, bytes }: SourceLines): boolean {
+export function sameSource(words: Int32Array, { hvaPage, linesLow, linesHigh, bytes, open }: SourceLines): boolean {
   let at = 0;
   for (let line = 0; line < 64; line++) {
     if ((((line < 32 ? linesLow : linesHigh) >>> (line & 31)) & 1) === 0) continue;
     const from = hvaPage / 4 + line * LINE_WORDS;
-    for (let i = 0; i < LINE_WORDS; i++) if (words[from + i] !== bytes[at++]) return false;
+    for (let i = 0; i < LINE_WORDS; i++, at++) if (((words[from + i]! ^ bytes[at]!) & ~(open?.[at] ?? 0)) !== 0) return false;
   }
   return true;
+}
+
+export function eachLine(linesLow: number, linesHigh: number, each: (line: number) => void): void {
+  for (let line = 0; line < 64; line++) if (((line < 32 ? linesLow : linesHigh) >>> (line & 31)) & 1) each(line);
 }
 
 /** @param words a page. @returns the marked lines of it */
 export function linesOf(words: Int32Array, linesLow: number, linesHigh: number): Int32Array {
   const lines: number[] = [];
-  for (let line = 0; line < 64; line++) if (((line < 32 ? linesLow : linesHigh) >>> (line & 31)) & 1) lines.push(line);
+  eachLine(linesLow, linesHigh, (line) => lines.push(line));
   const bytes = new Int32Array(lines.length * LINE_WORDS);
   lines.forEach((line, index) => {
     bytes.set(words.subarray(line * LINE_WORDS, (line + 1) * LINE_WORDS), index * LINE_WORDS);

@@ -5,6 +5,7 @@
  * Faults: whoever may raise branches to `caught`. An instruction that jumps leaves the new rip in `exitRip`, a branch its condition.
  * Implements: docs/internals.md "Templates". Runs on: where regions are compiled; per instruction it allocates nothing.
  */
+import { PAGE_BYTES } from '../../base/memory-map.ts';
 import { ENV_LONG64 } from '../decode/variants.ts';
 import { MXCSR_LOOKED_AT, MXCSR_WANTED, NO_PAGE } from '../emit.ts';
 import type { HelperName } from '../helpers.ts';
@@ -43,6 +44,9 @@ import {
   controlHole,
   HOLE_UNLIKELY,
 } from './holes.ts';
+import { pageOf } from './code-window.ts';
+import { emitCut, emitField } from './open-fields.ts';
+import type { OpenField } from './open-fields.ts';
 import { targetOf } from './region.ts';
 import type { Instruction } from './region.ts';
 import type { KnownFlags } from './template-emit.ts';
@@ -207,7 +211,11 @@ export class KnownEmit {
 
   /** What the instruction becomes after those emitted so far. */
   template(instruction: Instruction): Template {
-    return templates.find(instruction, this.#context.fpuTrap, this.known, this.remembers && this.#hasPagePlace(instruction));
+    const remembers = this.remembers && this.#hasPagePlace(instruction),
+      template = templates.find(instruction, this.#context.fpuTrap, this.known, remembers);
+    if (instruction.openImmediate && templates.asksValue(instruction, this.#context.fpuTrap, remembers))
+      instruction.openImmediate = undefined;
+    return template;
   }
   /** Whether its memory operand gets locals that remember its page: those of its base register. */
   #hasPagePlace(at: Instruction): boolean {
@@ -340,6 +348,7 @@ export class KnownEmit {
       }
       out.size = size;
       this.#constant(token);
+      if (this.#at.openImmediate) data = out.reserve((end - i) * MAX_NUMBER_BYTES);
       size = out.size;
     }
     out.size = size;
@@ -387,7 +396,15 @@ export class KnownEmit {
   #constant(token: number): void {
     const out = this.#out,
       source = sourceOf(token),
-      low = this.#low[source]!;
+      low = this.#low[source]!,
+      open = source === SOURCE.IMMEDIATE ? this.#at.openImmediate : undefined;
+    if (open) {
+      // In place of the constant, whose opcode has been copied.
+      out.size--;
+      this.#field(open);
+      emitCut(out, cutOf(token));
+      return;
+    }
     switch (cutOf(token)) {
       case CUT.I32:
       case CUT.I64_S32:
@@ -429,10 +446,14 @@ export class KnownEmit {
       }
       if (terms++ > 0) out.u8(0x7c);
     }
-    let low = at.dispLow,
-      high = at.dispHigh;
+    let low = at.openDisplacement ? 0 : at.dispLow,
+      high = at.openDisplacement ? 0 : at.dispHigh;
+    if (at.openDisplacement) {
+      this.#field(at.openDisplacement);
+      if (terms++ > 0) out.u8(0x7c);
+    }
     if (at.ripRelative) {
-      low = at.dispLow + at.offset + at.lengthBytes;
+      low += at.offset + at.lengthBytes;
       high = Math.floor(low / 0x1_0000_0000);
       low |= 0;
     }
@@ -440,6 +461,11 @@ export class KnownEmit {
     out.u8(0x42);
     out.s64(low, high);
     if (terms > 0) out.u8(0x7c);
+  }
+
+  #field({ offset, sizeBytes }: OpenField): void {
+    const page = pageOf(offset);
+    emitField(this.#out, this.#context.hvaOf(page) + offset - page * PAGE_BYTES, sizeBytes);
   }
 
   #registersOf(mask: number): number {

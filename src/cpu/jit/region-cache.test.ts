@@ -143,12 +143,12 @@ test('within its bound it keeps all', () => {
 
 test('a page that keeps changing is compiled more and more seldom, and again when it has been quiet', () => {
   const machine = new Machine(loop(5000)),
-    addend = CODE + 9;
+    operation = CODE + 8;
   const change = (round: number): void => {
-    machine.ram[addend] = round & 63;
+    machine.ram[operation] = round & 1 ? 0xc0 : 0xc8; // add or or eax, 3
     machine.processor.code.written(HVA_RAM + CODE, 1, 0);
     machine.again();
-    equal(machine.get('gpr'), BigInt((round & 63) * 5000));
+    equal(machine.get('gpr'), round & 1 ? 15_000n : 3n);
   };
   for (let round = 1; round <= 400; round++) change(round);
   const { regions } = machine.regions;
@@ -164,6 +164,9 @@ test('a change beside a region leaves it', () => {
   machine.run();
   machine.processor.code.written(HVA_RAM + CODE, 0, 1);
   deepEqual([machine.regions.regions, machine.regions.changed], [1, 0]);
+  machine.processor.code.written(HVA_RAM + CODE, 1, 0);
+  equal(machine.regions.changed, 0, 'written as it was');
+  machine.ram[CODE + 8] = 0xc8;
   machine.processor.code.written(HVA_RAM + CODE, 1, 0);
   equal(machine.regions.changed, 1);
 });

@@ -14,7 +14,8 @@ import { CODE_SIZE_MASK, MODE_64, VCPU } from '../state.ts';
 import { WINDOW_REACH, onlyPage } from './code-window.ts';
 import { TIER1_COUNTERS, noStatistics } from './statistics.ts';
 import { sameSource } from './compilation.ts';
-import type { CompileEntry, CompiledModule, CompiledRegion, Compiler } from './compilation.ts';
+import type { CompileEntry, CompiledModule, CompiledRegion, Compiler, SourceLines } from './compilation.ts';
+import { notePatches } from './open-fields.ts';
 
 export interface RegionCacheOptions {
   readonly memory0: SharedArrayBuffer;
@@ -71,10 +72,10 @@ interface HotEntry {
   reports: number;
   readonly rip: bigint;
   slot: number;
-  /** While it is installed: its micro-op, its module, and the pages that it was made from. */
+  /** While it is installed: its micro-op, its module, and what it was made from. */
   uop: number;
   module: Module | undefined;
-  sources: readonly CodePage[];
+  source: readonly SourceLines[];
 }
 
 /** What lives and dies together. */
@@ -89,6 +90,9 @@ export class RegionCache implements RegionStore {
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   readonly #words: Int32Array;
+  readonly #guest: Uint8Array;
+  /** Installed, while their micro-op may have been overwritten and not been decoded anew. */
+  readonly #parked = new Set<HotEntry>();
   #waiting: HotEntry[] = [];
   #waitingSinceNs = 0;
   /** By slot. */
@@ -106,6 +110,7 @@ export class RegionCache implements RegionStore {
     this.#view = new DataView(options.memory0);
     this.#bytes = new Uint8Array(options.memory0);
     this.#words = new Int32Array(options.memory1.buffer);
+    this.#guest = new Uint8Array(options.memory1.buffer);
   }
 
   /** An entry is hot. It is told again from time to time for as long as it runs in tier 0. */
@@ -126,7 +131,7 @@ export class RegionCache implements RegionStore {
       slot: 0,
       uop: 0,
       module: undefined,
-      sources: [],
+      source: [],
     };
     page.hot.set(key, entry);
     if (this.#waiting.push(entry) === 1) this.#waitingSinceNs = this.#options.nowNs();
@@ -182,6 +187,7 @@ export class RegionCache implements RegionStore {
           offset: key & OFFSET_MASK,
           pages,
           ...(onlyDecoded && { decoded: pages.map((hvaPage) => code.decodedOf(hvaPage)) }),
+          ...(pages.some((hvaPage) => code.patchedOf(hvaPage)) && { patched: pages.map((hvaPage) => code.patchedOf(hvaPage)) }),
           mode: key >>> 12,
           rip,
           reports,
@@ -247,12 +253,25 @@ export class RegionCache implements RegionStore {
     // The marks come first: whoever changes the code from now on tells us, and whoever did before is seen.
     for (const { hvaPage, linesLow, linesHigh } of source) code.markLines(hvaPage, linesLow, linesHigh);
     const uop = page.entries.get(key);
-    if (!this.#replaceable(uop) || !source.every((lines) => sameSource(this.#words, lines))) {
+    if (!this.#replaceable(uop) || !this.#isUnchanged(source)) {
       this.stats.dropped++;
       this.#backOff(page);
       return false;
     }
-    const copy = this.#copyOf(entry.slot);
+    this.#attach(entry, uop);
+    entry.state = INSTALLED;
+    entry.module = module;
+    entry.source = source;
+    for (const { hvaPage, linesLow, linesHigh } of source) code.page(hvaPage).regions.push({ region: entry, linesLow, linesHigh });
+    module.entries.add(entry);
+    this.stats.regions++;
+    return true;
+  }
+
+  /** The micro-op leads to the region from now on. */
+  #attach(entry: HotEntry, uop: number): void {
+    const { code } = this.#options,
+      copy = this.#copyOf(entry.slot);
     // Neither it nor the one before it reads the other's fields any more.
     code.separate(uop);
     code.separate(uop - UOP_BYTES);
@@ -260,16 +279,16 @@ export class RegionCache implements RegionStore {
     this.#view.setUint16(uop + UOP_HANDLER, entry.slot, true);
     this.#view.setUint32(uop + UOP_IMM, copy, true);
     entry.uop = uop;
-    entry.state = INSTALLED;
-    entry.module = module;
-    entry.sources = source.map(({ hvaPage, linesLow, linesHigh }) => {
-      const from = code.page(hvaPage);
-      from.regions.push({ region: entry, linesLow, linesHigh });
-      return from;
-    });
-    module.entries.add(entry);
-    this.stats.regions++;
-    return true;
+  }
+
+  /** What has changed is noted, for the next region there. */
+  #isUnchanged(source: readonly SourceLines[]): boolean {
+    const changed = source.filter((lines) => !sameSource(this.#words, lines));
+    for (const lines of changed) {
+      const page = this.#options.code.page(lines.hvaPage);
+      page.patched = notePatches(this.#guest, lines, page.patched);
+    }
+    return changed.length === 0;
   }
 
   /** Nothing uses its place in the table, and it may become hot again. */
@@ -281,9 +300,15 @@ export class RegionCache implements RegionStore {
 
   /** The entry is a plain micro-op again. A region that runs right now finds out after its store. */
   #remove(entry: HotEntry): void {
-    this.#bytes.copyWithin(entry.uop, this.#copyOf(entry.slot), this.#copyOf(entry.slot) + UOP_BYTES);
-    this.#options.code.forgetJumps();
-    for (const page of entry.sources) page.regions = page.regions.filter(({ region }) => region !== entry);
+    const { code } = this.#options;
+    this.#parked.delete(entry);
+    if (entry.page.entries.get(entry.key) === entry.uop)
+      this.#bytes.copyWithin(entry.uop, this.#copyOf(entry.slot), this.#copyOf(entry.slot) + UOP_BYTES);
+    code.forgetJumps();
+    for (const { hvaPage } of entry.source) {
+      const page = code.page(hvaPage);
+      page.regions = page.regions.filter(({ region }) => region !== entry);
+    }
     this.#vacate(entry);
     const module = entry.module!; // it is installed
     module.entries.delete(entry);
@@ -292,12 +317,16 @@ export class RegionCache implements RegionStore {
     this.stats.hostBytes -= module.hostBytes;
   }
 
-  /** Lines of a page change: what was made from them goes. */
+  /** Lines of a page have changed: what was made from them goes, unless it reads what has changed. */
   changed(page: CodePage, linesLow: number, linesHigh: number): void {
     let dead = 0;
     for (const part of page.regions) {
       if ((part.linesLow & linesLow) === 0 && (part.linesHigh & linesHigh) === 0) continue;
       const region = part.region as HotEntry;
+      if (this.#isUnchanged(region.source)) {
+        if (region.page === page) this.#parked.add(region);
+        continue;
+      }
       this.#options.compiler.tell?.({ what: 'changed', slot: region.slot, hvaPage: page.hvaPage, linesLow, linesHigh });
       this.#remove(region);
       dead++;
@@ -306,6 +335,17 @@ export class RegionCache implements RegionStore {
     if (dead === 0) return;
     this.stats.changed += dead;
     this.#backOff(page);
+  }
+
+  /** What was decoded anew leads to the regions that have outlived its change. */
+  decoded(page: CodePage): void {
+    for (const entry of this.#parked) {
+      if (entry.page !== page) continue;
+      const uop = page.entries.get(entry.key);
+      if (uop === undefined) continue;
+      this.#parked.delete(entry);
+      if (uop !== entry.uop && this.#replaceable(uop)) this.#attach(entry, uop);
+    }
   }
 
   /** All decoded code goes. */
@@ -318,6 +358,7 @@ export class RegionCache implements RegionStore {
     for (const entry of this.#compiling.values()) entry.state = ORPHANED;
     if (this.#modules.size > 0) this.#options.compiler.tell?.({ what: 'flushed' });
     this.#modules.clear();
+    this.#parked.clear();
     this.#waiting.length = 0;
     this.stats.hostBytes = 0;
   }

@@ -16,6 +16,8 @@ import { assemble } from './assemble.ts';
 import { CodeWindow, pageOf } from './code-window.ts';
 import { LINE_BYTES, linesOf } from './compilation.ts';
 import type { CompileEntry, CompiledModule, CompiledRegion, Compiler, SourceLines } from './compilation.ts';
+import { openBits } from './open-fields.ts';
+import type { OpenField } from './open-fields.ts';
 import { RegionFormer } from './region.ts';
 import type { Region } from './region.ts';
 import { TemplateImage } from './template-image.ts';
@@ -68,7 +70,7 @@ export class RegionCompiler {
   }
 
   #add(batch: Batch, entry: CompileEntry, trace: RegionTrace | undefined): void {
-    const { slot, hvaPage, offset, mode, pages, decoded } = entry,
+    const { slot, hvaPage, offset, mode, pages, decoded, patched } = entry,
       { cap, minimum, putsOff } = this.#limits;
     if (putsOff && this.#covered.get(hvaPage)?.delete(offset | (mode << 12))) {
       batch.covered.push(slot);
@@ -76,7 +78,7 @@ export class RegionCompiler {
       return;
     }
     const startMs = performance.now();
-    const window = this.#window.open(pages, decoded),
+    const window = this.#window.open(pages, decoded, patched),
       region = this.#former.form(window, offset, mode & CODE_SIZE_MASK, cap),
       formedMs = performance.now();
     batch.formMs += formedMs - startMs;
@@ -118,21 +120,29 @@ export class RegionCompiler {
 }
 
 function sourceOf(region: Region, window: CodeWindow): SourceLines[] {
-  const pages = new Map<number, { low: number; high: number }>();
+  const pages = new Map<number, { low: number; high: number }>(),
+    open: OpenField[] = [];
   for (const block of region.blocks.values())
-    for (const { offset, lengthBytes } of block.instructions)
+    for (const { offset, lengthBytes, openDisplacement, openImmediate } of block.instructions) {
+      if (openDisplacement) open.push(openDisplacement);
+      if (openImmediate) open.push(openImmediate);
       for (let at = Math.floor(offset / LINE_BYTES); at <= Math.floor((offset + lengthBytes - 1) / LINE_BYTES); at++) {
         const page = pageOf(at * LINE_BYTES),
           lines = pages.get(page) ?? { low: 0, high: 0 };
         pages.set(page, lines);
         lines[at & 32 ? 'high' : 'low'] |= 1 << (at & 31);
       }
-  return [...pages].map(([page, { low, high }]) => ({
-    hvaPage: window.hvaOf(page),
-    linesLow: low,
-    linesHigh: high,
-    bytes: linesOf(window.wordsOf(page), low, high),
-  }));
+    }
+  return [...pages].map(([page, { low, high }]) => {
+    const mask = openBits(open, page);
+    return {
+      hvaPage: window.hvaOf(page),
+      linesLow: low,
+      linesHigh: high,
+      bytes: linesOf(window.wordsOf(page), low, high),
+      ...(mask && { open: linesOf(mask, low, high) }),
+    };
+  });
 }
 
 /** What goes on at a rip: (vcpu, rip, instructions left). */

@@ -11,6 +11,8 @@ import { LINES } from '../isa/index.ts';
 import type { Line } from '../isa/inst.ts';
 import { pageOf } from './code-window.ts';
 import type { CodeWindow } from './code-window.ts';
+import { openFields } from './open-fields.ts';
+import type { OpenField } from './open-fields.ts';
 import { ENV_LONG32, PREFIX_PLAIN } from '../decode/variants.ts';
 
 /** A decoded instruction that outlives the decoder's next one. Offsets count from the start of the entry's page and may be negative. */
@@ -22,6 +24,9 @@ export interface Instruction extends Formattable {
   readonly relative: boolean;
   /** Must the flags that it leaves be kept? */
   flagsWanted: boolean;
+  /** Read from memory each time: see open-fields.ts. A template that depends on the immediate's value closes it. */
+  readonly openDisplacement?: OpenField;
+  openImmediate?: OpenField | undefined;
 }
 
 export interface Block {
@@ -150,6 +155,7 @@ export class RegionFormer {
   #decode(window: CodeWindow, offset: number, mode: number): Instruction | undefined {
     const d = this.#decoder;
     if (decodeAt(d, window, offset, mode) !== DECODED || !compilable(d.row, d.prefix)) return undefined;
+    const { displacement, immediate } = openFields(window, offset, d);
     return {
       row: d.row,
       line: LINES[d.row.lineIndex]!,
@@ -172,6 +178,8 @@ export class RegionFormer {
       immediateHigh: d.immediateHigh,
       relative: d.relative,
       flagsWanted: true,
+      ...(displacement && { openDisplacement: displacement }),
+      ...(immediate && { openImmediate: immediate }),
     };
   }
 }

@@ -137,6 +137,11 @@ export class Templates {
     return entry.template ?? this.#particular(entry, at, known);
   }
 
+  /** Do the templates of its form depend on the immediate's value? One of them must have been found. */
+  asksValue(at: Instruction, fpuTrap: boolean, remembers: boolean): boolean {
+    return this.#entries.get(keyOf(at, fpuTrap, remembers))!.asksValue;
+  }
+
   /** Take what was recorded ahead of time; before anything is looked for. A second time, nothing is new. */
   load(image: TemplateImage): void {
     if (this.#used > 0) return;

@@ -149,7 +149,9 @@ test('what becomes of regions is told by number: installed, killed, evicted', ()
   };
   run();
   run();
+  machine.ram[CODE_AT]! ^= 0xff;
   machine.processor.jit!.changed(machine.processor.code.page(HVA_RAM + CODE_AT), 1, 0);
+  machine.ram[CODE_AT]! ^= 0xff;
   run();
   const events = texts.filter((text) => !text.startsWith('module') && !text.includes('block')).map((text) => text.trim());
   deepEqual(events.slice(0, 2), ['region 1 installed', 'region 1 killed: written at 0x1000']);

@@ -1,0 +1,115 @@
+/**
+ * Displacements and immediates that are patched while their code runs, as runtimes and kernels patch constants, caches and offsets: a region reads them
+ * from the code's memory each time, so that the next patch of them does not end it.
+ * Implements: docs/jit.md "Open fields". Runs on: noting on the vCPU's thread, the rest where regions are compiled.
+ */
+import { PAGE_BYTES } from '../../base/memory-map.ts';
+import type { Decoder } from '../decode/decoder.ts';
+import type { Bytes } from '../wasm/bytes.ts';
+import { CUT } from '../wasm/holes.ts';
+import { pageOf } from './code-window.ts';
+import type { CodeWindow } from './code-window.ts';
+import { LINE_BYTES, eachLine } from './compilation.ts';
+import type { SourceLines } from './compilation.ts';
+
+/** A field of an instruction in the region's window, by offset from the entry's page. */
+export interface OpenField {
+  readonly offset: number;
+  readonly sizeBytes: number;
+}
+
+/** Bytes of a page that have been patched, a bit each. */
+export type PatchedBytes = Int32Array;
+const PATCHED_WORDS = PAGE_BYTES / 32;
+/** Where more of a page's compiled code differs than this, it is other code, and no patch. */
+const MAX_PATCH_BYTES = 16;
+
+/**
+ * A region's code has changed: which of its bytes differ now?
+ * @param bytes memory 1. @param before patched earlier.
+ * @returns with them; undefined where it is other code now
+ */
+export function notePatches(
+  bytes: Uint8Array,
+  { hvaPage, linesLow, linesHigh, bytes: words }: SourceLines,
+  before?: PatchedBytes,
+): PatchedBytes | undefined {
+  const was = new Uint8Array(words.buffer, words.byteOffset, words.byteLength),
+    patched = before ?? new Int32Array(PATCHED_WORDS);
+  let at = 0,
+    count = 0;
+  eachLine(linesLow, linesHigh, (line) => {
+    for (let offset = line * LINE_BYTES; offset < (line + 1) * LINE_BYTES; offset++)
+      if (bytes[hvaPage + offset] !== was[at++]) {
+        patched[offset >> 5]! |= 1 << (offset & 31);
+        count++;
+      }
+  });
+  return count > MAX_PATCH_BYTES ? undefined : patched;
+}
+
+/** The fields of the decoder's last instruction, if bytes of them, and no others of the instruction, have been patched. */
+export function openFields(window: CodeWindow, offset: number, decoder: Decoder): { displacement?: OpenField; immediate?: OpenField } {
+  const { lengthBytes, displacementBytes, immediateBytes } = decoder,
+    end = offset + lengthBytes,
+    fields = end - immediateBytes - displacementBytes;
+  if (!window.isPatched(offset, end) || window.isPatched(offset, fields) || pageOf(fields) !== pageOf(end - 1)) return {};
+  const field = (start: number, sizeBytes: number): OpenField | undefined =>
+    window.isPatched(start, start + sizeBytes) ? { offset: start, sizeBytes } : undefined;
+  const displacement = field(fields, displacementBytes),
+    immediate = field(end - immediateBytes, immediateBytes);
+  return { ...(displacement && { displacement }), ...(immediate && { immediate }) };
+}
+
+/** The bits of fields that lie in a page, as a mask of all its words; undefined where there are none. */
+export function openBits(fields: readonly OpenField[], page: number): Int32Array | undefined {
+  const here = fields.filter(({ offset }) => pageOf(offset) === page);
+  if (here.length === 0) return undefined;
+  const bytes = new Uint8Array(PAGE_BYTES);
+  for (const { offset, sizeBytes } of here) bytes.fill(0xff, offset - page * PAGE_BYTES, offset - page * PAGE_BYTES + sizeBytes);
+  return new Int32Array(bytes.buffer);
+}
+
+/** i64.load of so many bytes, sign-extended. */
+const LOADS: Readonly<Record<number, number>> = { 1: 0x30, 2: 0x32, 4: 0x34, 8: 0x29 };
+/** In a memory argument: a memory's number follows. That of the guest's, memory 1. */
+const HAS_MEMORY = 0x40,
+  GUEST_MEMORY = 1;
+
+/** Its present value, sign-extended to an i64. @param hva where the field lies in memory 1 */
+export function emitField(out: Bytes, hva: number, sizeBytes: number): void {
+  out.u8(0x42);
+  out.s64(hva | 0, Math.floor(hva / 0x1_0000_0000));
+  out.u8(LOADS[sizeBytes]!);
+  out.u8(HAS_MEMORY);
+  out.u32(GUEST_MEMORY);
+  out.u8(0);
+}
+
+const WRAP = 0xa7,
+  I32_AND = 0x71,
+  I64_AND = 0x83;
+/** Code that makes the constant of a hole from the i64: opcodes, and what is ANDed. */
+const CUTS: Readonly<Record<number, { readonly opcodes: readonly number[]; readonly mask?: number }>> = {
+  [CUT.I32]: { opcodes: [WRAP] },
+  [CUT.I32_U8]: { opcodes: [WRAP], mask: 0xff },
+  [CUT.I32_U16]: { opcodes: [WRAP], mask: 0xffff },
+  [CUT.I32_S8]: { opcodes: [WRAP, 0xc0] },
+  [CUT.I32_S16]: { opcodes: [WRAP, 0xc1] },
+  [CUT.I64]: { opcodes: [] },
+  [CUT.I64_U32]: { opcodes: [WRAP, 0xad] },
+  [CUT.I64_S32]: { opcodes: [0xc4] },
+  [CUT.I64_U8]: { opcodes: [], mask: 0xff },
+  [CUT.I64_U16]: { opcodes: [], mask: 0xffff },
+  [CUT.I64_S8]: { opcodes: [0xc2] },
+  [CUT.I64_S16]: { opcodes: [0xc3] },
+};
+export function emitCut(out: Bytes, cut: number): void {
+  const { opcodes, mask } = CUTS[cut]!;
+  for (const opcode of opcodes) out.u8(opcode);
+  if (mask === undefined) return;
+  const narrow = opcodes.length > 0;
+  out.u8(narrow ? 0x41 : 0x42);
+  out.s32(mask);
+  out.u8(narrow ? I32_AND : I64_AND);
+}
