@@ -401,7 +401,7 @@ export class KnownEmit {
     if (open) {
       // In place of the constant, whose opcode has been copied.
       out.size--;
-      this.#field(open);
+      this.#openField(open);
       emitCut(out, cutOf(token));
       return;
     }
@@ -449,7 +449,7 @@ export class KnownEmit {
     let low = at.openDisplacement ? 0 : at.dispLow,
       high = at.openDisplacement ? 0 : at.dispHigh;
     if (at.openDisplacement) {
-      this.#field(at.openDisplacement);
+      this.#openField(at.openDisplacement);
       if (terms++ > 0) out.u8(0x7c);
     }
     if (at.ripRelative) {
@@ -463,7 +463,7 @@ export class KnownEmit {
     if (terms > 0) out.u8(0x7c);
   }
 
-  #field({ offset, sizeBytes }: OpenField): void {
+  #openField({ offset, sizeBytes }: OpenField): void {
     const page = pageOf(offset);
     emitField(this.#out, this.#context.hvaOf(page) + offset - page * PAGE_BYTES, sizeBytes);
   }
