@@ -99,6 +99,9 @@ class Assembler {
     const f = this.#f;
     let live = 0,
       liveVectors = 0;
+    // A parameter would take a register of the host everywhere; a constant becomes part of the addresses.
+    f.set(0, f.i32(this.#context.vcpu));
+    f.flush();
     f.later((out) => this.#load(out, live, liveVectors));
     this.#begin();
     f.open('block', this.#exit);

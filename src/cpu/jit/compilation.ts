@@ -7,6 +7,8 @@
 export interface CompileEntry {
   /** Place in the table that the region will have. */
   readonly slot: number;
+  /** Record of the vCPU that will run it, and no other: an address in memory 0. */
+  readonly vcpu: number;
   /** Page of memory 1, and the entry's offset in it. */
   readonly hvaPage: number;
   readonly offset: number;

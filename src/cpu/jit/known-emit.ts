@@ -65,6 +65,8 @@ export interface RegionContext {
   readonly hvaOf: (page: number) => number;
   /** The region's place in the table. */
   readonly slot: number;
+  /** Address of the vCPU's record. */
+  readonly vcpu: number;
   /** Code here checks whether the FPU may be used. */
   readonly fpuTrap: boolean;
 }

@@ -183,6 +183,7 @@ export class RegionCache implements RegionStore {
         const { page, key, pages, rip, reports } = entry;
         return {
           slot,
+          vcpu: this.#options.vcpu,
           hvaPage: page.hvaPage,
           offset: key & OFFSET_MASK,
           pages,

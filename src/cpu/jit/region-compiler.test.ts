@@ -1,5 +1,6 @@
 import { deepEqual } from 'node:assert/strict';
 import { test } from 'node:test';
+import { VCPUS } from '../../base/memory-map.ts';
 import { MODE_64 } from '../state.ts';
 import { onlyPage } from './code-window.ts';
 import type { CompileEntry, CompiledModule } from './compilation.ts';
@@ -16,7 +17,14 @@ function compiler(limits?: ConstructorParameters<typeof RegionCompiler>[1]): (..
   const regions = new RegionCompiler(memory1, limits);
   return (...offsets) => {
     const modules: CompiledModule[] = [],
-      entries = offsets.map((offset): CompileEntry => ({ slot: 100 + offset, hvaPage: 0, offset, pages: onlyPage(0), mode: MODE_64 }));
+      entries = offsets.map((offset): CompileEntry => ({
+        slot: 100 + offset,
+        vcpu: VCPUS,
+        hvaPage: 0,
+        offset,
+        pages: onlyPage(0),
+        mode: MODE_64,
+      }));
     regions.compile(entries, (module) => modules.push(module));
     return modules[0]!;
   };

@@ -30,6 +30,7 @@ function emitted(...codes: string[]): { bytes: string; reads: number; writes: nu
     helperIndex: () => 9,
     gotoIndex: () => 8,
     handlerType: 0,
+    vcpu: 0,
     hvaOf: () => 0,
     slot: 7,
     fpuTrap: false,
