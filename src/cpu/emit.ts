@@ -72,6 +72,15 @@ export interface RememberedPage {
   readonly page: number;
   readonly addend: number;
 }
+/** What is known of an access. */
+export interface Place {
+  /** A misaligned one raises #GP. */
+  readonly aligned?: boolean;
+  readonly remembered?: RememberedPage | undefined;
+  /** A load becomes a v128 with zero above what is loaded: of 4, 8 or 16 bytes. */
+  readonly alone?: boolean;
+}
+const ANYWHERE: Place = {};
 /** No address that has been cut to its page and its alignment equals it. */
 export const NO_PAGE = 0x800;
 
@@ -263,11 +272,7 @@ export abstract class Emit {
       if (this.long) return f.op('add', effective(), this.dataSegmentBase());
       return this.call('legacyAddress', segment(), effective(), f.i32(sizeBytes), f.i32(access === 'write' ? 1 : 0));
     };
-    const checkedLinear = (access: 'read' | 'write'): Value => {
-      const at = f.pin(linear(size, access));
-      if (shape.aligned) f.if(f.wrap(f.op('and', at, f.i64(15))), () => this.raise(GP, 'error'));
-      return at;
-    };
+    const place = (access: 'read' | 'write'): Place => ({ aligned: shape.aligned, remembered: this.rememberedPage(access) });
     let host: Value | undefined, old: Value | undefined;
     return {
       ...this.plainOperand(size),
@@ -276,16 +281,16 @@ export abstract class Emit {
       address: effective,
       linear,
       segment,
-      readAlone: () => this.load(checkedLinear('read'), size, segment(), this.rememberedPage('read'), true),
+      readAlone: () => this.load(linear(size, 'read'), size, segment(), { ...place('read'), alone: true }),
       displaced: (bytes) => this.memoryOperand(shape, f.pin(bytes)),
       read: () => {
-        if (!shape.write) return this.load(checkedLinear('read'), size, segment(), this.rememberedPage('read'));
-        host = this.probe(checkedLinear('write'), size, segment(), this.rememberedPage('write'));
+        if (!shape.write) return this.load(linear(size, 'read'), size, segment(), place('read'));
+        host = this.probe(linear(size, 'write'), size, segment(), place('write'));
         old = this.loadHost(host, size);
         return old;
       },
       write: (value) => {
-        if (!host) this.store(checkedLinear('write'), value, segment(), this.rememberedPage('write'));
+        if (!host) this.store(linear(size, 'write'), value, segment(), place('write'));
         else if (shape.locked && this.#again) this.storeLocked(host, old!, value, this.#again);
         else this.storeHost(host, value);
       },
@@ -499,10 +504,11 @@ export abstract class Emit {
 
   /**
    * Read [linear, linear + size) now.
-   * @param segment number (i32) that decides between #SS and #GP. @param alone as a v128 with zero above: of 4, 8 or 16 bytes.
+   * @param segment number (i32) that decides between #SS and #GP.
    */
-  load(linear: Value, size: AccessSize, segment: Value, remembered?: RememberedPage, alone = false): Value {
+  load(linear: Value, size: AccessSize, segment: Value, place: Place = ANYWHERE): Value {
     const f = this.f,
+      { alone } = place,
       va = f.pin(linear),
       inVector = size === 16 || alone,
       kind = size === 16 ? 'v128' : alone ? ALONE_LOAD[size as 4 | 8] : GUEST_LOAD[size],
@@ -511,7 +517,7 @@ export abstract class Emit {
       va,
       size,
       TLB_READ,
-      remembered,
+      place,
       (host) => f.set(local, f.load(kind, host, 0, 0, RAM)),
       () => {
         const failure = this.#failure(),
@@ -530,7 +536,7 @@ export abstract class Emit {
   }
 
   /** Write value.size bytes at `linear`. */
-  store(linear: Value, value: Value, segment: Value, remembered?: RememberedPage): void {
+  store(linear: Value, value: Value, segment: Value, place: Place = ANYWHERE): void {
     const f = this.f,
       va = f.pin(linear),
       data = f.pin(value),
@@ -539,7 +545,7 @@ export abstract class Emit {
       va,
       size,
       TLB_WRITE,
-      remembered,
+      place,
       (host) => f.store(size === 16 ? 'v128' : GUEST_STORE[size], host, data, 0, 0, RAM),
       () => {
         const failure = this.#failure();
@@ -554,7 +560,7 @@ export abstract class Emit {
   }
 
   /** For read-modify-write: a place in memory 1 that holds [linear, linear + size), checked for writing. */
-  probe(linear: Value, size: AccessSize, segment: Value, remembered?: RememberedPage): Value {
+  probe(linear: Value, size: AccessSize, segment: Value, place: Place = ANYWHERE): Value {
     const f = this.f,
       va = f.pin(linear),
       host = f.newLocal('i64');
@@ -562,7 +568,7 @@ export abstract class Emit {
       va,
       size,
       TLB_WRITE,
-      remembered,
+      place,
       (at) => f.set(host, at),
       () => {
         f.set(host, f.callNow(this.helperIndex('slowProbe'), 'i64', [this.vcpu(), va, f.i32(size), segment], 0, this.#failure()));
@@ -786,31 +792,39 @@ export abstract class Emit {
   }
   /**
    * `hit` gets the place in memory 1, if the TLB has it: once, or twice where the page is remembered. What is remembered serves aligned
-   * accesses, which cross no page.
+   * accesses, which cross no page. Where an access must be aligned, a misaligned one misses, so that the rule costs nothing but there.
    */
   #ifInTlb(
     va: Value,
     size: AccessSize,
     tag: number,
-    remembered: RememberedPage | undefined,
+    { remembered, aligned }: Place,
     hit: (host: Value) => void,
-    miss: () => void,
+    whereNot: () => void,
   ): void {
-    const f = this.f;
+    const f = this.f,
+      alignedPage = (): Value => f.op('and', va, f.i64(-4096 | (size - 1))),
+      lastPage = (): Value => f.op('and', f.op('add', va, f.i64(size - 1)), f.i64(-4096)),
+      // The entry holds the page of the first and of the last byte. Non-canonical addresses never match.
+      hits = (entry: Value): Value => f.compare('eq', f.load('i64', entry, tag), aligned ? alignedPage() : lastPage()),
+      miss = (): void => {
+        if (aligned) f.if(f.wrap(f.op('and', va, f.i64(size - 1))), () => this.raise(GP, 'error'));
+        whereNot();
+      };
     if (!remembered) {
       const entry = tlbEntry(f, this.tlb(), va);
-      f.if(this.#hits(entry, va, size, tag), () => hit(f.op('add', va, f.load('i64', entry, TLB_ADDEND))), miss, 'likely');
+      f.if(hits(entry), () => hit(f.op('add', va, f.load('i64', entry, TLB_ADDEND))), miss, 'likely');
       return;
     }
     const { page, addend } = remembered,
       host = (): Value => f.op('add', va, f.get(addend, 'i64'));
     f.if(
-      f.compare('eq', f.op('and', va, f.i64(-4096 | (size - 1))), f.get(page, 'i64')),
+      f.compare('eq', alignedPage(), f.get(page, 'i64')),
       () => hit(host()),
       () => {
         const entry = tlbEntry(f, this.tlb(), va);
         f.if(
-          this.#hits(entry, va, size, tag),
+          hits(entry),
           () => {
             f.set(addend, f.load('i64', entry, TLB_ADDEND));
             f.set(page, f.op('and', va, f.i64(-4096)));
@@ -822,10 +836,5 @@ export abstract class Emit {
       },
       'likely',
     );
-  }
-  /** Does the entry hold the page of the first and of the last byte? Non-canonical addresses never match. */
-  #hits(entry: Value, va: Value, size: number, tag: number): Value {
-    const f = this.f;
-    return f.compare('eq', f.load('i64', entry, tag), f.op('and', f.op('add', va, f.i64(size - 1)), f.i64(-4096)));
   }
 }

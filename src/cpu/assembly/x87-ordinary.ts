@@ -22,7 +22,11 @@ export const STORE_UNDER_WAY: u32 = 0x80000000;
   return (signExponent & EXPONENT) - 1 < <u32>LARGEST && <i64>significand < 0;
 }
 @inline function isTrueZero(signExponent: u32, significand: u64): bool { return (signExponent & EXPONENT) == 0 && significand == 0; }
-@inline function hasOrdinaryControl(vcpu: usize): bool { return (load<u32>(vcpu, VCPU_FCW) & CONTROL_BITS) == CONTROL_ORDINARY; }
+/** No exception is pending, control is ordinary, and both registers are in use: one branch. */
+@inline function isReady(vcpu: usize, fsw: u32, i: u32, k: u32): bool {
+  const used = load<u32>(vcpu, VCPU_FTW), top = fsw >> 11, bothUsed = used >> (top + i & 7) & used >> (top + k & 7) & 1;
+  return ((fsw & FSW_ES) | (load<u32>(vcpu, VCPU_FCW) & CONTROL_BITS ^ CONTROL_ORDINARY) | (bothUsed ^ 1)) == 0;
+}
 
 /** The instruction is done: FIP, C1 and flags, and a pop if there is one. */
 @inline function retire(vcpu: usize, fsw: u32, flags: u32, pops: u32): void {
@@ -41,19 +45,20 @@ export const STORE_UNDER_WAY: u32 = 0x80000000;
  * @param headX, headY bits 64..79 of the operands; x, y their significands
  * @returns false when operands or result are not ordinary
  */
-function arithmetic(vcpu: usize, fsw: u32, operation: u32, headX: u32, x: u64, headY: u32, y: u64, to: usize, pops: u32): bool {
-  if (!isNormal(headX, x) || !isNormal(headY, y)) return false;
+@inline function arithmetic(vcpu: usize, fsw: u32, operation: u32, headX: u32, x: u64, headY: u32, y: u64, to: usize, pops: u32): bool {
+  // One branch for all four.
+  if (u32((headX & EXPONENT) - 1 < <u32>LARGEST) & u32((headY & EXPONENT) - 1 < <u32>LARGEST) & <u32>((x & y) >> 63) ^ 1) return false;
   let sign = headX & SIGN, exponent = <i32>(headX & EXPONENT), high: u64, low: u64;
   if (operation == 1) {
     sign ^= headY & SIGN;
     exponent += <i32>(headY & EXPONENT) - BIAS + 1;
     high = multiplyHigh(x, y);
     low = x * y;
-    if (<i64>high >= 0) {
-      high = high << 1 | low >> 63;
-      low <<= 1;
-      exponent--;
-    }
+    // What the operands decide at random is no branch, here and below.
+    const shift = ~high >> 63;
+    high = high << shift | low >> 63 & shift;
+    low <<= shift;
+    exponent -= <i32>shift;
   } else if (operation < 6) {
     const signY = (operation ? headY ^ SIGN : headY) & SIGN;
     let distance = exponent - <i32>(headY & EXPONENT), big = x, small = y;
@@ -78,11 +83,10 @@ function arithmetic(vcpu: usize, fsw: u32, operation: u32, headX: u32, x: u64, h
     }
     if (!differ) {
       high += big;
-      if (high < big) {
-        low = low >> 1 | high << 63 | low & 1;
-        high = high >> 1 | TOP_BIT;
-        exponent++;
-      }
+      const carry = u64(high < big);
+      low = low >> carry | high << 63 & 0 - carry | low & carry;
+      high = high >> carry | carry << 63;
+      exponent += <i32>carry;
     } else {
       high = big - high - u64(low != 0);
       low = 0 - low;
@@ -110,17 +114,12 @@ function arithmetic(vcpu: usize, fsw: u32, operation: u32, headX: u32, x: u64, h
     low = rest == 0 ? 0 : rest > y >> 1 ? TOP_BIT | 1 : 1;
   }
   if (exponent < 1) return false;
-  let flags: u32 = 0;
-  if (low) {
-    flags = PE;
-    // More than a half, or a half and the last bit set.
-    if (low > TOP_BIT - (high & 1)) {
-      flags |= FSW_C1;
-      if (++high == 0) {
-        high = TOP_BIT;
-        exponent++;
-      }
-    }
+  // More than a half, or a half and the last bit set.
+  const up = u32(low > TOP_BIT - (high & 1)), flags: u32 = u32(low != 0) * PE | up * FSW_C1;
+  high += up;
+  if (high == 0) {
+    high = TOP_BIT;
+    exponent++;
   }
   if (exponent > LARGEST) return false;
   store<u64>(to, high);
@@ -134,7 +133,7 @@ function arithmetic(vcpu: usize, fsw: u32, operation: u32, headX: u32, x: u64, h
 /** ST(destination) := ST(destination) op ST(source); operations as in fpuArithmetic. @returns false when it is not ordinary. */
 export function ordinaryArithmetic(vcpu: usize, operation: u32, destination: u32, source: u32, pops: u32): bool {
   const fsw = load<u32>(vcpu, VCPU_FSW);
-  if ((fsw & FSW_ES) || !hasOrdinaryControl(vcpu) || !isUsed(vcpu, fsw, destination) || !isUsed(vcpu, fsw, source)) return false;
+  if (!isReady(vcpu, fsw, destination, source)) return false;
   const to = registerAt(vcpu, fsw, destination), from = registerAt(vcpu, fsw, source);
   const x = isReversed(operation) ? from : to, y = isReversed(operation) ? to : from;
   return arithmetic(vcpu, fsw, operation, load<u16>(x, 8), load<u64>(x), load<u16>(y, 8), load<u64>(y), to, pops);
@@ -143,10 +142,9 @@ export function ordinaryArithmetic(vcpu: usize, operation: u32, destination: u32
 /** ST(0) := ST(0) op a number in pieces. */
 export function ordinaryWithNumber(vcpu: usize, operation: u32, head: u32, significand: u64): bool {
   const fsw = load<u32>(vcpu, VCPU_FSW);
-  if ((fsw & FSW_ES) || !hasOrdinaryControl(vcpu) || !isUsed(vcpu, fsw, 0)) return false;
-  const to = registerAt(vcpu, fsw, 0), top = <u32>load<u16>(to, 8), value = load<u64>(to);
-  if (isReversed(operation)) return arithmetic(vcpu, fsw, operation, head, significand, top, value, to, 0);
-  return arithmetic(vcpu, fsw, operation, top, value, head, significand, to, 0);
+  if (!isReady(vcpu, fsw, 0, 0)) return false;
+  const to = registerAt(vcpu, fsw, 0), top = <u32>load<u16>(to, 8), value = load<u64>(to), reversed = isReversed(operation);
+  return arithmetic(vcpu, fsw, operation, reversed ? head : top, reversed ? significand : value, reversed ? top : head, reversed ? value : significand, to, 0);
 }
 
 // --- numbers of other formats in pieces; what is neither normal nor zero becomes exponent 0 with a significand, which is refused ---

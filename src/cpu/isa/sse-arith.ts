@@ -8,7 +8,7 @@ import { inst, rw, w } from './inst.ts';
 import type { Body, Line } from './inst.ts';
 import {
   F32, F64, SSE, SSE2, SSE3, SSE41, ZERO, addressOf, anyExtreme, areComparable, areOrdinary, areZero, both, either, floatOf, headIn, headOf, int, isDenormal, isExtreme,
-  isPositive, isSmall, isZero, notAll, reader, splat, wholeOf, writeElement,
+  isNotPositive, isPositive, isSmall, isZero, notAll, reader, splat, wholeOf, writeElement,
 } from './sse-float.ts';
 import type { Format } from './sse-float.ts';
 
@@ -55,10 +55,13 @@ const packed = (operation: 'add' | 'sub' | 'mul' | 'div', format: Format): Body 
 // --- SQRT: the root of an ordinary number is one ---
 
 const scalarRoot = (format: Format): Body => (b, dst, src) => {
-  const y = b.pin(src.read());
+  const again = reader(b, src), y = again();
   b.whenFpDefault((rare) => {
-    rare(b.isZero(b.or(isPositive(b, format, y), isZero(b, format, y))));
-    writeElement(b, dst, b.plain(`${format.scalar}.sqrt`, floatOf(b, format, y)));
+    b.if(isNotPositive(b, format, headOf(b, format, src, again())), () => {
+      const bits = b.pin(again());
+      rare(b.isZero(b.or(isPositive(b, format, bits), isZero(b, format, bits))));
+    }, undefined, 'unlikely');
+    writeElement(b, dst, b.plain(`${format.scalar}.sqrt`, floatOf(b, format, again())));
   }, () => exactly(b, 'sqrt', format, dst, src, y, 1));
 };
 const packedRoot = (format: Format): Body => (b, dst, src) => {

@@ -6,7 +6,9 @@
 import type { Emit, Value } from '../emit.ts';
 import { inst, rw } from './inst.ts';
 import type { Attributes, Body, Line } from './inst.ts';
-import { F32, F64, SSE, SSE2, addressOf, areComparable, both, either, floatOf, int, isDenormal, notAll, writeElement } from './sse-float.ts';
+import {
+  F32, F64, SSE, SSE2, addressOf, areComparable, both, either, floatOf, headOf, int, isDenormal, isExtreme, notAll, reader, writeElement,
+} from './sse-float.ts';
 import type { Format } from './sse-float.ts';
 
 interface Relation { readonly less: Value; readonly equal: Value; readonly rare: Value }
@@ -54,12 +56,14 @@ const packed = (format: Format): Body => (b, dst, src, immediate) => {
 
 const CF = 0, ZF = 6;
 const flags = (format: Format, quiet: 0 | 1): Body => (b, first, second) => {
-  const y = b.pin(second.read()), x = b.pin(first.read()), found = b.variable('i32');
+  const again = reader(b, second), found = b.variable('i32');
   b.attempt((rare) => {
-    const relation = relationOf(b, format, x, y);
-    rare(relation.rare);
-    found.set(b.or(b.shl(relation.less, int(b, CF)), b.shl(relation.equal, int(b, ZF))));
-  }, () => found.set(b.call(format === F32 ? 'sseCompareFlagsF32' : 'sseCompareFlagsF64', int(b, quiet), x, y)));
+    const extreme = b.or(isExtreme(b, format, headOf(b, format, first, first.read())), isExtreme(b, format, headOf(b, format, second, again())));
+    b.if(extreme, () => rare(relationOf(b, format, first.read(), again()).rare), undefined, 'unlikely');
+    const one = floatOf(b, format, first.read()), other = floatOf(b, format, again());
+    const less = b.plain(`${format.scalar}.lt`, one, other), notMore = b.plain(`${format.scalar}.le`, one, other);
+    found.set(b.or(b.shl(less, int(b, CF)), b.shl(b.xor(notMore, less), int(b, ZF))));
+  }, () => found.set(b.call(format === F32 ? 'sseCompareFlagsF32' : 'sseCompareFlagsF64', int(b, quiet), first.read(), again())));
   b.setEflags(found.get());
 };
 const withFlags = (attributes: Attributes): Attributes => ({ ...attributes, flags: 'oszapc' });

@@ -65,7 +65,12 @@ export const isSmall = (b: Emit, format: Format, head: Value): Value => b.compar
 /** i32: perhaps one of those, an infinity or a NaN. */
 export const isExtreme = (b: Emit, format: Format, head: Value): Value =>
   b.compare('lt_u', b.add(b.shl(head, int(b, 1)), int(b, 2 * format.exponentStep)), int(b, plainFrom(format)));
-/** i32: the same for any element of a result or its operands. */
+/** i32: no normal number above zero. */
+export const isNotPositive = (b: Emit, format: Format, head: Value): Value => {
+  const step = format.exponentStep, infinity = 0x7fff_ffff + 1 - step;
+  return b.compare('ge_u', b.sub(head, int(b, step)), int(b, infinity - step));
+};
+/** i32: the same as isExtreme for any element of a result or its operands. */
 export function anyExtreme(b: Emit, format: Format, result: Value, ...operands: Value[]): Value {
   const doubled = (x: Value): Value => b.plain('i32x4.add', x, x), step = splat(b, format, BigInt(2 * format.exponentStep) << BigInt(8 * format.sizeBytes - 32));
   const least = operands.reduce((x, y) => b.plain('i32x4.min_u', x, doubled(y)), b.plain('i32x4.add', doubled(result), step));

@@ -64,6 +64,21 @@ for (const tier of TIERS) {
     equal(machine.get('gpr', RAX), 1n + 2n + (1n << 32n));
   });
 
+  test(`${tier}: a misaligned operand of SSE faults, whatever is remembered`, () => {
+    // movaps xmm0, [rsi]; movaps [rsi + 16], xmm0; inc rax; add rsi, rdx; dec ecx; jnz
+    const machine = new Machine(tier, '0f28060f29461048ffc04801d6ffc975f0', () => {});
+    machine.set('rip', CODE);
+    for (const [register, value] of [
+      [RAX, 0],
+      [RCX, 5],
+      [RDX, 8],
+      [RSI, ONE],
+    ] as const)
+      machine.set('gpr', value, register);
+    machine.processor.run(1000); // no descriptor table: the fault ends in a triple fault
+    equal(machine.get('gpr', RAX), 1n);
+  });
+
   test(`${tier}: non-canonical addresses fault, whatever is remembered`, () => {
     // mov rbx, [rsi]; inc rax; or rsi, rdx; dec ecx; jnz
     const machine = new Machine(tier, '488b1e48ffc04809d6ffc975f3', () => {});
