@@ -13,7 +13,7 @@ import {
   RUN_EXCEPTION, RUN_HALTED, RUN_STEPPED, RUN_SUSPENDED, RUN_TRIPLE_FAULT,
 } from '../../base/vcpu-words.ts';
 import { FIRST_PAIR, FIRST_REGION, HANDLER_FPU_CHECK, HANDLER_STOP, HANDLER_STRADDLE } from '../decode/pseudo.ts';
-import { HEAT_PERIOD, LEAVE_FAULT, LEAVE_HOT, LEAVE_REGION_FAULT, LEAVE_STRADDLE, LEAVE_TRANSFER } from '../interp/leave.ts';
+import { HEAT_PERIOD, LEAVE_FAULT, LEAVE_HOT, LEAVE_OTHER_CLASS, LEAVE_REGION_FAULT, LEAVE_STRADDLE, LEAVE_TRANSFER } from '../interp/leave.ts';
 import {
   VCPU_BUDGET, VCPU_CAPABILITIES, VCPU_COUNTERS, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_EXIT_UOP, VCPU_FAULT, VCPU_FAULT_ERROR, VCPU_FAULT_HAS_ERROR, VCPU_HALTED, VCPU_INJECTED,
   VCPU_LOOK, VCPU_MODE, VCPU_NMI_BLOCKED, VCPU_NMI_PENDING, VCPU_PENDING_DEBUG, VCPU_REQUESTS, VCPU_RETIRED, VCPU_RFLAGS, VCPU_RIP, VCPU_RIP_PAGE, VCPU_SEG_BASE, VCPU_SEG_LIMIT,
@@ -143,6 +143,13 @@ function execute(vcpu: usize, uop: u32, instructions: i32): u32 {
   return reason;
 }
 
+/** Tier 0 does one instruction in place of what was begun. @param uop 0 with a fault raised @returns LEAVE_* */
+function executeOne(vcpu: usize, uop: u32): u32 {
+  if (uop != 0) return execute(vcpu, stepBuffer(vcpu, uop), 1);
+  store<i32>(vcpu, 1, VCPU_BUDGET);
+  return LEAVE_FAULT;
+}
+
 /** Deliver what a helper raised, at vcpu.rip. @returns true when the processor shuts down */
 function deliverFault(vcpu: usize): bool {
   const vector = load<u32>(vcpu, VCPU_FAULT) - 1;
@@ -210,16 +217,18 @@ export function run(vcpu: usize, instructions: i32): u32 {
         store<u32>(vcpu, 0, VCPU_SHADOW);
       }
       reason = execute(vcpu, uop, start);
+      if (reason == LEAVE_OTHER_CLASS) {
+        left -= start - load<i32>(vcpu, VCPU_BUDGET);
+        start = 1;
+        hostHot(vcpu);
+        reason = executeOne(vcpu, lookup(vcpu));
+      }
       if (reason == LEAVE_STRADDLE) {
         // The second page is not in the TLB in use, or not the one this was decoded from: prove it, and do this one instruction.
-        const left1 = load<i32>(vcpu, VCPU_BUDGET);
-        left -= start - left1;
+        left -= start - load<i32>(vcpu, VCPU_BUDGET);
         start = 1;
         uop = hostDecode(vcpu);
-        if (uop == 0) {
-          store<i32>(vcpu, 1, VCPU_BUDGET);
-          reason = LEAVE_FAULT;
-        } else reason = execute(vcpu, stepBuffer(vcpu, load<u16>(<usize>uop, UOP_HANDLER) == HANDLER_STRADDLE ? uop + UOP_BYTES : uop), 1);
+        reason = executeOne(vcpu, uop != 0 && load<u16>(<usize>uop, UOP_HANDLER) == HANDLER_STRADDLE ? uop + UOP_BYTES : uop);
       }
       const executed = start - load<i32>(vcpu, VCPU_BUDGET);
       left -= executed;

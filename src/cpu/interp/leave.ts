@@ -19,5 +19,7 @@ export const LEAVE_REGION_FAULT = 7;
 export const LEAVE_HOT = 8;
 /** A guest RET to the address that the innermost nested call waits for (VCPU_RETURN_TOP): all state, and the plain budget, are in the record. */
 export const LEAVE_RETURN = 9;
+/** A region that was made for another access class: nothing has been done, and `rip` and the plain budget are in the record. */
+export const LEAVE_OTHER_CLASS = 10;
 /** Hot places are reported when their heat is used up, and again each time after so many jumps more: a power of two. */
 export const HEAT_PERIOD = 4096;

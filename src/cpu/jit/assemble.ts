@@ -20,7 +20,7 @@ import {
   VCPU_RETURN_TOP,
 } from '../../base/memory-map.ts';
 import { ENV_LONG32, ENV_LONG64 } from '../decode/variants.ts';
-import { LEAVE_REGION_FAULT, LEAVE_RETURN } from '../interp/leave.ts';
+import { LEAVE_OTHER_CLASS, LEAVE_REGION_FAULT, LEAVE_RETURN } from '../interp/leave.ts';
 import { ifJumpKnown, returnIfAwaited } from '../interp/open-emit.ts';
 import { VCPU } from '../state.ts';
 import { tlbEntry } from '../tlb-entry.ts';
@@ -99,8 +99,9 @@ class Assembler {
     const f = this.#f;
     let live = 0,
       liveVectors = 0;
-    // A parameter would take a register of the host everywhere; a constant becomes part of the addresses.
+    // What is in a local takes a register of the host everywhere; a constant becomes part of the addresses.
     f.set(0, f.i32(this.#context.vcpu));
+    f.set(this.#locals.tlb, f.i32(this.#context.tlb));
     f.flush();
     f.later((out) => this.#load(out, live, liveVectors));
     this.#begin();
@@ -126,9 +127,19 @@ class Assembler {
       vcpu = f.get(0, 'i32');
     f.later((out) => this.#emit.forgetPages(out));
     f.set(locals.ripPage, f.load('i64', vcpu, VCPU.offset.ripPage));
-    f.set(locals.tlb, f.load('i32', vcpu, VCPU.offset.tlb));
     const entry = f.op('shr_u', f.get(1, 'i32'), f.i32(UOP_SHIFT));
     f.set(locals.budget, f.op('sub', f.load('i32', vcpu, VCPU.offset.budget), entry));
+    f.if(
+      f.compare('ne', f.load('i32', vcpu, VCPU.offset.tlb), f.i32(this.#context.tlb)),
+      () => {
+        f.store('i64', vcpu, this.#emit.ripAt(this.#region.entry.start), VCPU.offset.rip);
+        f.store('i32', vcpu, f.get(locals.budget, 'i32'), VCPU.offset.budget);
+        f.return(f.i32(LEAVE_OTHER_CLASS));
+      },
+      undefined,
+      'unlikely',
+    );
+    f.flush();
   }
   /** Everything is written back: go on at exitRip. */
   #end(): void {

@@ -9,6 +9,8 @@ export interface CompileEntry {
   readonly slot: number;
   /** Record of the vCPU that will run it, and no other: an address in memory 0. */
   readonly vcpu: number;
+  /** TLB of the access class that it is for. */
+  readonly tlb: number;
   /** Page of memory 1, and the entry's offset in it. */
   readonly hvaPage: number;
   readonly offset: number;

@@ -4,7 +4,7 @@
  * Runs on: the command line.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { VCPUS } from '../../base/memory-map.ts';
+import { VCPUS, VCPU_TLB } from '../../base/memory-map.ts';
 import { DECODED, Decoder } from '../decode/decoder.ts';
 import { MODE_64 } from '../state.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
@@ -60,7 +60,16 @@ const nowUs = (): number => {
   const { user, system } = process.threadCpuUsage();
   return user + system;
 };
-const context = { helperIndex: () => 3, gotoIndex: () => 4, handlerType: 0, hvaOf: () => 0, slot: 7, vcpu: VCPUS, fpuTrap: false };
+const context = {
+  helperIndex: () => 3,
+  gotoIndex: () => 4,
+  handlerType: 0,
+  hvaOf: () => 0,
+  slot: 7,
+  vcpu: VCPUS,
+  tlb: VCPUS + VCPU_TLB,
+  fpuTrap: false,
+};
 const former = new RegionFormer();
 const code = codeOf(process.argv[2] ?? process.execPath),
   window = new CodeWindow(code),

@@ -65,8 +65,9 @@ export interface RegionContext {
   readonly hvaOf: (page: number) => number;
   /** The region's place in the table. */
   readonly slot: number;
-  /** Address of the vCPU's record. */
+  /** Addresses of the vCPU's record, and of the TLB of the access class that the region is for. */
   readonly vcpu: number;
+  readonly tlb: number;
   /** Code here checks whether the FPU may be used. */
   readonly fpuTrap: boolean;
 }

@@ -1,5 +1,6 @@
-import { deepEqual } from 'node:assert/strict';
+import { deepEqual, equal } from 'node:assert/strict';
 import { test } from 'node:test';
+import { RUN_TRIPLE_FAULT } from '../state.ts';
 import {
   ADD_RAX_2,
   CODE,
@@ -7,7 +8,9 @@ import {
   HLT,
   INC_RAX,
   NOP,
+  PagedMachine,
   RET,
+  TIERS,
   call,
   distance,
   eachRun,
@@ -79,4 +82,28 @@ test('a store from the first page into the second is seen at once', () => {
     const rax = machine.ram[NEXT + 3] === 2 ? 7n : 2n;
     deepEqual(machine.run(slice).rax, rax);
   });
+});
+
+test('a function reads a page of the user with RFLAGS.AC only, under SMAP', () => {
+  // An access class each, and a region is for one of them. stac; call OTHER, 200 times; clac; call OTHER.
+  const STAC = [0x0f, 0x01, 0xcb],
+    CLAC = [0x0f, 0x01, 0xca],
+    LOAD_RCX = [0x48, 0x8b, 0x0c, 0x25, ...distance(0, FAR)];
+  const start = CODE + STAC.length,
+    loop = [...call(start, OTHER), ...DEC_RDI],
+    end = start + loop.length + 6;
+  const code = {
+    [CODE]: [...STAC, ...loop, ...jumpIfNotZero(start + loop.length, start), ...CLAC, ...call(end + CLAC.length, OTHER), HLT],
+    [OTHER]: [...INC_RAX, ...LOAD_RCX, RET],
+  };
+  for (const tier of TIERS) {
+    const machine = new PagedMachine(tier, code);
+    machine.enableSmap(FAR);
+    for (let i = 0; i < 3; i++) {
+      equal(machine.runOn(1000, 200), RUN_TRIPLE_FAULT);
+      equal(machine.get('gpr', 0), 201n);
+      equal(machine.get('cr2'), BigInt(FAR));
+      equal(machine.get('retired'), BigInt((6 * 200 + 4) * (i + 1)));
+    }
+  }
 });

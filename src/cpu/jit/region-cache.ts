@@ -45,6 +45,8 @@ export const HOST_BYTES_PER_MODULE = 32 * 1024;
 const WAIT_NS = 2e6;
 /** Entries that the compiler has at a time: what waits beyond them goes by heat. */
 const MAX_COMPILING = 96;
+/** A region that was come to so often with another access class than its own goes. */
+const MAX_OTHER_TLBS = 64;
 /** A page whose code keeps changing is left alone for so many guest instructions, then for twice as many, and so on. */
 const BACK_OFF = 1e6,
   MAX_BACK_OFF = 2e9;
@@ -71,6 +73,10 @@ interface HotEntry {
   /** How often it has been reported while it waited. */
   reports: number;
   readonly rip: bigint;
+  /** The one that was in use when it became hot. */
+  readonly tlb: number;
+  /** How often it was come to with another one. */
+  otherTlbs: number;
   slot: number;
   /** While it is installed: its micro-op, its module, and what it was made from. */
   uop: number;
@@ -116,8 +122,9 @@ export class RegionCache implements RegionStore {
   /** An entry is hot. It is told again from time to time for as long as it runs in tier 0. */
   add(page: CodePage, key: number, linear: bigint): void {
     const known = page.hot.get(key);
+    const tlb = this.#view.getUint32(this.#options.vcpu + VCPU.offset.tlb, true);
     if (known !== undefined) {
-      (known as HotEntry).reports++;
+      this.#again(known as HotEntry, tlb);
       return;
     }
     if (page.quietUntil > this.#retired() || !this.#replaceable(page.entries.get(key))) return;
@@ -127,6 +134,8 @@ export class RegionCache implements RegionStore {
       pages: this.#around(page, key, linear),
       state: WAITING,
       rip: linear,
+      tlb,
+      otherTlbs: 0,
       reports: 0,
       slot: 0,
       uop: 0,
@@ -135,6 +144,12 @@ export class RegionCache implements RegionStore {
     };
     page.hot.set(key, entry);
     if (this.#waiting.push(entry) === 1) this.#waitingSinceNs = this.#options.nowNs();
+  }
+
+  /** A region that other access classes come to more and more makes room for one of theirs. */
+  #again(entry: HotEntry, tlb: number): void {
+    entry.reports++;
+    if (entry.state === INSTALLED && entry.tlb !== tlb && ++entry.otherTlbs === MAX_OTHER_TLBS) this.#remove(entry);
   }
 
   #around(page: CodePage, key: number, linear: bigint): readonly number[] {
@@ -180,10 +195,11 @@ export class RegionCache implements RegionStore {
         entry.slot = slot;
         entry.state = COMPILING;
         this.#compiling.set(slot, entry);
-        const { page, key, pages, rip, reports } = entry;
+        const { page, key, pages, rip, tlb, reports } = entry;
         return {
           slot,
           vcpu: this.#options.vcpu,
+          tlb,
           hvaPage: page.hvaPage,
           offset: key & OFFSET_MASK,
           pages,

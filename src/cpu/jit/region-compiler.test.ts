@@ -1,6 +1,6 @@
 import { deepEqual } from 'node:assert/strict';
 import { test } from 'node:test';
-import { VCPUS } from '../../base/memory-map.ts';
+import { VCPUS, VCPU_TLB } from '../../base/memory-map.ts';
 import { MODE_64 } from '../state.ts';
 import { onlyPage } from './code-window.ts';
 import type { CompileEntry, CompiledModule } from './compilation.ts';
@@ -20,6 +20,7 @@ function compiler(limits?: ConstructorParameters<typeof RegionCompiler>[1]): (..
       entries = offsets.map((offset): CompileEntry => ({
         slot: 100 + offset,
         vcpu: VCPUS,
+        tlb: VCPUS + VCPU_TLB,
         hvaPage: 0,
         offset,
         pages: onlyPage(0),

@@ -70,7 +70,7 @@ export class RegionCompiler {
   }
 
   #add(batch: Batch, entry: CompileEntry, trace: RegionTrace | undefined): void {
-    const { slot, vcpu, hvaPage, offset, mode, pages, decoded, patched } = entry,
+    const { slot, vcpu, tlb, hvaPage, offset, mode, pages, decoded, patched } = entry,
       { cap, minimum, putsOff } = this.#limits;
     if (putsOff && this.#covered.get(hvaPage)?.delete(offset | (mode << 12))) {
       batch.covered.push(slot);
@@ -94,6 +94,7 @@ export class RegionCompiler {
       handlerType,
       slot,
       vcpu,
+      tlb,
       fpuTrap: (mode & MODE_FPU_TRAP) !== 0,
       hvaOf: (page) => window.hvaOf(page),
     });

@@ -31,6 +31,7 @@ function emitted(...codes: string[]): { bytes: string; reads: number; writes: nu
     gotoIndex: () => 8,
     handlerType: 0,
     vcpu: 0,
+    tlb: 0,
     hvaOf: () => 0,
     slot: 7,
     fpuTrap: false,

@@ -1,7 +1,7 @@
 /** What `--trace-jit` writes of a few small regions. */
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { test } from 'node:test';
-import { HVA_RAM, VCPUS } from '../../base/memory-map.ts';
+import { HVA_RAM, VCPUS, VCPU_TLB } from '../../base/memory-map.ts';
 import { MODE_64, RUN_BUDGET, RUN_HALTED } from '../state.ts';
 import { CODE32, SmallMachine } from '../testing/small-machine.ts';
 import { WINDOW_PAGES, WINDOW_REACH } from './code-window.ts';
@@ -25,6 +25,7 @@ function traced(
     entry: CompileEntry = {
       slot: 7,
       vcpu: VCPUS,
+      tlb: VCPUS + VCPU_TLB,
       hvaPage: HVA_RAM + PAGE,
       offset: 0,
       pages: Array.from({ length: WINDOW_PAGES }, (_, i) => (i === WINDOW_REACH ? HVA_RAM + PAGE : -1)),

@@ -15,7 +15,10 @@ const PML4 = 0x1000,
   PD = 0x3000,
   PT = 0x4000,
   STACK = 0x8_0000;
-const PRESENT = 0x67;
+const PRESENT = 0x67,
+  USER = 4;
+const CR4 = 0x620,
+  CR4_SMAP = 0x20_0000;
 const RAX = 0,
   RSP = 4,
   RDI = 7;
@@ -56,7 +59,7 @@ export class PagedMachine extends SmallMachine {
     for (const [at, bytes] of Object.entries(code)) this.ram.set(bytes, Number(at));
     this.set('cr0', 0x8005_0033);
     this.set('cr3', PML4);
-    this.set('cr4', 0x620);
+    this.set('cr4', CR4);
     this.set('efer', 0xd01);
     this.set('rflags', 2);
     this.set('dr', 0x400, 7);
@@ -71,9 +74,15 @@ export class PagedMachine extends SmallMachine {
     this.processor.cpu.tlbFlushAll(VCPUS);
   }
 
-  /** From CODE to HLT. @param slice instructions in a slice */
-  run(slice: number, rdi = 0): { readonly rax: bigint; readonly rsp: bigint; readonly retired: bigint } {
-    const before = this.get('retired');
+  /** SMAP, with all pages but one the supervisor's. */
+  enableSmap(userPage: number): void {
+    for (let page = 0; page < RAM_BYTES; page += 4096) if (page !== userPage) this.ram[PT + (page / 4096) * 8]! &= ~USER;
+    this.set('cr4', CR4 | CR4_SMAP);
+    this.refresh();
+  }
+
+  /** From CODE on. @param slice instructions in a slice @returns RUN_*, when the budget is not why it ended */
+  runOn(slice: number, rdi: number): number {
     this.set('rip', CODE);
     this.set('halted', 0);
     this.set('gpr', 0, RAX);
@@ -82,7 +91,12 @@ export class PagedMachine extends SmallMachine {
     let reason: number;
     do reason = this.processor.run(slice);
     while (reason === RUN_BUDGET);
-    equal(reason, RUN_HALTED);
+    return reason;
+  }
+  /** From CODE to HLT. @param slice instructions in a slice */
+  run(slice: number, rdi = 0): { readonly rax: bigint; readonly rsp: bigint; readonly retired: bigint } {
+    const before = this.get('retired');
+    equal(this.runOn(slice, rdi), RUN_HALTED);
     return { rax: this.get('gpr', RAX), rsp: this.get('gpr', RSP) - BigInt(STACK), retired: this.get('retired') - before };
   }
 }
