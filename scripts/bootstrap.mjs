@@ -140,14 +140,14 @@ function environment() {
 
 /**
  * V8's baseline compiler for WebAssembly counts the targets of each call, to choose what to inline; handlers and regions tail-call through a
- * table and gain nothing from it. Its optimiser is asked late, so that what is hot for a while only does not occupy it (docs/decisions.md).
+ * table and gain nothing from it. When its optimiser is asked is a compromise of a boot and what comes after it (docs/decisions.md).
  * V8 takes these flags at its start only.
  */
 const NODE_FLAGS = [
   '--disable-warning=ExperimentalWarning',
   '--no-wasm-inlining',
   '--no-wasm-inlining-call-indirect',
-  '--wasm-tiering-budget=100000000',
+  '--wasm-tiering-budget=10000000',
 ];
 
 /** Run `node entry args` in place of this process, or, where Node cannot do that, as a child whose end is passed on. */
