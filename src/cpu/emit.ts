@@ -539,20 +539,22 @@ export abstract class Emit {
   store(linear: Value, value: Value, segment: Value, place: Place = ANYWHERE): void {
     const f = this.f,
       va = f.pin(linear),
-      data = f.pin(value),
-      size = value.size as AccessSize;
+      data = f.pin(f.inVector(value)),
+      size = value.size as AccessSize,
+      isFloat = data.type === 'f64' || data.type === 'f32';
     this.#ifInTlb(
       va,
       size,
       TLB_WRITE,
       place,
-      (host) => f.store(size === 16 ? 'v128' : GUEST_STORE[size], host, data, 0, 0, RAM),
+      (host) => f.store(size === 16 ? 'v128' : isFloat ? (data.type as 'f32' | 'f64') : GUEST_STORE[size], host, data, 0, 0, RAM),
       () => {
-        const failure = this.#failure();
+        const failure = this.#failure(),
+          bits = isFloat ? f.plain(size === 8 ? 'i64.reinterpret_f64' : 'i32.reinterpret_f32', data) : data;
         if (size === 16) {
           f.store('v128', this.vcpu(), data, VCPU.offset.scratch);
           f.callVoid(this.helperIndex('slowStore128'), [this.vcpu(), va, segment], 0, failure);
-        } else f.callVoid(this.helperIndex(`slowStore${size * 8}` as HelperName), [this.vcpu(), va, data, segment], 0, failure);
+        } else f.callVoid(this.helperIndex(`slowStore${size * 8}` as HelperName), [this.vcpu(), va, bits, segment], 0, failure);
         this.afterSlowStore();
         this.afterSlowAccess();
       },

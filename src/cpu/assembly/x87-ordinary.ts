@@ -22,10 +22,14 @@ export const STORE_UNDER_WAY: u32 = 0x80000000;
   return (signExponent & EXPONENT) - 1 < <u32>LARGEST && <i64>significand < 0;
 }
 @inline function isTrueZero(signExponent: u32, significand: u64): bool { return (signExponent & EXPONENT) == 0 && significand == 0; }
-/** No exception is pending, control is ordinary, and both registers are in use: one branch. */
-@inline function isReady(vcpu: usize, fsw: u32, i: u32, k: u32): bool {
+/** 0 where no exception is pending and both registers are in use. */
+@inline function hinders(vcpu: usize, fsw: u32, i: u32, k: u32): u32 {
   const used = load<u32>(vcpu, VCPU_FTW), top = fsw >> 11, bothUsed = used >> (top + i & 7) & used >> (top + k & 7) & 1;
-  return ((fsw & FSW_ES) | (load<u32>(vcpu, VCPU_FCW) & CONTROL_BITS ^ CONTROL_ORDINARY) | (bothUsed ^ 1)) == 0;
+  return (fsw & FSW_ES) | (bothUsed ^ 1);
+}
+/** The same, and control is ordinary: one branch. */
+@inline function isReady(vcpu: usize, fsw: u32, i: u32, k: u32): bool {
+  return (hinders(vcpu, fsw, i, k) | (load<u32>(vcpu, VCPU_FCW) & CONTROL_BITS ^ CONTROL_ORDINARY)) == 0;
 }
 
 /** The instruction is done: FIP, C1 and flags, and a pop if there is one. */
@@ -131,7 +135,7 @@ export const STORE_UNDER_WAY: u32 = 0x80000000;
 @inline function isReversed(operation: u32): bool { return operation >= 4 && (operation & 1) != 0; }
 
 /** ST(destination) := ST(destination) op ST(source); operations as in fpuArithmetic. @returns false when it is not ordinary. */
-export function ordinaryArithmetic(vcpu: usize, operation: u32, destination: u32, source: u32, pops: u32): bool {
+@inline export function ordinaryArithmetic(vcpu: usize, operation: u32, destination: u32, source: u32, pops: u32): bool {
   const fsw = load<u32>(vcpu, VCPU_FSW);
   if (!isReady(vcpu, fsw, destination, source)) return false;
   const to = registerAt(vcpu, fsw, destination), from = registerAt(vcpu, fsw, source);
@@ -170,15 +174,53 @@ export function ordinaryWithNumber(vcpu: usize, operation: u32, head: u32, signi
 
 @inline function isNormalOrZero(head: u32, significand: u64): bool { return isNormal(head, significand) || isTrueZero(head, significand); }
 
-/** Push a number of another format. */
-export function ordinaryPush(vcpu: usize, head: u32, significand: u64): bool {
-  const fsw = load<u32>(vcpu, VCPU_FSW);
-  if ((fsw & FSW_ES) || !isNormalOrZero(head, significand) || isUsed(vcpu, fsw, 7)) return false;
+/** To the register above the top, which is empty. */
+@inline function push(vcpu: usize, fsw: u32, head: u32, significand: u64): void {
   const to = registerAt(vcpu, fsw, 7);
   store<u64>(to, significand);
   store<u16>(to, <u16>head, 8);
   store<u32>(vcpu, load<u32>(vcpu, VCPU_FTW) | 1 << ((fsw >> 11) + 7 & 7), VCPU_FTW);
   retire(vcpu, fsw & ~FSW_TOP | (fsw - 0x800) & FSW_TOP, 0, 0);
+}
+/** Push a number of another format. */
+export function ordinaryPush(vcpu: usize, head: u32, significand: u64): bool {
+  const fsw = load<u32>(vcpu, VCPU_FSW);
+  if ((fsw & FSW_ES) || !isNormalOrZero(head, significand) || isUsed(vcpu, fsw, 7)) return false;
+  push(vcpu, fsw, head, significand);
+  return true;
+}
+
+// --- register moves: any number. They are refused where a register is empty that should not be, or the reverse ---
+
+/** FXCH ST(i). */
+@inline export function ordinaryExchange(vcpu: usize, i: u32): bool {
+  const fsw = load<u32>(vcpu, VCPU_FSW);
+  if (hinders(vcpu, fsw, 0, i)) return false;
+  const x = registerAt(vcpu, fsw, 0), y = registerAt(vcpu, fsw, i), significand = load<u64>(x), head = load<u16>(x, 8);
+  store<u64>(x, load<u64>(y));
+  store<u16>(x, load<u16>(y, 8), 8);
+  store<u64>(y, significand);
+  store<u16>(y, head, 8);
+  retire(vcpu, fsw, 0, 0);
+  return true;
+}
+/** FLD ST(i). */
+@inline export function ordinaryCopy(vcpu: usize, i: u32): bool {
+  const fsw = load<u32>(vcpu, VCPU_FSW);
+  if (hinders(vcpu, fsw, i, i) || isUsed(vcpu, fsw, 7)) return false;
+  const from = registerAt(vcpu, fsw, i);
+  push(vcpu, fsw, load<u16>(from, 8), load<u64>(from));
+  return true;
+}
+/** FST ST(i), FSTP ST(i). */
+@inline export function ordinaryStore(vcpu: usize, i: u32, pops: u32): bool {
+  const fsw = load<u32>(vcpu, VCPU_FSW);
+  if (hinders(vcpu, fsw, 0, 0)) return false;
+  const from = registerAt(vcpu, fsw, 0), to = registerAt(vcpu, fsw, i);
+  store<u64>(to, load<u64>(from));
+  store<u16>(to, load<u16>(from, 8), 8);
+  store<u32>(vcpu, load<u32>(vcpu, VCPU_FTW) | 1 << ((fsw >> 11) + i & 7), VCPU_FTW);
+  retire(vcpu, fsw, 0, pops);
   return true;
 }
 

@@ -27,8 +27,8 @@ import {
   signOf, significandOf, toInteger, unpackF32, unpackF64, unpackF80, unpackI64,
 } from './softfloat.ts';
 import {
-  STORE_UNDER_WAY, headOfF32, headOfF64, headOfInteger, ordinaryArithmetic, ordinaryF32, ordinaryF64, ordinaryInteger, ordinaryPush, ordinaryRelation,
-  ordinaryRelationTo, ordinaryWithNumber, significandOfF32, significandOfF64, significandOfInteger,
+  STORE_UNDER_WAY, headOfF32, headOfF64, headOfInteger, ordinaryArithmetic, ordinaryCopy, ordinaryExchange, ordinaryF32, ordinaryF64, ordinaryInteger, ordinaryPush, ordinaryRelation,
+  ordinaryRelationTo, ordinaryStore, ordinaryWithNumber, significandOfF32, significandOfF64, significandOfInteger,
 } from './x87-ordinary.ts';
 import { arcTangent, cosine, exponentialMinus1, logarithm, logarithmPlus1, sine, tangent } from './x87-transcendental.ts';
 
@@ -497,7 +497,7 @@ export function fpuLoadBcd(vcpu: usize): void {
 
 /** FLD ST(i). */
 export function fpuLoadRegister(vcpu: usize, i: u32): void {
-  if (beginMove(vcpu)) return;
+  if (ordinaryCopy(vcpu, i) || beginMove(vcpu)) return;
   // Underflow comes before overflow.
   if (isEmpty(vcpu, i)) {
     if (stackFault(vcpu, 0)) {
@@ -506,9 +506,7 @@ export function fpuLoadRegister(vcpu: usize, i: u32): void {
     }
     return;
   }
-  if (!room(vcpu)) return;
-  const register = registerOf(vcpu, i);
-  pushRaw(vcpu, load<u16>(register, 8), load<u64>(register));
+  room(vcpu);
 }
 
 /**
@@ -674,14 +672,8 @@ export function fpuStoreBcdValue(vcpu: usize): void {
 
 /** FST(P) ST(i). */
 export function fpuStoreRegister(vcpu: usize, i: u32, pops: u32): void {
-  if (beginMove(vcpu)) return;
-  if (isEmpty(vcpu, 0)) {
-    if (!stackFault(vcpu, 0)) return;
-    writeIndefinite(vcpu, i);
-  } else {
-    const register = registerOf(vcpu, 0);
-    writeRegister(vcpu, i, load<u16>(register, 8), load<u64>(register));
-  }
+  if (ordinaryStore(vcpu, i, pops) || beginMove(vcpu) || !stackFault(vcpu, 0)) return;
+  writeIndefinite(vcpu, i);
   pop(vcpu, pops);
 }
 
@@ -689,19 +681,14 @@ export function fpuStoreRegister(vcpu: usize, i: u32, pops: u32): void {
 
 /** FXCH ST(i). */
 export function fpuExchange(vcpu: usize, i: u32): void {
-  if (beginMove(vcpu)) return;
-  if (isEmpty(vcpu, 0) || isEmpty(vcpu, i)) {
-    const first = isEmpty(vcpu, 0), second = isEmpty(vcpu, i);
-    if (!stackFault(vcpu, 0)) return;
-    if (first) writeIndefinite(vcpu, 0);
-    if (second) writeIndefinite(vcpu, i);
-  }
-  const x = registerOf(vcpu, 0), y = registerOf(vcpu, i);
-  const low = load<u64>(x), high = load<u16>(x, 8);
-  store<u64>(x, load<u64>(y));
-  store<u16>(x, load<u16>(y, 8), 8);
-  store<u64>(y, low);
-  store<u16>(y, high, 8);
+  if (ordinaryExchange(vcpu, i) || beginMove(vcpu)) return;
+  const first = isEmpty(vcpu, 0), second = isEmpty(vcpu, i);
+  if (!stackFault(vcpu, 0)) return;
+  if (first) writeIndefinite(vcpu, 0);
+  if (second) writeIndefinite(vcpu, i);
+  const x = registerOf(vcpu, 0), y = registerOf(vcpu, i), significand = load<u64>(x), head = load<u16>(x, 8);
+  writeRegister(vcpu, 0, load<u16>(y, 8), load<u64>(y));
+  writeRegister(vcpu, i, head, significand);
 }
 
 /** FCMOVcc: ST(0) := ST(i) when `condition` is not 0. Empty registers count either way. */

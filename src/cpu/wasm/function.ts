@@ -225,6 +225,12 @@ export class FunctionBuilder {
     return node;
   }
 
+  /** The low element that has been taken out of a vector as an integer, for a store: it need not leave its register. */
+  inVector(value: Node): Node {
+    if (value.kind !== 'op' || value.immediate?.[0] !== 0 || value.size !== NATURAL_SIZE[value.type]) return value;
+    if (value.code === LANE['i64x2.extract_lane'][0]) return this.lane('f64x2.extract_lane', 0, value.args[0]!);
+    return value.code === LANE['i32x4.extract_lane'][0] ? this.lane('f32x4.extract_lane', 0, value.args[0]!) : value;
+  }
   #sameLoad(kind: LoadKind, load: Node): Node {
     return this.load(kind, load.args[0]!, load.offset, load.reads, load.memory);
   }
