@@ -27,6 +27,7 @@ import {
 } from '../../base/memory-map.ts';
 import { MODE_FPU_TRAP, VCPU } from '../state.ts';
 import { DECODED, DECODE_TRUNCATED, DECODE_UNDEFINED, Decoder } from './decoder.ts';
+import { PageEntries } from './page-entries.ts';
 import {
   ENV_LONG32,
   FIRST_PAIR,
@@ -84,11 +85,10 @@ interface RegionPart {
 
 export interface CodePage {
   readonly hvaPage: number;
-  /** Micro-op by offset | mode << 12. */
-  readonly entries: Map<number, number>;
+  readonly entries: PageEntries;
   /** Offsets of instructions decoded in any mode, since the last flush: a bit each. What is not there has never been executed. */
   readonly decoded: Int32Array;
-  /** Jumps that wait for their target in this page to be decoded, by the same key. */
+  /** Jumps that wait for their target in this page to be decoded, by offset | mode << 12. */
   readonly waiting: Map<number, number[]>;
   /** Micro-ops that were overwritten, by the same key, newest last: whoever still comes to one goes on where that key is decoded next. */
   readonly stale: Map<number, number[]>;
@@ -159,15 +159,15 @@ export class CodeStore {
       key = offset | (mode << 12);
     const page = this.page(hvaPage);
     let uop = page.entries.get(key);
-    if (uop !== undefined && view.getUint16(uop + UOP_HANDLER, true) === HANDLER_STRADDLE) {
+    if (uop !== 0 && view.getUint16(uop + UOP_HANDLER, true) === HANDLER_STRADDLE) {
       const second = this.#options.fetchTranslate(linear - BigInt(offset) + 4096n);
       if (second === undefined) return 0;
       if (BigInt(second) !== view.getBigUint64(uop + UOP_IMM, true)) {
         this.#kill(page, key, uop);
-        uop = undefined;
+        uop = 0;
       }
     }
-    if (uop === undefined) {
+    if (uop === 0) {
       uop = this.#decodeRun(page, offset, mode, linear);
       if (uop === 0) return 0;
     }
@@ -237,15 +237,15 @@ export class CodeStore {
     if (!page) return;
     this.stats.invalidatedPages++;
     this.jit?.changed(page, linesLow, linesHigh);
-    for (const [key, uop] of page.entries) {
+    page.entries.near(linesLow, linesHigh, (key, uop) => {
       const offset = key & 4095,
         last = Math.min(offset + Math.max(1, this.#lengthAt(uop)) - 1, PAGE_BYTES - 1);
       if (touches(offset >> 6, last >> 6, linesLow, linesHigh)) this.#kill(page, key, uop);
-    }
+    });
     if (linesLow & 1) {
       for (const [first, key] of page.tails) {
         const uop = first.entries.get(key);
-        if (uop !== undefined) this.#kill(first, key, uop);
+        if (uop !== 0) this.#kill(first, key, uop);
       }
       page.tails.length = 0;
     }
@@ -306,7 +306,7 @@ export class CodeStore {
     if (!page) {
       page = {
         hvaPage,
-        entries: new Map(),
+        entries: new PageEntries(),
         decoded: new Int32Array(PAGE_BYTES / 32),
         waiting: new Map(),
         stale: new Map(),
@@ -372,8 +372,8 @@ export class CodeStore {
     let at = offset;
     for (let count = 0; ; count++) {
       const key = at | (mode << 12),
-        known = count > 0 && at < PAGE_BYTES && (page.decoded[at >> 5]! >> (at & 31)) & 1 ? page.entries.get(key) : undefined;
-      if (known !== undefined) {
+        known = count > 0 && at < PAGE_BYTES && (page.decoded[at >> 5]! >> (at & 31)) & 1 ? page.entries.get(key) : 0;
+      if (known !== 0) {
         this.#view.setInt32(this.#pseudo(HANDLER_LINK, at, 0) + UOP_TARGET, known, true);
         break;
       }
@@ -508,7 +508,7 @@ export class CodeStore {
 
   #link(page: CodePage, uop: number, key: number): void {
     const target = page.entries.get(key);
-    if (target !== undefined) {
+    if (target !== 0) {
       this.#view.setInt32(uop + UOP_TARGET, target, true);
       return;
     }

@@ -418,8 +418,8 @@ export class RegionCache implements RegionStore {
     return this.#options.vcpu + VCPU_REGION_UOPS + (slot - FIRST_REGION) * UOP_BYTES;
   }
 
-  #replaceable(uop: number | undefined): uop is number {
-    if (uop === undefined) return false;
+  #replaceable(uop: number): boolean {
+    if (uop === 0) return false;
     const handler = this.#view.getUint16(uop + UOP_HANDLER, true);
     return (handler >= FIRST_HANDLER && handler < FIRST_REGION) || handler >= FIRST_PAIR || handler === HANDLER_FPU_CHECK;
   }
