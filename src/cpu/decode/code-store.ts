@@ -131,6 +131,10 @@ export class CodeStore {
   jit: RegionStore | undefined;
   #next: number;
   readonly #end: number;
+  /** The last micro-op written, where it stands for what follows a branch and nobody has come to yet; else 0. Its page, and the key there. */
+  #openUop = 0;
+  #openPage: CodePage | undefined;
+  #openKey = 0;
 
   constructor(options: CodeStoreOptions) {
     this.#options = options;
@@ -276,6 +280,7 @@ export class CodeStore {
     }
     this.#pages = new Map();
     this.#next = this.#options.vcpu + VCPU_UOPS;
+    this.#openUop = 0;
     this.#clearCache();
     this.forgetJumps();
     this.jit?.flush();
@@ -359,17 +364,20 @@ export class CodeStore {
     }
   }
 
+  /** Straight-line code, up to what may never be executed: what follows a branch is decoded when it is come to. */
   #decodeRun(page: CodePage, offset: number, mode: number, linear: bigint): number {
     if (this.#next + RUN_RESERVE_BYTES > this.#end) {
       this.flush();
       return this.#decodeRun(this.page(page.hvaPage), offset, mode, linear);
     }
+    const resumes = this.#resumes(page, offset | (mode << 12));
     const decoder = this.#decoder,
       { memory1 } = this.#options,
       codeMode = mode & 3,
       first = this.#next;
     this.stats.runs++;
-    let at = offset;
+    let at = offset,
+      branched = false;
     for (let count = 0; ; count++) {
       const key = at | (mode << 12),
         known = count > 0 && at < PAGE_BYTES && (page.decoded[at >> 5]! >> (at & 31)) & 1 ? page.entries.get(key) : 0;
@@ -381,6 +389,12 @@ export class CodeStore {
         this.#pseudo(HANDLER_CONTINUE, at, 0);
         break;
       }
+      if (branched) {
+        this.#openUop = this.#pseudo(HANDLER_CONTINUE, at, 0);
+        this.#openPage = page;
+        this.#openKey = key;
+        break;
+      }
       let status = decoder.decode(memory1, page.hvaPage + at, page.hvaPage + PAGE_BYTES, codeMode),
         second: number | undefined;
       if (status === DECODE_TRUNCATED) {
@@ -389,7 +403,10 @@ export class CodeStore {
           break;
         }
         second = this.#options.fetchTranslate(linear - BigInt(at) + 4096n);
-        if (second === undefined) return 0;
+        if (second === undefined) {
+          if (resumes) this.#next += UOP_BYTES;
+          return 0;
+        }
         const here = PAGE_BYTES - at,
           scratch = this.#scratch;
         for (let i = 0; i < MAX_LENGTH; i++) scratch[i] = memory1[i < here ? page.hvaPage + at + i : second + i - here]!;
@@ -399,6 +416,7 @@ export class CodeStore {
         end = at + length;
       this.#markLines(page.hvaPage, at, Math.min(end, PAGE_BYTES));
       const entry = this.#next;
+      this.#openUop = 0;
       page.entries.set(key, entry);
       page.decoded[at >> 5]! |= 1 << (at & 31);
       if (second !== undefined && end > PAGE_BYTES) {
@@ -415,7 +433,8 @@ export class CodeStore {
       this.stats.decodedInstructions++;
       at = end;
       const { ends } = decoder.row;
-      if (ends !== 'no' && ends !== 'branch' && ends !== 'system') break;
+      branched = ends === 'branch';
+      if (ends !== 'no' && !branched && ends !== 'system') break;
       if (end > PAGE_BYTES) {
         this.#pseudo(HANDLER_CONTINUE, at, 0);
         break;
@@ -423,6 +442,19 @@ export class CodeStore {
     }
     this.jit?.decoded(page);
     return first;
+  }
+
+  /** A run begins. @returns true: it is what was left open, and takes its place; whatever else is open waits for its own turn */
+  #resumes(page: CodePage, key: number): boolean {
+    const uop = this.#openUop;
+    if (uop === 0) return false;
+    if (page === this.#openPage && key === this.#openKey) {
+      this.#next = uop;
+      return true;
+    }
+    this.#openUop = 0;
+    this.#link(this.#openPage!, uop, this.#openKey); // set with openUop
+    return false;
   }
 
   /** Let the micro-op before this one do both, where there is a handler for that. */
@@ -522,8 +554,12 @@ export class CodeStore {
     const waiting = page.waiting.get(key);
     if (!waiting) return;
     // A jump that was overwritten meanwhile leads to what stands there now, and no further.
-    for (const jump of waiting)
-      if (this.#view.getUint16(jump + UOP_HANDLER, true) !== HANDLER_LINK) this.#view.setInt32(jump + UOP_TARGET, uop, true);
+    for (const jump of waiting) {
+      const handler = this.#view.getUint16(jump + UOP_HANDLER, true);
+      if (handler === HANDLER_LINK) continue;
+      if (handler === HANDLER_CONTINUE) this.#view.setUint16(jump + UOP_HANDLER, HANDLER_LINK, true);
+      this.#view.setInt32(jump + UOP_TARGET, uop, true);
+    }
     page.waiting.delete(key);
   }
 
