@@ -1,7 +1,7 @@
 /** Decoded code that changes or ends with its page. Runs on: the test runner. */
 import { deepEqual, equal } from 'node:assert/strict';
 import { test } from 'node:test';
-import { RUN_HALTED } from '../../base/vcpu-words.ts';
+import { RUN_BUDGET, RUN_HALTED } from '../../base/vcpu-words.ts';
 import { CODE32, SmallMachine } from '../testing/small-machine.ts';
 
 const CODE = 0x8000,
@@ -47,4 +47,37 @@ test('code that runs over the end of its page goes on in the next one, not at it
   small.refresh();
   equal(small.processor.run(10 * PAGE), RUN_HALTED);
   equal(small.get('gpr', RAX), BigInt(PAGE));
+});
+
+test('what follows a branch is decoded when it is come to, whatever was decoded in between', () => {
+  const small = machine();
+  put(small, CODE, '7501'); // jnz 8003h
+  put(small, CODE + 2, '43'); // inc ebx
+  put(small, CODE + 3, '49'); // dec ecx
+  put(small, CODE + 4, '75fa'); // jnz 8000h
+  put(small, CODE + 6, '41'); // inc ecx
+  put(small, CODE + 7, '4f'); // dec edi
+  put(small, CODE + 8, '75f6'); // jnz 8000h
+  put(small, CODE + 10, 'f4ebfe'); // hlt; jmp $
+  small.set('gpr', 3, RCX);
+  small.set('gpr', 2, RDI);
+  small.refresh();
+  const { code } = small.processor;
+  equal(small.processor.run(1), RUN_BUDGET);
+  equal(code.stats.decodedInstructions, 1);
+  equal(small.processor.run(1000), RUN_HALTED);
+  equal(code.stats.decodedInstructions, 9);
+  deepEqual([small.get('gpr', RBX), small.get('gpr', RCX), small.get('gpr', RDI)], [1n, 1n, 0n]);
+});
+
+test('what follows a branch may lie over two pages', () => {
+  const small = machine();
+  small.ram.fill(0x90, CODE, CODE + PAGE);
+  put(small, CODE + PAGE - 3, '7500'); // jnz to what follows, which lies over two pages
+  put(small, CODE + PAGE - 1, 'b807000000'); // mov eax, 7
+  put(small, CODE + PAGE + 4, 'f4');
+  small.set('rip', CODE + PAGE - 3);
+  small.refresh();
+  equal(small.processor.run(1000), RUN_HALTED);
+  equal(small.get('gpr', RAX), 7n);
 });

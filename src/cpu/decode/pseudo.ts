@@ -5,7 +5,7 @@
 export const HANDLER_STOP = 1;
 /** Goes on at code decoded before. */
 export const HANDLER_LINK = 2;
-/** Goes on at code that is looked up, such as the next page. */
+/** Goes on at code that is looked up: in the next page, or behind a branch. It becomes a LINK when that is decoded. */
 export const HANDLER_CONTINUE = 3;
 /** What stood here was overwritten. */
 export const HANDLER_STALE = 4;
