@@ -27,7 +27,7 @@ import {
 } from '../../base/memory-map.ts';
 import { MODE_FPU_TRAP, VCPU } from '../state.ts';
 import { DECODED, DECODE_TRUNCATED, DECODE_UNDEFINED, Decoder } from './decoder.ts';
-import { PageEntries } from './page-entries.ts';
+import { LineTables, PageEntries } from './page-entries.ts';
 import {
   ENV_LONG32,
   FIRST_PAIR,
@@ -127,6 +127,7 @@ export class CodeStore {
   readonly #scratch = new Uint8Array(MAX_LENGTH);
   readonly #pairs: Pairs;
   #pages = new Map<number, CodePage>();
+  #tables = new LineTables();
   /** Tier 1, where there is one. */
   jit: RegionStore | undefined;
   #next: number;
@@ -279,6 +280,7 @@ export class CodeStore {
       Atomics.store(this.#lines, at + 1, 0);
     }
     this.#pages = new Map();
+    this.#tables = new LineTables();
     this.#next = this.#options.vcpu + VCPU_UOPS;
     this.#openUop = 0;
     this.#clearCache();
@@ -311,7 +313,7 @@ export class CodeStore {
     if (!page) {
       page = {
         hvaPage,
-        entries: new PageEntries(),
+        entries: new PageEntries(this.#tables),
         decoded: new Int32Array(PAGE_BYTES / 32),
         waiting: new Map(),
         stale: new Map(),

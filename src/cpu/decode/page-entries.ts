@@ -1,33 +1,71 @@
 /**
- * Where the instructions of a page of memory 1 have their micro-ops, by offset in the page and by mode: a table for each mode in which the page
- * was executed, nearly always one.
+ * Where the instructions of a page of memory 1 have their micro-ops, by offset in the page and by mode. Most of a page is never executed: there is
+ * a table for each 64-byte line that was, and for each mode it was executed in.
  * Runs on: the vCPU's thread.
  */
 import { PAGE_BYTES } from '../../base/memory-map.ts';
 
 /** The longest instruction (SDM vol. 2 2.3.11). */
 const MAX_LENGTH = 15;
-const LINE_SHIFT = 6;
+const LINE_SHIFT = 6,
+  LINE_BYTES = 1 << LINE_SHIFT,
+  LINE_MASK = LINE_BYTES - 1;
 const LINES = PAGE_BYTES >> LINE_SHIFT;
 const OFFSET_MASK = PAGE_BYTES - 1;
+const CHUNK_SHIFT = 16,
+  CHUNK_WORDS = 1 << CHUNK_SHIFT,
+  CHUNK_MASK = CHUNK_WORDS - 1;
+
+/** The tables of all pages of one vCPU: a word for each offset in a line. */
+export class LineTables {
+  readonly #chunks: Int32Array[] = [];
+  /** Words in use; the first table is nobody's, so that 0 is no table. */
+  #end = LINE_BYTES;
+
+  /** @returns a new table, all 0 */
+  take(): number {
+    const table = this.#end;
+    this.#end += LINE_BYTES;
+    return table;
+  }
+  read(table: number, at: number): number {
+    return this.#chunks[table >>> CHUNK_SHIFT]?.[(table & CHUNK_MASK) + at] ?? 0;
+  }
+  write(table: number, at: number, word: number): void {
+    const chunk = table >>> CHUNK_SHIFT;
+    while (this.#chunks.length <= chunk) this.#chunks.push(new Int32Array(CHUNK_WORDS));
+    this.#chunks[chunk]![(table & CHUNK_MASK) + at] = word;
+  }
+}
 
 export class PageEntries {
+  readonly #tables: LineTables;
   readonly #modes: number[] = [];
-  readonly #tables: Int32Array[] = [];
+  /** By mode, the tables of the lines. */
+  readonly #lines: Int32Array[] = [];
+
+  constructor(tables: LineTables) {
+    this.#tables = tables;
+  }
 
   /** @param key offset | mode << 12 @returns the micro-op, or 0 */
   get(key: number): number {
     const index = this.#modes.indexOf(key >>> 12);
-    return index < 0 ? 0 : this.#tables[index]![key & OFFSET_MASK]!;
+    if (index < 0) return 0;
+    const table = this.#lines[index]![(key & OFFSET_MASK) >> LINE_SHIFT]!;
+    return table === 0 ? 0 : this.#tables.read(table, key & LINE_MASK);
   }
   set(key: number, uop: number): void {
-    const mode = key >>> 12;
+    const mode = key >>> 12,
+      line = (key & OFFSET_MASK) >> LINE_SHIFT;
     let index = this.#modes.indexOf(mode);
     if (index < 0) {
       index = this.#modes.push(mode) - 1;
-      this.#tables.push(new Int32Array(PAGE_BYTES));
+      this.#lines.push(new Int32Array(LINES));
     }
-    this.#tables[index]![key & OFFSET_MASK] = uop;
+    const lines = this.#lines[index]!;
+    if (lines[line] === 0) lines[line] = this.#tables.take();
+    this.#tables.write(lines[line]!, key & LINE_MASK, uop);
   }
   delete(key: number): void {
     this.set(key, 0);
@@ -39,18 +77,18 @@ export class PageEntries {
    * @param linesLow lines 0-31
    */
   near(linesLow: number, linesHigh: number, visit: (key: number, uop: number) => void): void {
-    for (const [index, table] of this.#tables.entries()) {
+    for (const [index, lines] of this.#lines.entries()) {
       const mode = this.#modes[index]! << 12;
-      let from = 0;
       for (let line = 0; line < LINES; line++) {
-        if ((((line < 32 ? linesLow : linesHigh) >>> (line & 31)) & 1) === 0) continue;
-        const end = (line + 1) << LINE_SHIFT;
-        for (let offset = Math.max(from, (line << LINE_SHIFT) - MAX_LENGTH + 1); offset < end; offset++) {
-          const uop = table[offset]!;
-          if (uop !== 0) visit(offset | mode, uop);
+        if (lines[line] === 0) continue;
+        const from = has(line, linesLow, linesHigh) ? 0 : has(line + 1, linesLow, linesHigh) ? LINE_BYTES - MAX_LENGTH + 1 : LINE_BYTES;
+        for (let at = from; at < LINE_BYTES; at++) {
+          const uop = this.#tables.read(lines[line]!, at);
+          if (uop !== 0) visit((line << LINE_SHIFT) | at | mode, uop);
         }
-        from = end;
       }
     }
   }
 }
+
+const has = (line: number, low: number, high: number): boolean => line < LINES && (((line < 32 ? low : high) >>> (line & 31)) & 1) !== 0;
