@@ -72,6 +72,10 @@ export const VCPU_HOST = 0x10000;
 /** Logs of filled slots of the TLBs (u32 entry addresses): non-global, then global, for each class that is filled. */
 export const VCPU_TLB_LOGS = 0x20000;
 export const TLB_LOG_ENTRIES = 2048;
+/** Where indirect jumps of tier 0 went: 8192 x { rip of the jump u64, of its target u64 }, see cpu/interp/seen-targets.ts. */
+export const VCPU_TARGETS = 0x40000;
+export const TARGETS_ENTRIES = 8192;
+export const TARGETS_SHIFT = 4;
 /**
  * u64: what was proved about where linear addresses fetch from. Bits 0-1 are the access class, 2-4 `mode`; the rest counts the events that may
  * drop such a translation of that class, and regions that are removed. What was found under another value is looked up again. Not in the record, because no reset

@@ -15,25 +15,22 @@ const YOUNG_GENERATION_MB = 4,
   OLD_GENERATION_MB = 192;
 
 export class CompilerThread {
-  readonly #memory1: WebAssembly.Memory;
+  readonly #init: CompilerInit;
   readonly #log: Log;
-  readonly #traceFd: number | undefined;
   #worker: Worker | undefined;
   #ended: Promise<unknown> | undefined;
   #vcpus = 0;
 
-  /** @param traceFd open file for text about each region */
-  constructor(memory1: WebAssembly.Memory, log: Log, traceFd?: number) {
-    this.#memory1 = memory1;
+  constructor(init: CompilerInit, log: Log) {
+    this.#init = init;
     this.#log = log;
-    this.#traceFd = traceFd;
   }
 
   /** @returns the end of a new vCPU, whose port is to be transferred to it */
   connect(): CompilerLink {
     const { port1, port2 } = new MessageChannel(),
       answers = new Int32Array(new SharedArrayBuffer(4)),
-      traced = this.#traceFd !== undefined,
+      traced = this.#init.traceFd !== undefined,
       link: CompilerLink = { port: port1, answers, traced };
     this.#vcpus++;
     this.#worker ??= this.#start();
@@ -46,19 +43,18 @@ export class CompilerThread {
     const worker = this.#worker;
     if (--this.#vcpus > 0 || !worker) return;
     this.#worker = undefined;
-    if (this.#traceFd === undefined) void worker.terminate();
+    if (this.#init.traceFd === undefined) void worker.terminate();
     else worker.postMessage(NO_MORE_LINKS);
   }
   /** Is resolved when the last trace has been written. */
   async traced(): Promise<void> {
-    if (this.#traceFd !== undefined && !this.#worker) await this.#ended;
+    if (this.#init.traceFd !== undefined && !this.#worker) await this.#ended;
   }
 
   #start(): Worker {
     v8WorkersGiveWay();
-    const init: CompilerInit = { memory1: this.#memory1, traceFd: this.#traceFd };
     const worker = new Worker(withCompileCache(new URL('./compiler-worker.ts', import.meta.url)), {
-      workerData: init,
+      workerData: this.#init,
       name: 'compiler',
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB, maxOldGenerationSizeMb: OLD_GENERATION_MB },
     });

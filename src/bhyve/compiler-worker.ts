@@ -10,16 +10,17 @@ import { NO_MORE_LINKS, type CompilerLink, type CompilerMessage } from './compil
 
 /** What CompilerThread hands over; links follow as messages. */
 export interface CompilerInit {
+  readonly memory0: WebAssembly.Memory;
   readonly memory1: WebAssembly.Memory;
   /** Open file for text about each region. */
   readonly traceFd: number | undefined;
 }
 
 giveWay();
-const { memory1, traceFd } = workerData as CompilerInit;
+const { memory0, memory1, traceFd } = workerData as CompilerInit;
 const { RegionCompiler } = await loadCompiler();
 const ahead = Uint8Array.from(readFileSync(new URL('../generated/templates.bin', import.meta.url)));
-const compiler = new RegionCompiler(new Uint8Array(memory1.buffer), undefined, ahead);
+const compiler = new RegionCompiler(new Uint8Array(memory1.buffer), undefined, { memory0: memory0.buffer, ahead });
 
 const RegionTrace = traceFd === undefined ? undefined : (await loadTrace()).RegionTrace;
 const write =

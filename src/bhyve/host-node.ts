@@ -62,10 +62,10 @@ export function createNodeHost({
 }: NodeHostOptions): VmmHost {
   /** By guest memory: the vCPUs of a VM share one. */
   const compilers = new WeakMap<WebAssembly.Memory, CompilerThread>();
-  const compilerOf = (memory1: WebAssembly.Memory): CompilerThread => {
+  const compilerOf = ({ memory0, memory1 }: VcpuInit): CompilerThread => {
     let compiler = compilers.get(memory1);
     if (!compiler) {
-      compiler = new CompilerThread(memory1, log, traceFd);
+      compiler = new CompilerThread({ memory0, memory1, traceFd }, log);
       compilers.set(memory1, compiler);
     }
     return compiler;
@@ -83,7 +83,7 @@ export function createNodeHost({
         worker,
         traceFd === undefined ? init : { ...init, traceFd },
         failed,
-        compilesElsewhere(init.cpuTier) ? compilerOf(init.memory1) : undefined,
+        compilesElsewhere(init.cpuTier) ? compilerOf(init) : undefined,
       ),
   };
 }

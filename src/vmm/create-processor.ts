@@ -13,13 +13,13 @@ export const compilesElsewhere = (tier: CpuTier | undefined): boolean => compile
  * @param elsewhere compiles on another thread; absent: this one does, and `trace`, if there is one, is given text about each region.
  */
 export async function loadProcessor(
-  { cpuTier, memory1 }: VcpuInit,
+  { cpuTier, memory0, memory1 }: VcpuInit,
   elsewhere?: Compiler,
   trace?: (text: string) => void,
 ): Promise<ProcessorFactory> {
   const local = async (limits?: RegionLimits): Promise<Compiler> => {
     const { LocalCompiler } = await loadCompiler();
-    return new LocalCompiler(memory1, limits, trace && new (await loadTrace()).RegionTrace(trace));
+    return new LocalCompiler(memory0.buffer, memory1, limits, trace && new (await loadTrace()).RegionTrace(trace));
   };
   let compiler: Compiler | undefined;
   if (cpuTier === 'always') compiler = await local({ cap: 250, minimum: 1 });

@@ -200,9 +200,9 @@ export class CodeStore {
     if (page) jit.add(page, offset | (this.#mode() << 12), this.#linearOfRip());
   }
 
-  /** Is the vCPU's rip in code that a region was made from? */
-  isCompiled(): boolean {
-    const hva = this.#hvaOfRip();
+  /** Is the vCPU's rip in code that a region was made from? @param fetchPeek see RegionCacheOptions: nobody fetches here, so nothing may show it */
+  isCompiled(fetchPeek: (linear: bigint) => number | undefined): boolean {
+    const hva = fetchPeek(this.#linearOfRip());
     if (hva === undefined) return false;
     const offset = hva % PAGE_BYTES,
       line = offset >> 6;

@@ -46,6 +46,7 @@ import { tlbEntry } from '../tlb-entry.ts';
 import type { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts';
 
+import { rememberTarget } from './seen-targets.ts';
 import { HEAT_PERIOD, LEAVE_BUDGET, LEAVE_FAULT, LEAVE_HOT, LEAVE_LOOKUP, LEAVE_RETURN, LEAVE_SYSTEM, LEAVE_TRANSFER } from './leave.ts';
 
 /** Address size and mode that a handler is made for. */
@@ -386,7 +387,7 @@ export class OpenEmit extends Emit {
   }
   callTo(target: Operand, rip: Value): void {
     if (target.size === 0 && !target.isMemory) this.#linked(target);
-    else this.goto(rip, this.remaining(1));
+    else this.#gotoSeen(rip);
     this.ended = true;
   }
   returnTo(rip: Value): void {
@@ -396,8 +397,12 @@ export class OpenEmit extends Emit {
     this.ended = true;
   }
   jumpTo(rip: Value): void {
-    this.goto(rip, this.remaining(1));
+    this.#gotoSeen(rip);
     this.ended = true;
+  }
+  #gotoSeen(rip: Value): void {
+    if (this.long) rememberTarget(this.f, this.rip(), rip);
+    this.goto(rip, this.remaining(1));
   }
   /** After the body of a `system` or `transfer` line. */
   leaveSystem(ripIsSet: boolean): void {

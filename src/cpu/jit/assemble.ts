@@ -28,22 +28,30 @@ import { Bytes } from '../wasm/bytes.ts';
 import { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { Node } from '../wasm/function.ts';
 import type { FunctionBody } from '../wasm/module.ts';
-import { WINDOW_REACH } from './code-window.ts';
+import { pageOf } from './code-window.ts';
+import { isBackEdge, unproved } from './flow-graph.ts';
 import { KnownEmit, REGISTER_FLAGS, REGISTER_MXCSR, REGISTER_ROTATED, RegionLocals } from './known-emit.ts';
 import type { KnownFlags, RegionContext, Template } from './known-emit.ts';
+import { perfectHash } from './perfect-hash.ts';
+import type { PerfectHash } from './perfect-hash.ts';
 import { flowRegisters } from './register-flow.ts';
 import type { Bank, Flow, Point } from './register-flow.ts';
 import { rememberingBlocks } from './remembering.ts';
-import { comesBack, isBackEdge, successor, unproved } from './region.ts';
 import type { Block, Instruction, Region } from './region.ts';
 
-/** `site`: offset of the instruction, above it the instructions not yet charged; in the upper half which general registers are dirty, and whether this is no fault. */
-const SITE_OFFSET_BITS = 17,
-  SITE_OFFSET_BIAS = 1 << 16,
+/**
+ * `site`: offset of the instruction in its page, or behind it; above it which of the region's pages that is, and the instructions not yet charged;
+ * in the upper half which general registers are dirty, and whether this is no fault.
+ */
+const SITE_OFFSET_BITS = 13,
+  SITE_PAGE_BITS = 5,
+  SITE_PLACE_BITS = SITE_OFFSET_BITS + SITE_PAGE_BITS,
   SITE_GOES_ON = 1 << 30;
 const REGISTERS = 16;
 const VECTOR_BYTES = 32,
   LAST_VECTOR = 1 << 15;
+/** So many targets of an indirect jump are told apart by a table, fewer by comparing one after the other. */
+const LEAST_TABLE = 4;
 const ALIAS_PROVED = 500;
 /** What a frame of the baseline compiler takes besides its locals, roughly. */
 const FRAME_BYTES = 256;
@@ -79,7 +87,7 @@ class Assembler {
   readonly #labels = new Map<Block, Label>();
   readonly #loopLabels = new Map<Block, Label>();
   readonly #points = new Map<Block, Point[]>();
-  /** Pages that have been proved, in the bits of code-window.ts. */
+  /** Pages that have been proved: a bit for each of the region's. */
   readonly #proved = this.#f.newLocal('i32');
   /** Instructions since the budget was charged. */
   #uncharged = 0;
@@ -175,18 +183,31 @@ class Assembler {
     };
     storeWhere(high, 'general', REGISTER_ROTATED);
     if (this.#usesVectors) storeWhere(f.pin(f.get(siteVectors, 'i32')), 'vectors', LAST_VECTOR);
-    const offset = f.op('sub', f.op('and', low, f.i32((1 << SITE_OFFSET_BITS) - 1)), f.i32(SITE_OFFSET_BIAS)),
-      sum = f.op('add', f.get(ripPage, 'i64'), f.widen(offset, true)),
+    const offset = f.op('and', low, f.i32((1 << SITE_OFFSET_BITS) - 1)),
+      sum = f.op('add', f.op('add', f.get(ripPage, 'i64'), this.#distanceAt(low)), f.widen(offset)),
       rip = f.pin(this.#long ? sum : f.op('and', sum, f.i64(0xffff_ffff)));
-    f.set(budget, f.op('sub', f.get(budget, 'i32'), f.op('shr_u', low, f.i32(SITE_OFFSET_BITS))));
+    f.set(budget, f.op('sub', f.get(budget, 'i32'), f.op('shr_u', low, f.i32(SITE_PLACE_BITS))));
     f.if(f.op('and', high, f.i32(SITE_GOES_ON)), () => this.#goto(rip));
     f.store('i64', vcpu, rip, VCPU.offset.rip);
     f.store('i32', vcpu, f.get(budget, 'i32'), VCPU.offset.budget);
     f.return(f.i32(LEAVE_REGION_FAULT));
     f.flush();
   }
+  /** Bytes from the entry's page to the one in the low half of a site. */
+  #distanceAt(low: Node): Node {
+    const f = this.#f,
+      index = f.op('and', f.op('shr_u', low, f.i32(SITE_OFFSET_BITS)), f.i32((1 << SITE_PAGE_BITS) - 1));
+    return this.#region.pages.reduce<Node>(
+      (others, page, at) => (at === 0 ? others : f.select(f.compare('eq', index, f.i32(at)), f.i64(page * PAGE_BYTES), others)),
+      f.i64(0),
+    );
+  }
+  /** @param offset of an instruction of the region, or behind one */
   #siteOf(offset: number): number {
-    return (offset + SITE_OFFSET_BIAS) | (this.#uncharged << SITE_OFFSET_BITS);
+    const { pages } = this.#region,
+      at = pages.indexOf(pageOf(offset)),
+      index = at < 0 ? pages.indexOf(pageOf(offset) - 1) : at;
+    return (offset - pages[index]! * PAGE_BYTES) | (index << SITE_OFFSET_BITS) | (this.#uncharged << SITE_PLACE_BITS);
   }
   /** @param dirty which side of a point; undefined where nothing is dirty */
   #setSite(offset: number, dirty: (bank: Bank) => number): void {
@@ -263,7 +284,7 @@ class Assembler {
     const f = this.#f,
       { ripPage, tlb } = this.#locals;
     for (const page of unproved(block)) {
-      const bit = 1 << (page + WINDOW_REACH),
+      const bit = 1 << this.#region.pages.indexOf(page),
         get = (): Node => f.get(this.#proved, 'i32', ALIAS_PROVED);
       f.if(
         f.compare('eqz', f.op('and', get(), f.i32(bit))),
@@ -409,6 +430,70 @@ class Assembler {
 
   // --- structure ---
 
+  /**
+   * The target is in exitRip: go to the block there, if it is one of the first `count` targets.
+   * @param otherwise emits what happens else; it does not come back
+   */
+  #pick(block: Block, point: Point, count: number, otherwise: () => void): void {
+    const f = this.#f,
+      emit = this.#emit,
+      { known } = emit,
+      held = block.targets.map((_, which) => which).filter((which) => which < count && block.edges[which]);
+    /** At the target, unless it is another one after all. */
+    const arm = (which: number, other: Label): void => {
+      const target = block.targets[which]!;
+      f.brIf(f.compare('ne', f.get(this.#locals.exitRip, 'i64'), emit.ripAt(target)), other, 'unlikely');
+      f.flush();
+      emit.known = known;
+      this.#arrive(block, which, point);
+    };
+    const hash = held.length < LEAST_TABLE ? undefined : perfectHash(held.map((which) => block.targets[which]!));
+    if (hash) this.#byTable(hash, held, arm);
+    else
+      for (const which of held) {
+        const other = new Label();
+        f.open('block', other);
+        arm(which, other);
+        f.close();
+      }
+    emit.known = known;
+    otherwise();
+    f.flush();
+  }
+  #byTable({ multiplier, shift, places }: PerfectHash, held: readonly number[], arm: (which: number, other: Label) => void): void {
+    const f = this.#f,
+      { exitRip, ripPage } = this.#locals,
+      labels = held.map(() => new Label()),
+      other = new Label();
+    f.open('block', other);
+    for (const label of labels.toReversed()) f.open('block', label);
+    const distance = f.wrap(f.op('sub', f.get(exitRip, 'i64'), f.get(ripPage, 'i64'))),
+      place = f.op('shr_u', f.op('mul', distance, f.i32(multiplier)), f.i32(shift));
+    f.brTable(
+      place,
+      places.map((at) => labels[at] ?? other),
+      other,
+    );
+    for (const which of held) {
+      f.close();
+      arm(which, other);
+    }
+    f.close();
+  }
+  /** Go to a function, or behind its CALL, which may have stored to code. */
+  #arrive(block: Block, which: number, point: Point): void {
+    if (point.changes) this.#leaveIfChanged(block.targets[which]!, point);
+    this.#follow(block, which, block.instructions.at(-1)!, point);
+  }
+  /** A call that nests, and what comes behind it: the last of the block's targets. */
+  #nestAndGoOn(block: Block, point: Point): void {
+    const behind = block.targets.length - 1;
+    this.#call(point, block.targets[behind]!);
+    this.#emit.known = undefined;
+    // Nothing is dirty.
+    this.#follow(block, behind, block.instructions.at(-1)!, undefined);
+  }
+
   /** A merge point's code follows a wasm block that encloses everything which branches to it. */
   #tree(block: Block, known?: KnownFlags): void {
     const f = this.#f,
@@ -431,8 +516,8 @@ class Assembler {
   #block(block: Block, known: KnownFlags | undefined): void {
     const f = this.#f,
       emit = this.#emit,
-      last = block.instructions.at(-1)!,
-      [taken, next] = block.targets;
+      { ending } = block,
+      last = block.instructions.at(-1)!;
     emit.known = known;
     emit.remembers = this.#remembering?.[block.order] === 1;
     this.#points.set(block, []);
@@ -440,44 +525,57 @@ class Assembler {
     this.#provePages(block);
     for (const instruction of block.instructions) {
       // A branch cannot fault, and leaves its condition on the wasm stack.
-      if (instruction === last && next !== undefined) {
+      if (instruction === last && ending === 'branches') {
         this.#uncharged++;
         this.#charge();
         point = this.#emitted(block, instruction, this.#emit.template(instruction));
       } else point = this.#instruction(block, instruction);
     }
     this.#charge();
-    if (taken === undefined) this.#depart(last, point!);
-    else if (next === undefined) {
-      if (point!.calls) {
-        this.#call(point!, taken);
-        emit.known = undefined;
-        // Nothing is dirty.
-        point = undefined;
+    switch (ending) {
+      case 'leaves':
+        this.#depart(last, point!);
+        break;
+      case 'nests':
+        this.#nestAndGoOn(block, point!);
+        break;
+      case 'returns':
+      case 'picks':
+        this.#pick(block, point!, block.targets.length, () => this.#depart(last, point!));
+        break;
+      case 'guesses':
+        this.#pick(block, point!, block.targets.length - 1, () => this.#nestAndGoOn(block, point!));
+        break;
+      case 'enters':
+        this.#arrive(block, 0, point!);
+        break;
+      case 'goes':
+        this.#follow(block, 0, last, point);
+        break;
+      case 'branches': {
+        f.open('if', new Label());
+        const after = emit.known;
+        this.#follow(block, 0, last, point);
+        f.else();
+        emit.known = after;
+        this.#follow(block, 1, last, point);
+        f.close();
+        f.unreachable();
+        f.flush();
       }
-      this.#follow(block, taken, last, last.row.ends === 'jump', point);
-    } else {
-      f.open('if', new Label());
-      const after = emit.known;
-      this.#follow(block, taken, last, true, point);
-      f.else();
-      emit.known = after;
-      this.#follow(block, next, last, false, point);
-      f.close();
-      f.unreachable();
-      f.flush();
     }
   }
   #emitted(block: Block, instruction: Instruction, template: Template): Point {
-    const emit = this.#emit;
+    const emit = this.#emit,
+      isInside = instruction.row.ends === 'no';
     emit.instruction(instruction, template, this.#uncharged);
     this.#usesVectors ||= (emit.vectorReads | emit.vectorWrites) !== 0;
     const point: Point = {
       general: untouched(emit.reads, emit.writes),
       vectors: untouched(emit.vectorReads, emit.vectorWrites),
       faults: template.faults || (this.#points.get(block)!.length === 0 && unproved(block).length > 0),
-      changes: template.storedSlowly && instruction.row.ends === 'no',
-      calls: comesBack(instruction),
+      changes: template.storedSlowly && (isInside || block.ending === 'enters' || block.ending === 'guesses'),
+      calls: !isInside && block.ending === 'nests',
     };
     this.#points.get(block)!.push(point);
     return point;
@@ -487,15 +585,15 @@ class Assembler {
     if (template.faults) this.#setSiteHere(instruction.offset, () => point);
     const point = this.#emitted(block, instruction, template);
     this.#uncharged++;
-    if (!point.changes) return point;
-    this.#leaveIfChanged(instruction.offset + instruction.lengthBytes, point);
+    if (point.changes && instruction.row.ends === 'no') this.#leaveIfChanged(instruction.offset + instruction.lengthBytes, point);
     return point;
   }
-  /** @param point the last one of the block; undefined where nothing is dirty. */
-  #follow(from: Block, offset: number, last: Instruction, byJump: boolean, point: Point | undefined): void {
+  /** @param which of the block's targets @param point the last one of the block; undefined where nothing is dirty. */
+  #follow(from: Block, which: number, last: Instruction, point: Point | undefined): void {
     const f = this.#f,
-      to = successor(this.#region, from, offset);
-    if (!to) this.#leave(byJump ? this.#emit.targetRip(last) : this.#emit.ripAt(offset), point);
+      to = from.edges[which],
+      offset = from.targets[which]!;
+    if (!to) this.#leave(which === 0 && isTaken(last) ? this.#emit.targetRip(last) : this.#emit.ripAt(offset), point);
     else if (isBackEdge(from, to)) {
       this.#leaveRarely(f.compare('le_s', f.get(this.#locals.budget, 'i32'), f.i32(0)), offset, point);
       f.br(labelIn(this.#loopLabels, to));
@@ -509,6 +607,8 @@ class Assembler {
 }
 
 const untouched = (reads: number, writes: number): Flow => ({ reads, writes, dirtyBefore: 0, dirtyAfter: 0, liveAfter: 0 });
+/** Does it jump to where it says, as opposed to the next instruction? */
+const isTaken = ({ row: { ends } }: Instruction): boolean => ends === 'jump' || ends === 'branch';
 
 function labelIn(labels: Map<Block, Label>, block: Block): Label {
   let label = labels.get(block);

@@ -1,14 +1,21 @@
 /**
- * Guest code around an entry, by offset from the entry's page: copies of pages of memory 1, taken when they are first asked for. Which page of
- * memory 1 is mapped beside which was true when the entry was reported; a region proves it before it goes there.
+ * Guest code around an entry and far from it, by offset from the entry's page: copies of pages of memory 1, taken when they are first asked
+ * for. Which page of memory 1 is mapped where was true when the entry was reported, or is a guess; a region proves it before it goes there.
  * Runs on: where regions are compiled.
  */
 import { PAGE_BYTES } from '../../base/memory-map.ts';
+import { DECODE_TRUNCATED } from '../decode/decoder.ts';
+import type { Decoder } from '../decode/decoder.ts';
 import type { CompileEntry } from './compilation.ts';
+import type { Hints } from './hints.ts';
 
 /** Pages on each side of the entry's. */
 export const WINDOW_REACH = 4;
 export const WINDOW_PAGES = 2 * WINDOW_REACH + 1;
+/** Pages that a window holds, and a region at most: it keeps a bit for each. */
+export const MAX_PAGES = 32;
+/** Bytes of the longest instruction. */
+const MAX_LENGTH = 15;
 const PAGE_WORDS = PAGE_BYTES / 4;
 
 /** Page of an offset, the entry's being 0. */
@@ -19,53 +26,80 @@ export const onlyPage = (hvaPage: number): readonly number[] =>
   Array.from({ length: WINDOW_PAGES }, (_, i) => (i === WINDOW_REACH ? hvaPage : -1));
 
 export class CodeWindow {
-  /** Offset 0 of the entry's page is at `base`. */
-  readonly bytes = new Uint8Array(WINDOW_PAGES * PAGE_BYTES);
-  readonly base = WINDOW_REACH * PAGE_BYTES;
   readonly #memory1: Uint8Array;
-  readonly #words = new Int32Array(this.bytes.buffer);
+  readonly #bytes = new Uint8Array(MAX_PAGES * PAGE_BYTES);
+  readonly #words = new Int32Array(this.#bytes.buffer);
+  /** An instruction over two pages. */
+  readonly #border = new Uint8Array(MAX_LENGTH);
   #pages: readonly number[] = [];
   #decoded: CompileEntry['decoded'];
   #patched: CompileEntry['patched'];
-  /** Bit by bit. */
-  #copied = 0;
+  #hints: Hints | undefined;
+  readonly #hot: ReadonlySet<number>;
+  /** Where the copy of a page is, counted in pages; -1: there is none. */
+  readonly #slots = new Map<number, number>();
+  /** In memory 1, by slot. */
+  readonly #hvas: number[] = [];
+  /** Pages that have a copy. */
+  #count = 0;
+  #lastPage = 0;
+  #lastSlot = -1;
 
-  constructor(memory1: Uint8Array) {
+  /** @param hot what has been reported as hot: places in memory 1 */
+  constructor(memory1: Uint8Array, hot: ReadonlySet<number> = new Set()) {
     this.#memory1 = memory1;
+    this.#hot = hot;
   }
 
   /**
    * @param pages in memory 1, in the order of their linear addresses, the entry's in the middle; -1 unknown
    * @param decoded of each the offsets that tier 0 has decoded
    * @param patched of each the bytes that change
+   * @param hints of what is beyond, seen from the entry's page
    */
-  open(pages: readonly number[], decoded?: CompileEntry['decoded'], patched?: CompileEntry['patched']): this {
+  open(pages: readonly number[], decoded?: CompileEntry['decoded'], patched?: CompileEntry['patched'], hints?: Hints): this {
     this.#pages = pages;
     this.#decoded = decoded;
     this.#patched = patched;
-    this.#copied = 0;
+    this.#hints = hints;
+    this.#slots.clear();
+    this.#hvas.length = 0;
+    this.#count = 0;
+    this.#lastSlot = -1;
     return this;
   }
-  /** Where a page lies in memory 1. @param page 0 is the entry's */
-  hvaOf(page: number): number {
-    return this.#pages[page + WINDOW_REACH] ?? -1;
+
+  #slotOf(page: number): number {
+    if (page === this.#lastPage && this.#lastSlot >= 0) return this.#lastSlot;
+    let slot = this.#slots.get(page);
+    if (slot === undefined) {
+      slot = this.#copy(page);
+      this.#slots.set(page, slot);
+    }
+    this.#lastPage = page;
+    this.#lastSlot = slot;
+    return slot;
   }
-  /** Is its code here? */
+  #copy(page: number): number {
+    const isNear = Math.abs(page) <= WINDOW_REACH,
+      hva = (isNear ? this.#pages[page + WINDOW_REACH] : this.#hints?.hvaOf(page)) ?? -1,
+      known = this.#hvas.indexOf(hva);
+    if (hva < 0 || hva + PAGE_BYTES > this.#memory1.length || this.#count === MAX_PAGES) return -1;
+    this.#count++;
+    // Mapped twice: one copy, so that it is the same at both places.
+    if (known >= 0) return known;
+    const slot = this.#hvas.push(hva) - 1;
+    this.#bytes.set(this.#memory1.subarray(hva, hva + PAGE_BYTES), slot * PAGE_BYTES);
+    return slot;
+  }
+
+  /** Is its code here? @param page 0 is the entry's */
   has(page: number): boolean {
-    const index = page + WINDOW_REACH,
-      hva = this.hvaOf(page);
-    if (hva < 0) return false;
-    if ((this.#copied >> index) & 1) return true;
-    this.#copied |= 1 << index;
-    this.bytes.set(this.#memory1.subarray(hva, hva + PAGE_BYTES), index * PAGE_BYTES);
-    return true;
+    return this.#slotOf(page) >= 0;
   }
-  /** May the instruction at this offset have been executed before? */
-  isWarm(offset: number): boolean {
-    if (this.#decoded === undefined) return true;
-    const bits = this.#decoded[pageOf(offset) + WINDOW_REACH],
-      at = offset & (PAGE_BYTES - 1);
-    return bits !== undefined && ((bits[at >> 5]! >> (at & 31)) & 1) !== 0;
+  /** Where a page that is here lies in memory 1. */
+  hvaOf(page: number): number {
+    return this.#hvas[this.#slotOf(page)] ?? -1;
   }
   /** Has a byte of [start, end) been patched while code was compiled from it? */
   isPatched(start: number, end: number): boolean {
@@ -78,7 +112,52 @@ export class CodeWindow {
     return false;
   }
   wordsOf(page: number): Int32Array {
-    const index = page + WINDOW_REACH;
-    return this.#words.subarray(index * PAGE_WORDS, (index + 1) * PAGE_WORDS);
+    const slot = this.#slotOf(page);
+    return this.#words.subarray(slot * PAGE_WORDS, (slot + 1) * PAGE_WORDS);
+  }
+  /** May the instruction at this offset have been executed before? Of far pages it is known by lines of 64 bytes. */
+  isWarm(offset: number): boolean {
+    if (this.#decoded === undefined) return true;
+    const page = pageOf(offset),
+      at = offset - page * PAGE_BYTES;
+    if (Math.abs(page) > WINDOW_REACH) return this.has(page) && this.#hints!.isDecoded(this.hvaOf(page) + at);
+    const bits = this.#decoded[page + WINDOW_REACH];
+    return bits !== undefined && ((bits[at >> 5]! >> (at & 31)) & 1) !== 0;
+  }
+
+  /** Is a copy of the function here worth having: has it been called often, and does its code stay as it is, as far as patches of it are not known? */
+  isWorthCopying(offset: number): boolean {
+    if (this.#decoded === undefined) return true;
+    const page = pageOf(offset),
+      hvaPage = this.hvaOf(page),
+      isFar = Math.abs(page) > WINDOW_REACH;
+    return this.#hot.has(hvaPage + offset - page * PAGE_BYTES) && !(isFar && this.#hints!.isChanging(hvaPage));
+  }
+  /** Offsets to which the indirect jump, or call, at this one is likely to go. */
+  targetsOf(offset: number): readonly number[] {
+    return this.#hints?.targetsOf(offset) ?? [];
+  }
+
+  /** @returns of the decoder; DECODE_TRUNCATED also where a page is not here */
+  decode(decoder: Decoder, offset: number, mode: number): number {
+    const page = pageOf(offset),
+      slot = this.#slotOf(page);
+    if (slot < 0) return DECODE_TRUNCATED;
+    const start = slot * PAGE_BYTES + offset - page * PAGE_BYTES,
+      end = (slot + 1) * PAGE_BYTES,
+      status = decoder.decode(this.#bytes, start, end, mode);
+    if (status !== DECODE_TRUNCATED || !this.has(page + 1)) return status;
+    return decoder.decode(this.#copied(offset, MAX_LENGTH), 0, MAX_LENGTH, mode);
+  }
+  /** The bytes of an instruction; its pages are here. They are valid until the next call. @param length bytes, up to MAX_LENGTH */
+  bytesAt(offset: number, length: number): Uint8Array {
+    return this.#copied(offset, length).subarray(0, length);
+  }
+  #copied(offset: number, length: number): Uint8Array {
+    for (let i = 0; i < length; i++) {
+      const page = pageOf(offset + i);
+      this.#border[i] = this.#bytes[this.#slotOf(page) * PAGE_BYTES + offset + i - page * PAGE_BYTES]!;
+    }
+    return this.#border;
   }
 }

@@ -22,8 +22,10 @@ export interface CompileEntry {
   readonly patched?: readonly (Int32Array | undefined)[];
   /** `mode` of the vCPU record. */
   readonly mode: number;
-  /** For a trace: its linear address, and how often it was reported again while it waited. */
+  /** Its linear address, and pages of memory 1 whose changes have ended regions of other pages: see hints.ts. */
   readonly rip?: bigint;
+  readonly changing?: readonly number[];
+  /** For a trace: how often it was reported again while it waited. */
   readonly reports?: number;
 }
 

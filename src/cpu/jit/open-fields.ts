@@ -61,12 +61,14 @@ export function openFields(window: CodeWindow, offset: number, decoder: Decoder)
   return { ...(displacement && { displacement }), ...(immediate && { immediate }) };
 }
 
-/** The bits of fields that lie in a page, as a mask of all its words; undefined where there are none. */
-export function openBits(fields: readonly OpenField[], page: number): Int32Array | undefined {
-  const here = fields.filter(({ offset }) => pageOf(offset) === page);
-  if (here.length === 0) return undefined;
+/** The bits of fields of one page, as a mask of all its words; undefined where there are none. */
+export function openBits(fields: readonly OpenField[]): Int32Array | undefined {
+  if (fields.length === 0) return undefined;
   const bytes = new Uint8Array(PAGE_BYTES);
-  for (const { offset, sizeBytes } of here) bytes.fill(0xff, offset - page * PAGE_BYTES, offset - page * PAGE_BYTES + sizeBytes);
+  for (const { offset, sizeBytes } of fields) {
+    const start = offset - pageOf(offset) * PAGE_BYTES;
+    bytes.fill(0xff, start, start + sizeBytes);
+  }
   return new Int32Array(bytes.buffer);
 }
 

@@ -52,6 +52,8 @@ const BACK_OFF = 1e6,
   MAX_BACK_OFF = 2e9;
 /** It has been quiet for this many times its last pause: it begins anew. */
 const FORGIVEN = 8;
+/** Pages whose changes end regions of other pages, of which the compiler is told. */
+const MAX_CHANGING = 64;
 const OFFSET_MASK = 4095;
 /** Each so many slices it is asked whether the slice ended in compiled code: that says what share of the instructions tier 1 executes. */
 const SAMPLED_SLICES = 64;
@@ -105,6 +107,8 @@ export class RegionCache implements RegionStore {
   readonly #compiling = new Map<number, HotEntry>();
   /** Oldest first. */
   readonly #modules = new Set<Module>();
+  /** Pages of memory 1 whose changes ended regions of other pages, the last one last. */
+  readonly #changing = new Set<number>();
   #slices = 0;
   /** Guest instructions then. */
   #sampledAt = 0;
@@ -163,7 +167,7 @@ export class RegionCache implements RegionStore {
 
   #sample(): void {
     const now = this.#retired();
-    if (this.#options.code.isCompiled()) this.stats.executed += now - this.#sampledAt;
+    if (this.#options.code.isCompiled(this.#options.fetchPeek)) this.stats.executed += now - this.#sampledAt;
     this.#sampledAt = now;
     this.#slices = 0;
     this.#publish();
@@ -188,7 +192,8 @@ export class RegionCache implements RegionStore {
   #submit(): void {
     const hottest = this.#waiting.sort((a, b) => b.reports - a.reports).splice(0, this.#options.batch);
     this.#waitingSinceNs = this.#options.nowNs();
-    const { code, onlyDecoded, compiler } = this.#options;
+    const { code, onlyDecoded, compiler } = this.#options,
+      changing = [...this.#changing];
     compiler.submit(
       hottest.map((entry): CompileEntry => {
         const slot = this.#takeSlot();
@@ -207,6 +212,7 @@ export class RegionCache implements RegionStore {
           ...(pages.some((hvaPage) => code.patchedOf(hvaPage)) && { patched: pages.map((hvaPage) => code.patchedOf(hvaPage)) }),
           mode: key >>> 12,
           rip,
+          changing,
           reports,
         };
       }),
@@ -347,6 +353,7 @@ export class RegionCache implements RegionStore {
       this.#options.compiler.tell?.({ what: 'changed', slot: region.slot, hvaPage: page.hvaPage, linesLow, linesHigh });
       this.#remove(region);
       dead++;
+      if (region.page !== page) this.#noteChanging(page.hvaPage);
     }
     for (const [key, entry] of page.hot) if ((entry as HotEntry).state === REFUSED) page.hot.delete(key);
     if (dead === 0) return;
@@ -398,6 +405,16 @@ export class RegionCache implements RegionStore {
     const forgiven = page.pause < 0 || quiet > FORGIVEN * Math.max(page.pause, BACK_OFF);
     page.pause = forgiven ? 0 : Math.min(Math.max(page.pause * 2, BACK_OFF), MAX_BACK_OFF);
     page.quietUntil = now + page.pause;
+  }
+
+  #noteChanging(hvaPage: number): void {
+    const changing = this.#changing;
+    changing.delete(hvaPage);
+    changing.add(hvaPage);
+    for (const oldest of changing) {
+      if (changing.size <= MAX_CHANGING) break;
+      changing.delete(oldest);
+    }
   }
 
   /** The statistics go where others read them. */

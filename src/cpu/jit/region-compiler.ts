@@ -6,7 +6,7 @@
 import { PAGE_BYTES } from '../../base/memory-map.ts';
 import { HELPERS } from '../helpers.ts';
 import type { HelperName, HelperRow } from '../helpers.ts';
-import { CODE_SIZE_MASK, MODE_FPU_TRAP } from '../state.ts';
+import { CODE_SIZE_MASK, MODE_64, MODE_FPU_TRAP } from '../state.ts';
 import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import type { FunctionBody } from '../wasm/module.ts';
@@ -14,6 +14,7 @@ import type { Type } from '../wasm/opcodes.ts';
 import type { Signature } from '../wasm/text.ts';
 import { assemble } from './assemble.ts';
 import { CodeWindow, pageOf } from './code-window.ts';
+import { Hints } from './hints.ts';
 import { LINE_BYTES, linesOf } from './compilation.ts';
 import type { CompileEntry, CompiledModule, CompiledRegion, Compiler, SourceLines } from './compilation.ts';
 import { openBits } from './open-fields.ts';
@@ -31,9 +32,17 @@ export interface RegionLimits {
   /** Is an entry that another region holds put off until it is reported again? Tier 0 reports all of a function's jumps before its first region is there. */
   readonly putsOff?: true;
 }
+export interface CompilerSources {
+  /** Where the vCPUs' tables are: without it there are no hints. */
+  readonly memory0?: ArrayBufferLike | undefined;
+  /** src/generated/templates.bin: without it, all templates are recorded as they are needed. */
+  readonly ahead?: Uint8Array<ArrayBuffer>;
+}
 const DEFAULT_LIMITS: RegionLimits = { cap: 500, minimum: 1, putsOff: true };
 /** Pages whose blocks are remembered; then all are forgotten, and some code is compiled twice. */
 const MAX_COVERED_PAGES = 4096;
+/** Entries that are remembered; then all are forgotten, and some functions are called that might have been copied. */
+const MAX_HOT = 65_536;
 /** A module is closed when it has grown beyond so many bytes: its installation is what the vCPU's thread has to wait for. */
 const MODULE_BYTES = 64 * 1024;
 
@@ -41,13 +50,16 @@ export class RegionCompiler {
   readonly #limits: RegionLimits;
   readonly #former = new RegionFormer();
   readonly #window: CodeWindow;
+  readonly #hints: Hints | undefined;
   /** Blocks of regions that are no entries themselves, by page of memory 1: offset | mode << 12. */
   readonly #covered = new Map<number, Set<number>>();
+  /** Entries that have been reported: places in memory 1. */
+  readonly #hot = new Set<number>();
 
-  /** @param ahead src/generated/templates.bin: without it, all templates are recorded as they are needed */
-  constructor(memory1: Uint8Array, limits = DEFAULT_LIMITS, ahead?: Uint8Array<ArrayBuffer>) {
+  constructor(memory1: Uint8Array, limits = DEFAULT_LIMITS, { memory0, ahead }: CompilerSources = {}) {
     if (ahead) templates.load(new TemplateImage(ahead));
-    this.#window = new CodeWindow(memory1);
+    this.#window = new CodeWindow(memory1, this.#hot);
+    this.#hints = memory0 && new Hints(memory0);
     this.#limits = limits;
   }
 
@@ -58,6 +70,8 @@ export class RegionCompiler {
       trace?.module(module);
       done(module);
     };
+    if (this.#hot.size > MAX_HOT) this.#hot.clear();
+    for (const { hvaPage, offset } of entries) this.#hot.add(hvaPage + offset);
     let batch = new Batch();
     // What comes first in memory is more likely to hold the others.
     for (const entry of entries.toSorted((a, b) => a.hvaPage - b.hvaPage || a.offset - b.offset)) {
@@ -70,7 +84,7 @@ export class RegionCompiler {
   }
 
   #add(batch: Batch, entry: CompileEntry, trace: RegionTrace | undefined): void {
-    const { slot, vcpu, tlb, hvaPage, offset, mode, pages, decoded, patched } = entry,
+    const { slot, vcpu, tlb, hvaPage, offset, mode } = entry,
       { cap, minimum, putsOff } = this.#limits;
     if (putsOff && this.#covered.get(hvaPage)?.delete(offset | (mode << 12))) {
       batch.covered.push(slot);
@@ -78,7 +92,7 @@ export class RegionCompiler {
       return;
     }
     const startMs = performance.now();
-    const window = this.#window.open(pages, decoded, patched),
+    const window = this.#open(entry),
       region = this.#former.form(window, offset, mode & CODE_SIZE_MASK, cap),
       formedMs = performance.now();
     batch.formMs += formedMs - startMs;
@@ -105,8 +119,16 @@ export class RegionCompiler {
     trace?.region({ entry, window, cap, region, body, names: batch, formMs: formedMs - startMs, emitMs });
   }
 
+  #open({ pages, decoded, patched, mode, rip, offset, vcpu, tlb, changing }: CompileEntry): CodeWindow {
+    const hints =
+      rip === undefined || (mode & CODE_SIZE_MASK) !== MODE_64
+        ? undefined
+        : this.#hints?.seenFrom(vcpu, tlb, Number(BigInt.asIntN(64, rip)) - offset, changing);
+    return this.#window.open(pages, decoded, patched, hints);
+  }
+
   #cover(region: Region, window: CodeWindow, mode: number): void {
-    for (const block of region.blocks.values()) {
+    for (const block of region.blocks) {
       if (block === region.entry) continue;
       const page = pageOf(block.start),
         hvaPage = window.hvaOf(page);
@@ -121,24 +143,27 @@ export class RegionCompiler {
   }
 }
 
+/** A page that is mapped at two places is one source. */
 function sourceOf(region: Region, window: CodeWindow): SourceLines[] {
-  const pages = new Map<number, { low: number; high: number }>(),
-    open: OpenField[] = [];
-  for (const block of region.blocks.values())
-    for (const { offset, lengthBytes, openDisplacement, openImmediate } of block.instructions) {
-      if (openDisplacement) open.push(openDisplacement);
-      if (openImmediate) open.push(openImmediate);
-      for (let at = Math.floor(offset / LINE_BYTES); at <= Math.floor((offset + lengthBytes - 1) / LINE_BYTES); at++) {
-        const page = pageOf(at * LINE_BYTES),
-          lines = pages.get(page) ?? { low: 0, high: 0 };
-        pages.set(page, lines);
-        lines[at & 32 ? 'high' : 'low'] |= 1 << (at & 31);
-      }
+  const pages = new Map<number, { page: number; low: number; high: number; open: OpenField[] }>(),
+    sourceAt = (offset: number): { page: number; low: number; high: number; open: OpenField[] } => {
+      const page = pageOf(offset),
+        hvaPage = window.hvaOf(page),
+        source = pages.get(hvaPage) ?? { page, low: 0, high: 0, open: [] };
+      pages.set(hvaPage, source);
+      return source;
+    };
+  for (const { instructions } of region.blocks)
+    for (const { offset, lengthBytes, openDisplacement, openImmediate } of instructions) {
+      if (openDisplacement) sourceAt(openDisplacement.offset).open.push(openDisplacement);
+      if (openImmediate) sourceAt(openImmediate.offset).open.push(openImmediate);
+      for (let at = Math.floor(offset / LINE_BYTES); at <= Math.floor((offset + lengthBytes - 1) / LINE_BYTES); at++)
+        sourceAt(at * LINE_BYTES)[at & 32 ? 'high' : 'low'] |= 1 << (at & 31);
     }
-  return [...pages].map(([page, { low, high }]) => {
-    const mask = openBits(open, page);
+  return [...pages].map(([hvaPage, { page, low, high, open }]) => {
+    const mask = openBits(open);
     return {
-      hvaPage: window.hvaOf(page),
+      hvaPage,
       linesLow: low,
       linesHigh: high,
       bytes: linesOf(window.wordsOf(page), low, high),
@@ -232,8 +257,8 @@ export class LocalCompiler implements Compiler {
   readonly #trace: RegionTrace | undefined;
   readonly tell: Compiler['tell'];
 
-  constructor(memory1: WebAssembly.Memory, limits?: RegionLimits, trace?: RegionTrace) {
-    this.#compiler = new RegionCompiler(new Uint8Array(memory1.buffer), limits);
+  constructor(memory0: ArrayBufferLike | undefined, memory1: WebAssembly.Memory, limits?: RegionLimits, trace?: RegionTrace) {
+    this.#compiler = new RegionCompiler(new Uint8Array(memory1.buffer), limits, { memory0 });
     this.#trace = trace;
     this.tell = trace && ((event) => trace.event(event));
   }

@@ -18,7 +18,10 @@ function offsets(decoded?: readonly number[]): number[] {
   for (const [at, bytes] of Object.entries(CODE)) page.set(bytes, Number(at));
   for (const at of decoded ?? []) bits[at >> 5]! |= 1 << (at & 31);
   const window = new CodeWindow(page).open(onlyPage(0), decoded && onlyPage(0).map((hvaPage) => (hvaPage < 0 ? undefined : bits)));
-  return [...new RegionFormer().form(window, 0, MODE_64, CAP)!.blocks.keys()].sort((a, b) => a - b);
+  return new RegionFormer()
+    .form(window, 0, MODE_64, CAP)!
+    .blocks.map(({ start }) => start)
+    .sort((a, b) => a - b);
 }
 
 test('a region holds what can be reached', () => {
@@ -43,4 +46,36 @@ test('flags are kept up to where a page is proved: the region may be left there'
       return new RegionFormer().form(window, 0, MODE_64, CAP)!.entry.instructions[0]!.flagsWanted;
     };
   deepEqual([wanted(0x100), wanted(PAGE_BYTES + 0x100)], [false, true]);
+});
+
+/** Blocks by their depth of calls, where the callee has so many instructions. */
+function depths(callee: number, decoded?: readonly number[], hot: readonly number[] = []): number[] {
+  const code = new Uint8Array(PAGE_BYTES),
+    target = 0x100,
+    bits = new Int32Array(PAGE_BYTES / 32);
+  code.set([0xe8, ...new Uint8Array(Int32Array.of(target - 5).buffer), RET]);
+  code.fill(NOP, target, target + callee - 1);
+  code[target + callee - 1] = RET;
+  for (const at of decoded ?? []) bits[at >> 5]! |= 1 << (at & 31);
+  const window = new CodeWindow(code, new Set(hot)).open(
+    onlyPage(0),
+    decoded && onlyPage(0).map((hvaPage) => (hvaPage < 0 ? undefined : bits)),
+  );
+  return new RegionFormer().form(window, 0, MODE_64, CAP)!.blocks.map(({ context }) => context.depth);
+}
+
+test('a small function stands where it is called, a large one does not', () => {
+  deepEqual(
+    [depths(3), depths(60)],
+    [
+      [0, 1, 0],
+      [0, 0],
+    ],
+  );
+});
+
+test('a function that is seldom called is left where it is', () => {
+  const warm = [0, 5, 0x100, 0x101];
+  deepEqual(depths(2, warm, [0x100]), [0, 1, 0]);
+  deepEqual(depths(2, warm), [0, 0]);
 });

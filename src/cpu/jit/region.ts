@@ -1,19 +1,19 @@
 /**
- * Region formation: static control flow from one entry over the pages around it, its blocks, dominators, loops, and where flags are live.
- * Emits nothing. An irreducible edge, like every edge to what the region does not hold, leaves it.
- * Implements: Cooper, Harvey, Kennedy, A Simple, Fast Dominance Algorithm (2001). Runs on: where regions are compiled.
+ * Region formation: static control flow from one entry over the pages that the window knows, with copies of small functions where they are
+ * called. Emits nothing.
+ * Implements: docs/internals.md "Functions inside a region". Runs on: where regions are compiled.
  */
-import { PAGE_BYTES } from '../../base/memory-map.ts';
-import { DECODED, DECODE_TRUNCATED, Decoder } from '../decode/decoder.ts';
+import { DECODED, Decoder } from '../decode/decoder.ts';
 import type { Formattable } from '../decode/format.ts';
 import type { Row } from '../decode/table.ts';
+import { ENV_LONG32, PREFIX_PLAIN } from '../decode/variants.ts';
 import { LINES } from '../isa/index.ts';
 import type { Line } from '../isa/inst.ts';
 import { pageOf } from './code-window.ts';
 import type { CodeWindow } from './code-window.ts';
+import { ordered } from './flow-graph.ts';
 import { openFields } from './open-fields.ts';
 import type { OpenField } from './open-fields.ts';
-import { ENV_LONG32, PREFIX_PLAIN } from '../decode/variants.ts';
 
 /** A decoded instruction that outlives the decoder's next one. Offsets count from the start of the entry's page and may be negative. */
 export interface Instruction extends Formattable {
@@ -29,11 +29,43 @@ export interface Instruction extends Formattable {
   openImmediate?: OpenField | undefined;
 }
 
+/** The entry's own code, or the copy of a function that one CALL has inside the region. */
+export interface Context {
+  readonly start: number;
+  readonly caller?: Context;
+  /** Offset behind that CALL. */
+  readonly returnTo: number;
+  /** Calls around it. */
+  readonly depth: number;
+  readonly found: Map<number, Instruction>;
+  readonly leaders: Set<number>;
+  /** By the offset of their CALL, which is one of them each time. */
+  readonly callees: Map<number, readonly Context[]>;
+  /** Where the indirect jump at an offset goes, as far as that is in the region. */
+  readonly picks: Map<number, readonly number[]>;
+  readonly blocks: Map<number, Block>;
+}
+
+/**
+ * What stands at a block's end:
+ * goes: nothing, or a jump to `targets[0]`. branches: to its target, or behind it. nests: a CALL that nests, and what comes behind it.
+ * enters: a CALL of a function inside the region. returns: the RET of one, which may go elsewhere.
+ * picks: an indirect jump that probably goes to one of the targets. guesses: an indirect CALL that probably goes to one of the functions inside the region,
+ * its targets but the last, which is what comes behind it when it nests. leaves: anything else.
+ */
+export type Ending = 'goes' | 'branches' | 'nests' | 'enters' | 'returns' | 'picks' | 'guesses' | 'leaves';
+
 export interface Block {
+  readonly context: Context;
   readonly start: number;
   readonly instructions: Instruction[];
-  /** Offsets where control may go: a branch has two, [taken, next]; a call has one, [next]. None where the last instruction leaves by itself. */
+  readonly ending: Ending;
+  /** Offsets where control may go, as the ending says. */
   readonly targets: readonly number[];
+  /** The blocks there, in the same order; undefined where the region is left. */
+  readonly edges: (Block | undefined)[];
+  /** Control may go elsewhere than to its targets. */
+  readonly mayLeave: boolean;
   /** Pages that its instructions lie in, the entry's being 0. */
   readonly pages: readonly number[];
   /** In reverse postorder. */
@@ -48,9 +80,11 @@ export interface Block {
 
 export interface Region {
   readonly entry: Block;
-  readonly blocks: ReadonlyMap<number, Block>;
-  readonly ordered: readonly Block[];
-  /** Guest instructions. */
+  /** In reverse postorder. */
+  readonly blocks: readonly Block[];
+  /** The entry's comes first. */
+  readonly pages: readonly number[];
+  /** Guest instructions, each as often as it stands there. */
   readonly size: number;
 }
 
@@ -59,55 +93,28 @@ const LEFT_TO_TIER0 = new Set(
   `cpuid rdmsr rdpmc xgetbv enter pusha popa daa das aaa aas aam aad
    fxsave xsave xsaveopt fnstenv fldenv fnsave frstor sgdt sidt lldt ltr lgdt lidt monitor mwait ins outs`.split(/\s+/),
 );
-/** Without a memory operand these cannot fault. */
-const QUIET = new Set(
-  `mov movzx movsx movsxd lea add sub and or xor cmp test adc sbb inc dec neg not shl shr sar rol ror rcl rcr shld shrd imul
-   bswap xchg nop pause bt bts btr btc bsf bsr jmp cbw cwd jrcxz loop xadd cmpxchg`.split(/\s+/),
-);
-/** Bytes of the longest instruction. */
-const MAX_LENGTH = 15;
-const CONDITIONAL = /^(j|set|cmov)(n?[obespl]|ae|n?e|be|a|np|ge|le|g)$/;
-
-/** MOV of a control, debug or segment register has the name of a quiet one. */
-function isQuiet({ line: { name, operands } }: Instruction): boolean {
-  return CONDITIONAL.test(name) || (QUIET.has(name) && !operands.some(({ kind }) => 'CDS'.includes(kind)));
-}
-
-function mayFault(instruction: Instruction): boolean {
-  const { line, isMemory } = instruction;
-  if (isMemory && line.name !== 'lea' && line.name !== 'nop') return true;
-  return !isQuiet(instruction);
-}
-
-const SHIFTS = new Set(['shl', 'shr', 'sar', 'shld', 'shrd']);
-/** A shift by a constant other than 0 writes all flags. */
-function replacesFlags({ line, immediateLow, operandSize }: Instruction): boolean {
-  const { effect, name, operands } = line;
-  if (effect === 'write') return !SHIFTS.has(name);
-  if (!SHIFTS.has(name)) return false;
-  const kind = operands.at(-1)!.kind;
-  return (kind === 'I' || kind === 'one') && (immediateLow & (operandSize === 8 && operands[0]!.size !== 1 ? 63 : 31)) !== 0;
-}
-
-/** After a store the region may have to end, because its code has changed. */
-function mayStore(instruction: Instruction): boolean {
-  const { operands } = instruction.line;
-  if (!instruction.isMemory) return !isQuiet(instruction);
-  return operands.some((operand) => operand.write && 'EMWQO'.includes(operand.kind));
-}
-
-function flagsLiveBefore(instruction: Instruction, liveAfter: boolean): boolean {
-  if (mayFault(instruction)) return true; // a fault shows them to its handler
-  const { effect } = instruction.line;
-  if (effect === 'read' || effect === 'through') return true;
-  return replacesFlags(instruction) ? false : liveAfter;
-}
+/** Instructions of a function that gets a place inside its caller's region, and of all those in one region; calls within calls. */
+const MAX_CALLEE = 40,
+  MAX_CALLEES = 120,
+  MAX_DEPTH = 3;
+/** Functions that one indirect call, or jump, may lead to inside the region. */
+const MAX_FUNCTIONS = 8,
+  MAX_JUMPED_TO = 2;
+/** Targets of a jump this near belong to the same function: cases of a switch, instructions of an interpreter. */
+const NEAR_BYTES = 4096;
 
 /** May a region hold it, as opposed to leaving before it? */
 export function compilable(row: Row, prefix: number): boolean {
   const { ends } = row;
   if (ends === 'system' || ends === 'transfer' || LEFT_TO_TIER0.has(row.line.name)) return false;
   return !(row.repeats && prefix !== PREFIX_PLAIN);
+}
+
+/** What a region is being formed from. */
+interface Source {
+  readonly window: CodeWindow;
+  /** MODE_16, MODE_32 or MODE_64. */
+  readonly mode: number;
 }
 
 export class RegionFormer {
@@ -118,14 +125,40 @@ export class RegionFormer {
    * @returns undefined where not even the first instruction can be compiled
    */
   form(window: CodeWindow, entryOffset: number, mode: number, cap: number): Region | undefined {
-    const found = new Map<number, Instruction>(),
-      leaders = new Set([entryOffset]),
-      queue = [entryOffset];
+    const source = { window, mode },
+      top = newContext(entryOffset);
+    this.#explore(source, top, cap);
+    if (!top.found.has(entryOffset)) return undefined;
+    const contexts = this.#withCallees(source, top, Math.min(MAX_CALLEES, cap - top.found.size));
+    for (const context of contexts)
+      for (const start of context.leaders) if (context.found.has(start)) context.blocks.set(start, blockAt(context, start));
+    for (const { blocks } of contexts) for (const block of blocks.values()) connect(block);
+    const entry = top.blocks.get(entryOffset)!,
+      blocks = ordered(entry);
+    return {
+      entry,
+      blocks,
+      pages: [...new Set([0, ...blocks.flatMap((block) => block.pages)])],
+      size: blocks.reduce((sum, { instructions }) => sum + instructions.length, 0),
+    };
+  }
+
+  /**
+   * Find the code of one context, but no more than `cap` instructions.
+   * @returns whether that is all of what is warm there, and control leaves it only by RET
+   */
+  #explore({ window, mode }: Source, { start, found, leaders, picks }: Context, cap: number): boolean {
+    const queue = [start];
+    let isWhole = true;
+    leaders.add(start);
     for (let next = 0; next < queue.length; next++) {
       let page: number | undefined;
-      for (let at = queue[next]!; !found.has(at) && found.size < cap && window.isWarm(at);) {
-        const instruction = this.#decode(window, at, mode);
-        if (!instruction) break;
+      for (let at = queue[next]!; !found.has(at) && window.isWarm(at);) {
+        const instruction = found.size < cap ? this.#decode(window, at, mode) : undefined;
+        if (!instruction) {
+          isWhole = false;
+          break;
+        }
         found.set(at, instruction);
         // A block is where a page is proved.
         const last = lastPageOf(instruction);
@@ -134,27 +167,59 @@ export class RegionFormer {
         const { ends } = instruction.row,
           target = targetOf(instruction);
         at += instruction.lengthBytes;
-        if ((ends === 'branch' || ends === 'jump') && window.isWarm(target)) {
-          leaders.add(target);
-          queue.push(target);
+        if (ends === 'branch' || ends === 'jump') {
+          if (window.isWarm(target)) {
+            leaders.add(target);
+            queue.push(target);
+          } else if (ends === 'jump') isWhole = false;
         }
         if (ends === 'branch' || comesBack(instruction)) leaders.add(at);
-        else if (ends !== 'no') break;
+        else if (ends !== 'no') {
+          if (jumpsIndirectly(instruction)) {
+            const targets = likelyTargets(window, instruction);
+            picks.set(instruction.offset, targets);
+            if (targets.length === 0) isWhole = false;
+            for (const each of targets) leaders.add(each);
+            queue.push(...targets);
+          }
+          break;
+        }
       }
     }
-    if (!found.has(entryOffset)) return undefined;
-    const blocks = new Map<number, Block>();
-    for (const start of leaders) if (found.has(start)) blocks.set(start, blockAt(start, found, leaders));
-    const entry = blocks.get(entryOffset)!,
-      ordered = reversePostorder(entry, blocks);
-    dominate(entry, ordered, blocks);
-    liveFlags(ordered, blocks);
-    return { entry, blocks, ordered, size: found.size };
+    return isWhole;
+  }
+
+  /** Give small functions that are called a place in the region, those of the outer calls first. @returns all contexts, `top` first */
+  #withCallees(source: Source, top: Context, room: number): readonly Context[] {
+    const contexts = [top],
+      refused = new Set<number>();
+    let left = room;
+    for (const context of contexts) {
+      if (context.depth === MAX_DEPTH) continue;
+      for (const call of context.found.values()) {
+        const returnTo = call.offset + call.lengthBytes;
+        if (!comesBack(call) || left <= 0 || !context.found.has(returnTo)) continue;
+        const callees: Context[] = [],
+          targets = call.relative ? [targetOf(call)] : source.window.targetsOf(call.offset);
+        for (const target of targets.slice(0, MAX_FUNCTIONS)) {
+          if (refused.has(target) || !source.window.isWarm(target) || !source.window.isWorthCopying(target)) continue;
+          const callee = newContext(target, context, returnTo);
+          if (this.#explore(source, callee, Math.min(MAX_CALLEE, left)) && callee.found.has(target)) {
+            left -= callee.found.size;
+            callees.push(callee);
+          } else refused.add(target);
+        }
+        if (callees.length === 0) continue;
+        context.callees.set(call.offset, callees);
+        contexts.push(...callees);
+      }
+    }
+    return contexts;
   }
 
   #decode(window: CodeWindow, offset: number, mode: number): Instruction | undefined {
     const d = this.#decoder;
-    if (decodeAt(d, window, offset, mode) !== DECODED || !compilable(d.row, d.prefix)) return undefined;
+    if (window.decode(d, offset, mode) !== DECODED || !compilable(d.row, d.prefix)) return undefined;
     const { displacement, immediate } = openFields(window, offset, d);
     return {
       row: d.row,
@@ -184,13 +249,18 @@ export class RegionFormer {
   }
 }
 
-/** @returns of the decoder; DECODE_TRUNCATED also where the page is not there */
-export function decodeAt(decoder: Decoder, window: CodeWindow, offset: number, mode: number): number {
-  const page = pageOf(offset);
-  if (!window.has(page)) return DECODE_TRUNCATED;
-  let pageEnd = (page + 1) * PAGE_BYTES;
-  if (pageEnd - offset < MAX_LENGTH && window.has(page + 1)) pageEnd += PAGE_BYTES;
-  return decoder.decode(window.bytes, window.base + offset, window.base + pageEnd, mode);
+function newContext(start: number, caller?: Context, returnTo = 0): Context {
+  return {
+    start,
+    ...(caller && { caller }),
+    returnTo,
+    depth: caller ? caller.depth + 1 : 0,
+    found: new Map(),
+    leaders: new Set(),
+    callees: new Map(),
+    picks: new Map(),
+    blocks: new Map(),
+  };
 }
 
 const lastPageOf = ({ offset, lengthBytes }: Instruction): number => pageOf(offset + lengthBytes - 1);
@@ -200,29 +270,77 @@ export function targetOf(instruction: Instruction): number {
   return instruction.immediateLow + instruction.offset + instruction.lengthBytes;
 }
 
-/** A call whose callee runs nested, so that the region goes on behind it. */
+/** A call of 64-bit mode: control goes on behind it. */
 export function comesBack({ row, environment }: Instruction): boolean {
   return row.ends === 'call' && environment <= ENV_LONG32;
 }
 
-function blockAt(start: number, found: ReadonlyMap<number, Instruction>, leaders: ReadonlySet<number>): Block {
-  const instructions: Instruction[] = [];
-  let targets: readonly number[] = [];
-  for (let instruction = found.get(start); instruction;) {
-    instructions.push(instruction);
-    const { ends } = instruction.row,
-      next = instruction.offset + instruction.lengthBytes;
-    if (ends === 'jump') targets = [targetOf(instruction)];
-    else if (ends === 'branch') targets = [targetOf(instruction), next];
-    else targets = ends === 'no' || comesBack(instruction) ? [next] : [];
-    if (ends !== 'no' || leaders.has(next)) break;
+const jumpsIndirectly = ({ row, line, environment }: Instruction): boolean =>
+  row.ends === 'return' && line.name === 'jmp' && environment <= ENV_LONG32;
+
+/** Where an indirect jump goes: any number of places in its own function, or few other functions. */
+function likelyTargets(window: CodeWindow, { offset }: Instruction): readonly number[] {
+  const targets = window.targetsOf(offset).filter((target) => window.isWarm(target)),
+    near = targets.filter((target) => Math.abs(target - offset) < NEAR_BYTES);
+  return targets.length - near.length > MAX_JUMPED_TO ? near : targets;
+}
+
+function endingOf(last: Instruction, { caller, callees, picks }: Context): Ending {
+  const { ends } = last.row;
+  if (ends === 'no' || ends === 'jump') return 'goes';
+  if (ends === 'branch') return 'branches';
+  if (comesBack(last)) return !callees.has(last.offset) ? 'nests' : last.relative ? 'enters' : 'guesses';
+  if (picks.get(last.offset)?.length) return 'picks';
+  return caller && last.line.name === 'ret' ? 'returns' : 'leaves';
+}
+
+function targetsOf(ending: Ending, last: Instruction, { returnTo, callees, picks }: Context): readonly number[] {
+  const next = last.offset + last.lengthBytes;
+  switch (ending) {
+    case 'goes':
+      return [last.row.ends === 'jump' ? targetOf(last) : next];
+    case 'branches':
+      return [targetOf(last), next];
+    case 'nests':
+      return [next];
+    case 'enters':
+    case 'guesses': {
+      const starts = callees.get(last.offset)!.map(({ start }) => start);
+      return ending === 'enters' ? starts : [...starts, next];
+    }
+    case 'returns':
+      return [returnTo];
+    case 'picks':
+      return picks.get(last.offset)!;
+    case 'leaves':
+      return [];
+  }
+}
+
+/** The endings with which control may go elsewhere than to the targets. */
+const LEAVING: ReadonlySet<Ending> = new Set(['returns', 'picks', 'guesses', 'leaves'] as const);
+
+function blockAt(context: Context, start: number): Block {
+  const { found, leaders } = context,
+    instructions: Instruction[] = [];
+  let last = found.get(start)!;
+  for (let instruction: Instruction | undefined = last; instruction;) {
+    last = instruction;
+    instructions.push(last);
+    const next = last.offset + last.lengthBytes;
+    if (last.row.ends !== 'no' || leaders.has(next)) break;
     instruction = found.get(next);
   }
+  const ending = endingOf(last, context);
   return {
+    context,
     start,
-    pages: [...new Set(instructions.flatMap((instruction) => [pageOf(instruction.offset), lastPageOf(instruction)]))],
     instructions,
-    targets,
+    ending,
+    targets: targetsOf(ending, last, context),
+    edges: [],
+    mayLeave: LEAVING.has(ending),
+    pages: [...new Set(instructions.flatMap((instruction) => [pageOf(instruction.offset), lastPageOf(instruction)]))],
     order: -1,
     dominator: undefined,
     children: [],
@@ -232,115 +350,9 @@ function blockAt(start: number, found: ReadonlyMap<number, Instruction>, leaders
   };
 }
 
-function reversePostorder(entry: Block, blocks: ReadonlyMap<number, Block>): Block[] {
-  const post: Block[] = [],
-    seen = new Set<Block>([entry]),
-    stack = [{ block: entry, next: 0 }];
-  for (let top = stack.at(-1); top; top = stack.at(-1)) {
-    const target = top.block.targets[top.next++];
-    if (target === undefined) {
-      post.push(top.block);
-      stack.pop();
-      continue;
-    }
-    const successor = blocks.get(target);
-    if (successor && !seen.has(successor)) {
-      seen.add(successor);
-      stack.push({ block: successor, next: 0 });
-    }
-  }
-  post.reverse().forEach((block, order) => {
-    block.order = order;
-  });
-  return post;
-}
-
-export const isBackEdge = (from: Block, to: Block): boolean => to.order <= from.order;
-
-/** Where an edge goes within the region; undefined where it leaves: to what the region does not hold, or into a loop beside its header. */
-export function successor(region: Region, from: Block, offset: number): Block | undefined {
-  const to = region.blocks.get(offset);
-  return to && isBackEdge(from, to) && !dominates(to, from) ? undefined : to;
-}
-
-export function dominates(above: Block, below: Block): boolean {
-  for (let b: Block | undefined = below; b; b = b.dominator) if (b === above) return true;
-  return false;
-}
-
-function dominate(entry: Block, ordered: readonly Block[], blocks: ReadonlyMap<number, Block>): void {
-  const predecessors: Block[][] = ordered.map(() => []);
-  for (const block of ordered)
-    for (const target of block.targets) {
-      const to = blocks.get(target);
-      if (to) predecessors[to.order]!.push(block);
-    }
-  for (let changed = true; changed;) {
-    changed = false;
-    for (const block of ordered) {
-      if (block === entry) continue;
-      let dominator: Block | undefined;
-      for (const p of predecessors[block.order]!) {
-        if (p !== entry && !p.dominator) continue;
-        if (!dominator) {
-          dominator = p;
-          continue;
-        }
-        let a: Block = p,
-          b: Block = dominator;
-        while (a !== b) {
-          while (a.order > b.order) a = a.dominator!;
-          while (b.order > a.order) b = b.dominator!;
-        }
-        dominator = a;
-      }
-      if (dominator !== block.dominator) {
-        block.dominator = dominator;
-        changed = true;
-      }
-    }
-  }
-  for (const block of ordered) {
-    block.dominator?.children.push(block);
-    for (const p of predecessors[block.order]!) {
-      if (!isBackEdge(p, block)) block.forwardIn++;
-      else if (dominates(block, p)) block.loopHeader = true;
-    }
-  }
-}
-
-/** Pages of a block that no block before it on every path has proved. */
-export function unproved(block: Block): readonly number[] {
-  return block.pages.filter((page) => {
-    if (page === 0) return false;
-    for (let b = block.dominator; b; b = b.dominator) if (b.pages.includes(page)) return false;
-    return true;
-  });
-}
-
-function liveFlags(ordered: readonly Block[], blocks: ReadonlyMap<number, Block>): void {
-  for (let changed = true; changed;) {
-    changed = false;
-    for (let at = ordered.length - 1; at >= 0; at--) {
-      const block = ordered[at]!;
-      // A back-edge may leave the region when the budget is used up, and shows the flags then.
-      let live =
-        block.targets.length === 0 ||
-        block.targets.some((target) => {
-          const to = blocks.get(target);
-          return !to || isBackEdge(block, to) || to.flagsLiveIn;
-        });
-      for (let i = block.instructions.length - 1; i >= 0; i--) {
-        const instruction = block.instructions[i]!;
-        instruction.flagsWanted = live || mayStore(instruction);
-        live = flagsLiveBefore(instruction, live);
-      }
-      // Where its pages are proved the region may be left.
-      live ||= unproved(block).length > 0;
-      if (live !== block.flagsLiveIn) {
-        block.flagsLiveIn = live;
-        changed = true;
-      }
-    }
-  }
+/** What stands at its targets, each in the context where control arrives. */
+function connect({ ending, context, instructions, targets, edges }: Block): void {
+  const entered = ending === 'enters' || ending === 'guesses' ? context.callees.get(instructions.at(-1)!.offset)! : [],
+    other = ending === 'returns' ? context.caller! : context; // only a callee's RET is one
+  targets.forEach((target, which) => edges.push((entered[which] ?? other).blocks.get(target)));
 }

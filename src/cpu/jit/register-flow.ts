@@ -3,7 +3,7 @@
  * differ from the record (dirty) and some are needed later (live). There are two banks of them: see known-emit.ts for the bits.
  * Implements: backward liveness and forward reachability over the region's blocks. Runs on: where regions are compiled.
  */
-import { isBackEdge, successor } from './region.ts';
+import { isBackEdge } from './flow-graph.ts';
 import type { Block, Region } from './region.ts';
 
 /** What happens to the registers of a bank at an instruction, bit by bit. */
@@ -32,11 +32,11 @@ export interface Point extends Readonly<Record<Bank, Flow>> {
 
 /** Fills the points' masks of a bank in. @returns what the entry has to load */
 export function flowRegisters(region: Region, points: ReadonlyMap<Block, readonly Point[]>, bank: Bank): number {
-  const dirtyIn = new Int32Array(region.ordered.length),
-    dirtyOut = new Int32Array(region.ordered.length);
+  const dirtyIn = new Int32Array(region.blocks.length),
+    dirtyOut = new Int32Array(region.blocks.length);
   for (let changed = true; changed;) {
     changed = false;
-    for (const block of region.ordered) {
+    for (const block of region.blocks) {
       let dirty = dirtyIn[block.order]!;
       for (const point of points.get(block)!) {
         const flow = point[bank];
@@ -45,24 +45,22 @@ export function flowRegisters(region: Region, points: ReadonlyMap<Block, readonl
         if (point.calls) dirty = 0;
       }
       dirtyOut[block.order] = dirty;
-      for (const target of block.targets) {
-        const to = successor(region, block, target);
+      for (const to of block.edges) {
         if (!to || (dirtyIn[to.order]! | dirty) === dirtyIn[to.order]) continue;
         dirtyIn[to.order]! |= dirty;
         changed = true;
       }
     }
   }
-  const liveIn = new Int32Array(region.ordered.length);
+  const liveIn = new Int32Array(region.blocks.length);
   for (let changed = true; changed;) {
     changed = false;
-    for (let at = region.ordered.length - 1; at >= 0; at--) {
-      const block = region.ordered[at]!;
+    for (let at = region.blocks.length - 1; at >= 0; at--) {
+      const block = region.blocks[at]!;
       let live = 0;
       // Whoever leaves writes what is dirty; a back-edge leaves when the budget is used up.
-      let leaves = block.targets.length === 0;
-      for (const target of block.targets) {
-        const to = successor(region, block, target);
+      let leaves = block.mayLeave;
+      for (const to of block.edges) {
         if (to) live |= liveIn[to.order]!;
         leaves ||= !to || isBackEdge(block, to);
       }

@@ -132,6 +132,7 @@ test('what becomes of regions is told by number: installed, killed, evicted', ()
   });
   function local(): LocalCompiler {
     return (compiler ??= new LocalCompiler(
+      undefined,
       { buffer: machine.ram.buffer } as WebAssembly.Memory,
       undefined,
       new RegionTrace((text) => texts.push(text)),

@@ -14,7 +14,8 @@ import { WINDOW_REACH, pageOf } from './code-window.ts';
 import type { CodeWindow } from './code-window.ts';
 import { LINE_BYTES } from './compilation.ts';
 import type { CompileEntry, CompiledModule, RegionEvent } from './compilation.ts';
-import { comesBack, compilable, decodeAt, isBackEdge, successor } from './region.ts';
+import { isBackEdge } from './flow-graph.ts';
+import { compilable } from './region.ts';
 import type { Block, Region } from './region.ts';
 
 /** An entry that has just been looked at. */
@@ -71,16 +72,15 @@ export class RegionTrace {
   region(traced: TracedRegion): void {
     const { entry, region, body } = traced,
       number = ++this.#count,
-      pages = new Set(region.ordered.flatMap((block) => block.pages)).size,
-      loops = region.ordered.filter((block) => block.loopHeader).length,
+      loops = region.blocks.filter((block) => block.loopHeader).length,
       fpu = entry.mode & MODE_FPU_TRAP ? ', the FPU may be refused' : '';
     this.#numbers.set(entry.slot, number);
     const lines = [
       `region ${number}: ${placeOf(entry)}${fpu}`,
       `  ${whyFormed(entry)}`,
-      `  ${counted(region.size, 'instruction')} in ${counted(region.blocks.size, 'block')} and ${counted(pages, 'page')}, ${counted(loops, 'loop')}; ` +
+      `  ${counted(region.size, 'instruction')} in ${counted(region.blocks.length, 'block')} and ${counted(region.pages.length, 'page')}, ${counted(loops, 'loop')}; ` +
         `formed in ${microseconds(traced.formMs)}, emitted in ${microseconds(traced.emitMs)}: ${body.out.size} bytes of code`,
-      ...region.ordered.flatMap((block) => this.#block(traced, block)),
+      ...region.blocks.flatMap((block) => this.#block(traced, block)),
       textOf(number, traced),
     ];
     this.#out(`${lines.join('\n')}\n\n`);
@@ -121,11 +121,10 @@ export class RegionTrace {
   #block(traced: TracedRegion, block: Block): string[] {
     const { entry } = traced;
     return [
-      `  block ${block.order}${block.loopHeader ? ', loop' : ''}`,
+      `  block ${block.order}${block.loopHeader ? ', loop' : ''}${insideOf(traced, block)}`,
       ...block.instructions.map((instruction) => {
         const at = addressOf(entry, instruction.offset),
-          start = traced.window.base + instruction.offset,
-          bytes = hexOf(traced.window.bytes.subarray(start, start + instruction.lengthBytes));
+          bytes = hexOf(traced.window.bytesAt(instruction.offset, instruction.lengthBytes));
         return `    ${at.toString(16)}  ${bytes.padEnd(BYTES_COLUMNS)}${formatInstruction(instruction, at)}`;
       }),
       ...this.#ways(traced, block).map((way) => `      -> ${way}`),
@@ -135,24 +134,46 @@ export class RegionTrace {
   /** Where control goes at a block's end. */
   #ways(traced: TracedRegion, block: Block): string[] {
     const last = block.instructions.at(-1)!,
-      [first, second] = block.targets;
-    if (first === undefined) return [`out: ${{ jmp: 'indirect jump', ret: 'return' }[last.line.name] ?? last.line.name}`];
-    if (second !== undefined) return [`taken: ${this.#way(traced, block, first)}`, `else: ${this.#way(traced, block, second)}`];
-    return [`${comesBack(last) ? 'nested call, then ' : ''}${this.#way(traced, block, first)}`];
+      ways = block.edges.map((_, which) => this.#way(traced, block, which));
+    switch (block.ending) {
+      case 'leaves':
+        return [`out: ${{ jmp: 'indirect jump', ret: 'return' }[last.line.name] ?? last.line.name}`];
+      case 'branches':
+        return [`taken: ${ways[0]}`, `else: ${ways[1]}`];
+      case 'nests':
+        return [`nested call, then ${ways[0]}`];
+      case 'enters':
+        return [`call inside the region: ${ways[0]}`];
+      case 'returns':
+        return [`to its CALL: ${ways[0]}`, 'else: out: return'];
+      case 'picks':
+        return [...block.targets.map((target, which) => this.#if(traced, target, ways[which]!)), 'else: out: indirect jump'];
+      case 'guesses':
+        return [
+          ...block.targets.slice(0, -1).map((target, which) => `call inside the region ${this.#if(traced, target, ways[which]!)}`),
+          `else: nested call, then ${ways.at(-1)}`,
+        ];
+      case 'goes':
+        return ways;
+    }
   }
-  #way(traced: TracedRegion, from: Block, offset: number): string {
-    const to = successor(traced.region, from, offset);
+  #if({ entry }: TracedRegion, target: number, way: string): string {
+    return `if it goes to ${hex(addressOf(entry, target))}: ${way}`;
+  }
+  #way(traced: TracedRegion, from: Block, which: number): string {
+    const to = from.edges[which],
+      offset = from.targets[which]!;
     if (to) return `block ${to.order}${isBackEdge(from, to) ? ', or out when the budget is used up' : ''}`;
-    return `out to ${hex(addressOf(traced.entry, offset))}: ${this.#whyNot(traced, offset)}`;
+    const why = from.context.blocks.has(offset) ? 'into a loop, beside its header' : this.#whyNot(traced, offset);
+    return `out to ${hex(addressOf(traced.entry, offset))}: ${why}`;
   }
 
   /** Why does the region hold nothing there? */
-  #whyNot({ entry, window, region, cap }: TracedEntry, offset: number): string {
-    if (region?.blocks.has(offset)) return 'into a loop, beside its header';
+  #whyNot({ entry, window, cap }: TracedEntry, offset: number): string {
     if (!window.has(pageOf(offset))) return Math.abs(pageOf(offset)) > WINDOW_REACH ? 'too far away' : 'its page was not mapped';
     if (!window.isWarm(offset)) return 'it has not been executed yet';
     const decoder = this.#decoder,
-      result = decodeAt(decoder, window, offset, entry.mode & CODE_SIZE_MASK);
+      result = window.decode(decoder, offset, entry.mode & CODE_SIZE_MASK);
     if (result === DECODE_TRUNCATED) return 'it goes on in a page that was not mapped';
     if (result !== DECODED) return 'no instruction';
     if (!compilable(decoder.row, decoder.prefix)) return `left to tier 0: ${formatInstruction(decoder, addressOf(entry, offset))}`;
@@ -160,6 +181,12 @@ export class RegionTrace {
   }
 }
 
+/** Which calls led to this copy of its code? */
+function insideOf({ entry }: TracedRegion, { context }: Block): string {
+  let text = '';
+  for (let inner = context; inner.caller; inner = inner.caller) text += `, inside the call before ${hex(addressOf(entry, inner.returnTo))}`;
+  return text;
+}
 /** Linear where it is known, else in guest memory. */
 function addressOf({ rip, hvaPage, offset }: CompileEntry, at: number): bigint {
   return BigInt.asUintN(64, (rip === undefined ? BigInt(hvaPage - HVA_RAM + offset) : rip) + BigInt(at - offset));

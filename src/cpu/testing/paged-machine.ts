@@ -7,6 +7,7 @@ import { VCPUS } from '../../base/memory-map.ts';
 import type { Bus, CpuTier } from '../processor.ts';
 import { RUN_BUDGET, RUN_HALTED } from '../state.ts';
 import { CODE64, SmallMachine } from './small-machine.ts';
+import type { SmallMachineOptions } from './small-machine.ts';
 
 /** Of RAM. */
 export const RAM_BYTES = 0x10_0000;
@@ -47,8 +48,8 @@ export const remap = (page: number, frame: number): number[] => [
 export type Code = Readonly<Record<number, readonly number[]>>;
 
 export class PagedMachine extends SmallMachine {
-  constructor(tier: CpuTier, code: Code, bus: Partial<Bus> = {}) {
-    super({ ramBytes: RAM_BYTES, tier, bus });
+  constructor(tier: CpuTier, code: Code, bus: Partial<Bus> = {}, more: Partial<SmallMachineOptions> = {}) {
+    super({ ramBytes: RAM_BYTES, tier, bus, ...more });
     for (const [table, next] of [
       [PML4, PDPT],
       [PDPT, PD],

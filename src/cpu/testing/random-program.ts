@@ -3,7 +3,7 @@
  * pages that go missing, flags that live across branches, strings, SSE, x87 and LOCK, code that changes itself or is mapped anew.
  * The same seed gives the same program. Runs on: any thread.
  */
-import { PROGRAM_MODES, ProgramAssembler, RAX, RBP, RBX, RCX, RDI, RSI, RSP, nearBorder } from './program-assembler.ts';
+import { PROGRAM_MODES, ProgramAssembler, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP, nearBorder } from './program-assembler.ts';
 import type { Piece, ProgramMode } from './program-assembler.ts';
 import {
   CODE,
@@ -386,11 +386,12 @@ class Generator {
       const label = ProgramAssembler.label();
       a.place(label);
       this.#places.push(label);
-      const kind = random.below(10);
+      const kind = random.below(11);
       if (kind < 3 && depth > 0) this.#loop(depth);
       else if (kind < 5 && depth > 0) this.#branch(depth);
       else if (kind < 8) this.#call();
       else if (kind === 8) this.#filler();
+      else if (kind === 9 && depth > 0) this.#switch(depth);
       else if (random.once(3)) this.#astray();
     }
   }
@@ -442,10 +443,14 @@ class Generator {
     const { a, random } = this,
       target = random.pick(random.once(6) && this.#places.length > 0 ? this.#places : this.#functions);
     a.piece();
-    switch (random.below(8)) {
+    switch (random.below(10)) {
       case 0:
         a.codePointer(RAX, target);
         a.instruction(0xff, 0xd0);
+        break;
+      case 4:
+        // Far away, where the same code is mapped again; 16-bit code does not reach it.
+        a.jump(CALL, target, a.narrow ? 0 : CODE_ALIAS - CODE);
         break;
       case 1: {
         // call [memory]
@@ -472,6 +477,30 @@ class Generator {
       default:
         a.jump(CALL, target);
     }
+  }
+  /** An indirect jump to one of several places, by what rCX is; each goes on to the end, or to the next. */
+  #switch(depth: number): void {
+    const { a, random } = this,
+      end = ProgramAssembler.label(),
+      places = Array.from({ length: 2 + random.below(6) }, () => ProgramAssembler.label());
+    a.piece();
+    a.codePointer(RAX, places[0]!);
+    for (const place of places.slice(1)) {
+      a.codePointer(RDX, place);
+      a.instruction(0x83, 0xf9, random.below(12)); // cmp ecx, n
+      a.instruction(0x0f, 0x40 + random.below(16), 0xc0 | RDX); // cmovcc eax, edx
+    }
+    a.instruction(0xff, 0xe0);
+    for (const place of places) {
+      a.place(place);
+      this.#places.push(place);
+      if (random.once(3)) this.#sequence(depth - 1, 1);
+      else this.#straight(random.below(3));
+      if (random.once(3)) continue;
+      a.piece();
+      a.jump(JMP, end);
+    }
+    a.place(end);
   }
   /** Data among the code, or a long way to the next page. */
   #filler(): void {

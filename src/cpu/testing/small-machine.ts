@@ -89,7 +89,7 @@ export class SmallMachine {
       exit: () => {},
       random: (bytes) => bytes.fill(0x5a),
       tier,
-      compiler: compiles(tier) ? new LocalCompiler(memory1, limits) : undefined,
+      compiler: compiles(tier) ? new LocalCompiler(memory0.buffer, memory1, limits) : undefined,
       ...options,
     });
   }

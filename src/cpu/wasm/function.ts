@@ -482,6 +482,16 @@ export class FunctionBuilder {
     });
   }
 
+  /** Branch to the label that `index` (i32) names, to `others` beyond the last. */
+  brTable(index: Node, labels: readonly Label[], others: Label): void {
+    this.#effect([index], 0, (out) => {
+      out.u8(0x0e);
+      out.u32(labels.length);
+      for (const label of labels) this.#encodeDepth(out, label);
+      this.#encodeDepth(out, others);
+    });
+  }
+
   return(value?: Node): void {
     this.#effect(value ? [value] : [], 0, (out) => out.u8(0x0f));
   }

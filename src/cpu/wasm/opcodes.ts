@@ -88,7 +88,7 @@ export const LANE = {
 /** Loads: [opcode, log2 of the natural alignment, result]. */
 export const LOAD = {
   i32: [0x28, 2, 'i32'], i64: [0x29, 3, 'i64'], f32: [0x2a, 2, 'f32'], f64: [0x2b, 3, 'f64'],
-  u8: [0x2d, 0, 'i32'], s8: [0x2c, 0, 'i32'], u16: [0x2f, 1, 'i32'], s16: [0x2e, 1, 'i32'], u32: [0x35, 2, 'i64'], s32: [0x34, 2, 'i64'],
+  u8: [0x2d, 0, 'i32'], s8: [0x2c, 0, 'i32'], u16: [0x2f, 1, 'i32'], s16: [0x2e, 1, 'i32'], s8wide: [0x30, 0, 'i64'], s16wide: [0x32, 1, 'i64'], u32: [0x35, 2, 'i64'], s32: [0x34, 2, 'i64'],
   v128: [SIMD + 0, 4, 'v128'], v32zero: [SIMD + 92, 2, 'v128'], v64zero: [SIMD + 93, 3, 'v128'],
   atomicI32: [ATOMIC + 0x10, 2, 'i32'], atomicI64: [ATOMIC + 0x11, 3, 'i64'],
 } as const;

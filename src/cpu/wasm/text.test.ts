@@ -93,6 +93,8 @@ test('memory: kind, memory, offset and alignment', () => {
     s8: 'i32.load8_s',
     u16: 'i32.load16_u',
     s16: 'i32.load16_s',
+    s8wide: 'i64.load8_s',
+    s16wide: 'i64.load16_s',
     u32: 'i64.load32_u',
     s32: 'i64.load32_s',
     v128: 'v128.load',

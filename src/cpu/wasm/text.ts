@@ -51,6 +51,8 @@ const LOAD_NAMES: Readonly<Record<LoadKind, string>> = {
   s8: 'i32.load8_s',
   u16: 'i32.load16_u',
   s16: 'i32.load16_s',
+  s8wide: 'i64.load8_s',
+  s16wide: 'i64.load16_s',
   u32: 'i64.load32_u',
   s32: 'i64.load32_s',
   v128: 'v128.load',
@@ -206,6 +208,11 @@ class Disassembler {
       case 0x0d: {
         const label = this.#label();
         return this.#effect(tree(`br_if ${label}`, this.#pop(1)));
+      }
+      case 0x0e: {
+        const count = this.#unsigned(),
+          labels = Array.from({ length: count + 1 }, () => this.#label()).join(' ');
+        return this.#effect(tree(`br_table ${labels}`, this.#pop(1)));
       }
       case 0x0f:
         return this.#effect(tree('return', this.#pop(this.#code.results.length)));

@@ -1,0 +1,59 @@
+/**
+ * Guesses about the code around an entry, from the tables of its vCPU as they are when it is asked: pages far away, by the TLB of the access class in
+ * which the entry was reported; where its indirect jumps have gone. The vCPU goes on meanwhile, and nothing depends on a guess: a region proves each page
+ * before it goes there, compares each target, and its lines of code are compared when it is installed.
+ * Implements: base/memory-map.ts "A TLB entry", CODE_LINES. Runs on: where regions are compiled.
+ */
+import { CODE_LINES, PAGE_BYTES, TLB_ADDEND, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_EXEC } from '../../base/memory-map.ts';
+import { seenTargets } from '../interp/seen-targets.ts';
+
+const HIGH = 0x1_0000_0000;
+
+export class Hints {
+  /** Memory 0. */
+  readonly #words: Int32Array;
+  #vcpu = 0;
+  #tlb = 0;
+  #linear = 0;
+  #changing: readonly number[] = [];
+
+  constructor(memory0: ArrayBufferLike) {
+    this.#words = new Int32Array(memory0);
+  }
+
+  /** @param vcpu, tlb in memory 0 @param linear of the page that distances count from; sign-extended, so that it is exact @param changing see CompileEntry */
+  seenFrom(vcpu: number, tlb: number, linear: number, changing: readonly number[] = []): this {
+    this.#changing = changing;
+    this.#vcpu = vcpu;
+    this.#tlb = tlb;
+    this.#linear = linear;
+    return this;
+  }
+
+  /** Where an indirect jump, or call, at this offset has gone: offsets, too. */
+  targetsOf(offset: number): readonly number[] {
+    return seenTargets(this.#words, this.#vcpu, this.#linear + offset).map((target) => target - this.#linear);
+  }
+
+  /** Where code is fetched from in memory 1; -1 where the TLB does not say. @param page distance */
+  hvaOf(page: number): number {
+    const words = this.#words,
+      linear = this.#linear + page * PAGE_BYTES,
+      entry = (this.#tlb + ((linear >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_BYTES) >> 2,
+      tag = entry + (TLB_EXEC >> 2),
+      addend = entry + (TLB_ADDEND >> 2);
+    if (words[tag] !== (linear | 0) || words[tag + 1] !== (Math.floor(linear / HIGH) | 0)) return -1;
+    const hva = linear + words[addend + 1]! * HIGH + (words[addend]! >>> 0);
+    return hva >= 0 && hva % PAGE_BYTES === 0 ? hva : -1;
+  }
+
+  /** Has a change of this page of memory 1 ended a region of another page? */
+  isChanging(hvaPage: number): boolean {
+    return this.#changing.includes(hvaPage);
+  }
+  /** Has anything been decoded in the 64-byte line of this place in memory 1? */
+  isDecoded(hva: number): boolean {
+    const line = (hva >> 6) & 63;
+    return ((this.#words[(CODE_LINES >> 2) + Math.floor(hva / PAGE_BYTES) * 2 + (line >> 5)]! >> (line & 31)) & 1) !== 0;
+  }
+}
