@@ -114,6 +114,26 @@ test('an interrupt that waits is delivered one instruction after STI', () => {
   deepEqual(interruptedAt(true, [CLI, NOP, STI, ...INC_RAX, ...INC_RAX, HLT]), [6]);
 });
 
+test('an interrupt that comes later is delivered behind the instruction after STI, wherever a block ends', () => {
+  // sti; jmp +0: a jump's target is where a region's block begins. An interrupt that waits is seen behind the jump.
+  deepEqual(interruptedAt(true, [CLI, STI, 0xeb, 0, ...INC_RAX, HLT]), [4]);
+  deepEqual(interruptedAt(true, [CLI, STI, STI, ...INC_RAX, ...INC_RAX, HLT]), [3]);
+  // test eax, eax; jz to behind STI: what follows STI is a block of its own.
+  deepEqual(interruptedAt(true, [CLI, 0x31, 0xc0, 0x75, 1, STI, ...INC_RAX, ...INC_RAX, HLT]), [9]);
+});
+
+test('STI in a loop: the shadow is over, the flags and registers are right, and the interrupt comes', () => {
+  // mov edx, 5; l: cli; inc rax; sti; inc rax; dec edx; jnz l; hlt
+  const code = [CLI, 0xba, 5, 0, 0, 0, CLI, ...INC_RAX, STI, ...INC_RAX, 0xff, 0xca, 0x75, 256 - 12, HLT];
+  for (const tier of TIERS)
+    for (let slice = 1; slice <= 12; slice++) {
+      const machine = new Machine(tier, false, code);
+      machine.halt(slice);
+      deepEqual([machine.get('gpr', RAX), machine.get('rflags') & IF, machine.get('shadow')], [10n, IF, 0n], `${tier} ${slice}`);
+    }
+  deepEqual(interruptedAt(true, code), [14]);
+});
+
 test('an interrupt that waits is delivered after HLT in the shadow of STI', () => {
   deepEqual(interruptedAt(true, [STI, HLT, HLT]), [2]);
 });
