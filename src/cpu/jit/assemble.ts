@@ -401,7 +401,7 @@ class Assembler {
   }
   /** Take places in VCPU_RETURNS, as many as this frame needs; the last holds what is waited for. */
   #nest(out: Bytes, returnRip: number): void {
-    const bytes = FRAME_BYTES + (this.#f.locals.length + this.#locals.vectors.size) * 8,
+    const bytes = this.#f.locals.reduce((sum, type) => sum + (type === 'v128' ? 16 : 8), FRAME_BYTES),
       step = Math.ceil(bytes / RETURN_FRAME_BYTES) * 8,
       { returnTop } = this.#locals;
     out.localGet(returnTop);

@@ -9,6 +9,7 @@ import {
   CODE_ALIAS,
   CODE_BYTES,
   COUNTS,
+  FXSAVE_IMAGE,
   HANDLERS,
   NEXT_TABLE,
   PT,
@@ -62,6 +63,7 @@ export function handlerCode(long: boolean): { readonly code: Uint8Array; readonl
   const frame = (opcode: number, reg: number, slots: number): void =>
     emit(...(long ? [0x48] : []), opcode, 0x44 | (reg << 3), 0x24, slots * slot);
   const count = (): void => {
+    absolute([0x0f, 0xae], 0, FXSAVE_IMAGE); // fxsave: what a handler finds in the vector registers
     absolute([0xff], 0, COUNTS); // inc dword [COUNTS]
     absolute([0x8b], 0, COUNTS); // mov eax, [COUNTS]
     emit(0x3d, ...bytes32(MAX_EXCEPTIONS));

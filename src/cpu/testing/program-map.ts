@@ -19,8 +19,10 @@ export const PML4 = 0x1000,
   TSS = 0x9000,
   HANDLERS = 0xa000,
   HANDLER_STACK_TOP = 0xd000,
-  /** u32: exceptions so far; u32: interrupts so far. */
+  /** u32: exceptions so far; u32: interrupts so far; u32: SYSCALLs. */
   COUNTS = 0xe000,
+  /** What FXSAVE saved at the last exception. */
+  FXSAVE_IMAGE = 0xe200,
   /** u16 for each byte of code: offset of the instruction that follows the one which starts there, 0 where none does. */
   NEXT_TABLE = 0x10000;
 
