@@ -28,6 +28,6 @@ export const flags: readonly Line[] = [
   inst('std', [], 'fd', direction(true)),
   inst('cli', [], 'fa', (b) => b.call('cli'), { ends: 'no' }),
   inst('sti', [], 'fb', (b) => b.call('sti'), { ends: 'system' }),
-  inst('clac', [], 'np 0f 01 ca', (b) => b.call('clac'), { ends: 'system', cpuid: 'smap' }),
-  inst('stac', [], 'np 0f 01 cb', (b) => b.call('stac'), { ends: 'system', cpuid: 'smap' }),
+  inst('clac', [], 'np 0f 01 ca', (b) => b.call('clac'), { cpuid: 'smap' }),
+  inst('stac', [], 'np 0f 01 cb', (b) => b.call('stac'), { cpuid: 'smap' }),
 ];

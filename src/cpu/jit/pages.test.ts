@@ -21,6 +21,10 @@ import {
 const NEXT = CODE + 0x1000,
   OTHER = 0x1_0000,
   FAR = 0x1_2000;
+const STAC = [0x0f, 0x01, 0xcb],
+  CLAC = [0x0f, 0x01, 0xca];
+/** mov rcx, [FAR] */
+const LOAD_RCX = [0x48, 0x8b, 0x0c, 0x25, ...distance(0, FAR)];
 const nops = (count: number): number[] => new Array<number>(count).fill(NOP);
 
 /** A loop whose body begins 16 bytes before a page's end. @param body what lies on the border */
@@ -86,9 +90,6 @@ test('a store from the first page into the second is seen at once', () => {
 
 test('a function reads a page of the user with RFLAGS.AC only, under SMAP', () => {
   // An access class each, and a region is for one of them. stac; call OTHER, 200 times; clac; call OTHER.
-  const STAC = [0x0f, 0x01, 0xcb],
-    CLAC = [0x0f, 0x01, 0xca],
-    LOAD_RCX = [0x48, 0x8b, 0x0c, 0x25, ...distance(0, FAR)];
   const start = CODE + STAC.length,
     loop = [...call(start, OTHER), ...DEC_RDI],
     end = start + loop.length + 6;
@@ -104,6 +105,18 @@ test('a function reads a page of the user with RFLAGS.AC only, under SMAP', () =
       equal(machine.get('gpr', 0), 201n);
       equal(machine.get('cr2'), BigInt(FAR));
       equal(machine.get('retired'), BigInt((6 * 200 + 4) * (i + 1)));
+    }
+  }
+});
+
+test('what STAC allows, CLAC forbids in the same block', () => {
+  const code = { [CODE]: [...STAC, ...INC_RAX, ...LOAD_RCX, ...CLAC, ...INC_RAX, ...LOAD_RCX, ...INC_RAX, HLT] };
+  for (const tier of TIERS) {
+    const machine = new PagedMachine(tier, code);
+    machine.enableSmap(FAR);
+    for (let i = 0; i < 3; i++) {
+      equal(machine.runOn(1000, 0), RUN_TRIPLE_FAULT);
+      deepEqual([machine.get('gpr', 0), machine.get('cr2'), machine.get('retired')], [2n, BigInt(FAR), BigInt(5 * (i + 1))]);
     }
   }
 });

@@ -54,6 +54,8 @@ const REPLACE_ELEMENT = {
   f64: 'f64x2.replace_lane',
 } as const;
 const VECTOR_STORE: Readonly<Record<AccessSize, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
+/** Helpers that change the access class, and with it the TLB. */
+const CHANGES_CLASS = new Set<HelperName>(['stac', 'clac']);
 /** Helpers that read the flag record, and that write it. */
 const READS_FLAGS = new Set<HelperName>(['readFlags', 'pushFlags', 'lar', 'lsl', 'verr', 'verw', 'arpl']);
 const WRITES_FLAGS = new Set<HelperName>([
@@ -317,6 +319,7 @@ export class TemplateEmit extends Emit {
     call();
     if (!('bare' in HELPERS[name] || COMPUTES.test(name))) this.afterSlowAccess();
     if (SETS_MXCSR.test(name)) this.#learnMxcsr();
+    if (CHANGES_CLASS.has(name)) f.set(CONTROLS.tlb, f.load('i32', this.vcpu(), VCPU.offset.tlb, ALIAS_STATE));
     if (!WRITES_FLAGS.has(name)) return;
     this.#known = undefined;
     f.set(CONTROLS.op, f.load('i32', this.vcpu(), flagOp, ALIAS_STATE), ALIAS_RECORD);
