@@ -333,10 +333,15 @@ sti_next: nop
   mov al, 0xff
   out 0x21, al
   CLEAR 0x20
-  mov ecx, 100000
-1: pause
-  loop 1b
-  sti
+  mov ecx, 100000000           # until the PIT has asked again
+1: mov al, 0x0a
+  out 0x20, al
+  in al, 0x20
+  test al, 1
+  jnz 2f
+  dec ecx
+  jnz 1b
+2: sti
   nop
   nop
   cli
