@@ -126,7 +126,13 @@ export async function pullDebian(recipe: DebianRecipe, cache: GuestCache, option
   if (!busyboxPackage) throw new VmError('ENOENT', `busybox-static: not in ${suiteName} of ${mirrors.main[0]}`);
 
   await using work = await cache.workFolder(recipe.name);
-  const [kernelDeb, busyboxDeb] = await Promise.all([archive.deb(kernelPackage, work.path), archive.deb(busyboxPackage, work.path)]);
+  const fetched = [archive.deb(kernelPackage, work.path), archive.deb(busyboxPackage, work.path)] as const;
+  const [kernelDeb, busyboxDeb] = await Promise.all(fetched).catch(async (error: unknown) => {
+    // The other one writes to the folder that is about to go.
+    downloader[Symbol.dispose]();
+    await Promise.allSettled(fetched);
+    throw error;
+  });
   progress.close();
   const [kernel, busybox] = await Promise.all([
     readDebFiles(kernelDeb, KERNEL_FILES),
