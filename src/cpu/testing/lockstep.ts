@@ -111,7 +111,8 @@ export function catchUp(machine: ProgramMachine, right: ProgramMachine, reason: 
     different &&= machine.difference(right);
   }
   const first = different;
-  for (let i = 0; i < MAX_UNRETIRED && !stopped() && (different || reason !== RUN_BUDGET); i++) {
+  for (let i = 0; !stopped() && (different || reason !== RUN_BUDGET); i++) {
+    if (i === MAX_UNRETIRED) return ENDLESS;
     stepped = right.processor.run(1);
     if (right.get('retired') > target) return first || `run ended with ${reason}, not ${stepped}`;
     if (MARKS.every(([name, index]) => right.get(name, index) === machine.get(name, index))) different = machine.difference(right);
