@@ -1,7 +1,8 @@
 /** Immediates and displacements that are patched: after the first patch a region reads them, and outlives the next ones. */
 import { equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
-import { HVA_RAM } from '../../base/memory-map.ts';
+import { HVA_RAM, UOP_HANDLER, VCPUS } from '../../base/memory-map.ts';
+import { FIRST_PAIR, FIRST_REGION } from '../decode/pseudo.ts';
 import { RUN_BUDGET, RUN_HALTED } from '../state.ts';
 import { CODE32, SmallMachine } from '../testing/small-machine.ts';
 
@@ -106,6 +107,19 @@ for (const [name, { body, at, bytes, eax }] of Object.entries(CASES))
     const { regions, changed, dropped } = machine.regions;
     ok(regions >= 1 && regions <= 4 && changed + dropped <= 3, `${regions} regions, ${changed} changed, ${dropped} dropped`);
   });
+
+test('a region outlives a patch though other code of its page is decoded anew before its own', () => {
+  // As `loop`, with a jump in front of it: mov ecx, COUNT; xor eax, eax; jmp l; l: add eax, i8; dec ecx; jnz l; hlt
+  const machine = new Machine([0xb9, ...low(COUNT), 0x31, 0xc0, 0xeb, 0, 0x83, 0xc0, 0, 0x49, 0x75, 256 - 6, 0xf4]),
+    entry = 9;
+  for (let round = 1; round <= ROUNDS; round++) {
+    machine.patch(entry + 2, [round]);
+    equal(machine.run(), round * COUNT, `round ${round}`);
+  }
+  const uop = machine.processor.code.page(HVA_RAM + CODE).entries.get(entry | (Number(machine.get('mode')) << 12)),
+    handler = machine.record.getUint16(uop + UOP_HANDLER - VCPUS, true);
+  ok(handler >= FIRST_REGION && handler < FIRST_PAIR, `handler ${handler}`);
+});
 
 test('where the code depends on the value it is compiled anew, and right: shl eax, i8', () => {
   // or eax, 1; shl eax, i8

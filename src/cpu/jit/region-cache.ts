@@ -366,7 +366,7 @@ export class RegionCache implements RegionStore {
     for (const entry of this.#parked) {
       if (entry.page !== page) continue;
       const uop = page.entries.get(entry.key);
-      if (uop === undefined) continue;
+      if (uop === 0) continue;
       this.#parked.delete(entry);
       if (uop !== entry.uop && this.#replaceable(uop)) this.#attach(entry, uop);
     }
