@@ -4,6 +4,7 @@
  * Implements: base/memory-map.ts VCPU_TARGETS. Runs on: written in handlers, read where regions are compiled.
  */
 import { TARGETS_ENTRIES, TARGETS_SHIFT, VCPU_TARGETS } from '../../base/memory-map.ts';
+import { isWideAt, wideAt } from '../../base/wide-words.ts';
 import type { FunctionBuilder, Node } from '../wasm/function.ts';
 
 /** Fibonacci hashing: Knuth, The Art of Computer Programming 6.4. */
@@ -13,7 +14,6 @@ const TARGET_BITS = 10,
   TARGETS_PER_JUMP = 1 << TARGET_BITS;
 const JUMP_BITS = Math.log2(TARGETS_ENTRIES);
 const TARGET = 8;
-const HIGH = 0x1_0000_0000;
 
 /** @param jump rip of the instruction */
 export function rememberTarget(f: FunctionBuilder, jump: Node, target: Node): void {
@@ -30,12 +30,10 @@ export function rememberTarget(f: FunctionBuilder, jump: Node, target: Node): vo
  */
 export function seenTargets(words: Int32Array, vcpu: number, jump: number): number[] {
   const targets: number[] = [],
-    low = jump | 0,
-    high = Math.floor(jump / HIGH) | 0,
-    first = Math.imul(low, MULTIPLIER) >>> (32 - JUMP_BITS);
+    first = Math.imul(jump, MULTIPLIER) >>> (32 - JUMP_BITS);
   for (let i = 0; i < TARGETS_PER_JUMP; i++) {
     const at = (vcpu + VCPU_TARGETS + (((first + i) & (TARGETS_ENTRIES - 1)) << TARGETS_SHIFT)) >> 2;
-    if (words[at] === low && words[at + 1] === high) targets.push(words[at + 3]! * HIGH + (words[at + 2]! >>> 0));
+    if (isWideAt(words, at, jump)) targets.push(wideAt(words, at + (TARGET >> 2)));
   }
   return targets;
 }

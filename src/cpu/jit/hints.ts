@@ -5,9 +5,8 @@
  * Implements: base/memory-map.ts "A TLB entry", CODE_LINES. Runs on: where regions are compiled.
  */
 import { CODE_LINES, PAGE_BYTES, TLB_ADDEND, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_EXEC } from '../../base/memory-map.ts';
+import { isWideAt, wideAt } from '../../base/wide-words.ts';
 import { seenTargets } from '../interp/seen-targets.ts';
-
-const HIGH = 0x1_0000_0000;
 
 export class Hints {
   /** Memory 0. */
@@ -39,11 +38,9 @@ export class Hints {
   hvaOf(page: number): number {
     const words = this.#words,
       linear = this.#linear + page * PAGE_BYTES,
-      entry = (this.#tlb + ((linear >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_BYTES) >> 2,
-      tag = entry + (TLB_EXEC >> 2),
-      addend = entry + (TLB_ADDEND >> 2);
-    if (words[tag] !== (linear | 0) || words[tag + 1] !== (Math.floor(linear / HIGH) | 0)) return -1;
-    const hva = linear + words[addend + 1]! * HIGH + (words[addend]! >>> 0);
+      entry = (this.#tlb + ((linear >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_BYTES) >> 2;
+    if (!isWideAt(words, entry + (TLB_EXEC >> 2), linear)) return -1;
+    const hva = linear + wideAt(words, entry + (TLB_ADDEND >> 2));
     return hva >= 0 && hva % PAGE_BYTES === 0 ? hva : -1;
   }
 

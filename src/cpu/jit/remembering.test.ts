@@ -2,7 +2,7 @@
 import { equal } from 'node:assert/strict';
 import { test } from 'node:test';
 import type { CpuTier } from '../processor.ts';
-import { RUN_BUDGET, RUN_HALTED } from '../state.ts';
+import { RUN_BUDGET, RUN_HALTED, RUN_TRIPLE_FAULT } from '../state.ts';
 import { CODE, PagedMachine, RAM_BYTES, TIERS } from '../testing/paged-machine.ts';
 
 const ONE = 0x1_0000,
@@ -12,6 +12,8 @@ const RAX = 0,
   RCX = 1,
   RDX = 2,
   RSI = 6;
+
+type Registers = Readonly<Record<number, number | bigint>>;
 
 /** 64-bit code up to a HLT, and behind RAM a page of a device. */
 class Machine extends PagedMachine {
@@ -28,10 +30,18 @@ class Machine extends PagedMachine {
     );
     for (let at = RAM_BYTES; at <= DEVICE; at += 4096) this.map(at, at);
   }
-  start(registers: Readonly<Record<number, number>>): void {
+  #set(registers: Registers): void {
     this.set('rip', CODE);
     this.set('halted', 0);
     for (const [register, value] of Object.entries(registers)) this.set('gpr', value, Number(register));
+  }
+  /** Up to a fault: no descriptor table is there, so it ends in a triple fault. */
+  fault(registers: Registers): void {
+    this.#set(registers);
+    equal(this.processor.run(1000), RUN_TRIPLE_FAULT);
+  }
+  start(registers: Registers): void {
+    this.#set(registers);
     let reason: number;
     do reason = this.processor.run(1000);
     while (reason === RUN_BUDGET);
@@ -67,30 +77,14 @@ for (const tier of TIERS) {
   test(`${tier}: a misaligned operand of SSE faults, whatever is remembered`, () => {
     // movaps xmm0, [rsi]; movaps [rsi + 16], xmm0; inc rax; add rsi, rdx; dec ecx; jnz
     const machine = new Machine(tier, '0f28060f29461048ffc04801d6ffc975f0', () => {});
-    machine.set('rip', CODE);
-    for (const [register, value] of [
-      [RAX, 0],
-      [RCX, 5],
-      [RDX, 8],
-      [RSI, ONE],
-    ] as const)
-      machine.set('gpr', value, register);
-    machine.processor.run(1000); // no descriptor table: the fault ends in a triple fault
+    machine.fault({ [RAX]: 0, [RCX]: 5, [RDX]: 8, [RSI]: ONE });
     equal(machine.get('gpr', RAX), 1n);
   });
 
   test(`${tier}: non-canonical addresses fault, whatever is remembered`, () => {
     // mov rbx, [rsi]; inc rax; or rsi, rdx; dec ecx; jnz
     const machine = new Machine(tier, '488b1e48ffc04809d6ffc975f3', () => {});
-    machine.set('gpr', 1n << 63n, RDX);
-    machine.set('rip', CODE);
-    for (const [register, value] of [
-      [RAX, 0],
-      [RCX, 5],
-      [RSI, ONE],
-    ] as const)
-      machine.set('gpr', value, register);
-    machine.processor.run(1000); // no descriptor table: the fault ends in a triple fault
+    machine.fault({ [RAX]: 0, [RCX]: 5, [RDX]: 1n << 63n, [RSI]: ONE });
     equal(machine.get('gpr', RAX), 1n);
   });
 }
