@@ -17,6 +17,8 @@ const ADD_RAX_AT = 3;
 /** Tier 1 after a few jumps; what becomes of regions is written down. */
 class Machine extends PagedMachine {
   text = '';
+  /** What happens while something is compiled. */
+  meanwhile = (): void => {};
 
   constructor(code: Code) {
     let nowNs = 0,
@@ -31,6 +33,7 @@ class Machine extends PagedMachine {
           new RegionTrace((text) => (this.text += text)),
         );
         local.submit(entries);
+        this.meanwhile();
       },
       take: () => local?.take(),
       tell: (event) => local?.tell!(event),
@@ -51,6 +54,12 @@ class Machine extends PagedMachine {
     let rax = 0n;
     for (let i = 0; i < 20; i++) ({ rax } = this.run(40, COUNT));
     return rax;
+  }
+  /** Has this entry a region now? */
+  isCompiled(at: number): boolean {
+    const region = new RegExp(`region (\\d+): rip 0x${at.toString(16)},`, 'g'),
+      [, number] = [...this.text.matchAll(region)].at(-1) ?? [];
+    return this.text.includes(`region ${number} installed`) && !this.text.includes(`region ${number} killed`);
   }
   get killed(): number {
     return this.processor.jit!.stats.changed;
@@ -96,6 +105,15 @@ test('a device that writes into a function ends the regions with a copy of it', 
   machine.dma(FAR + ADD_RAX_AT, 3);
   equal(machine.run(40, COUNT).rax, BigInt(3 * COUNT));
   ok(machine.killed > killed);
+});
+
+test('a function that is patched whenever its caller is compiled is called instead', () => {
+  const machine = new Machine(CALL_FAR);
+  let addend = 2;
+  machine.meanwhile = () => machine.dma(FAR + ADD_RAX_AT, ++addend);
+  machine.settled();
+  ok(machine.isCompiled(CODE), machine.text);
+  equal(machine.run(40, COUNT).rax, BigInt(addend * COUNT));
 });
 
 test('a function’s page is mapped elsewhere, and back', () => {

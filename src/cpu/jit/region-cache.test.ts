@@ -1,7 +1,8 @@
 /** When regions are compiled, installed, dropped and evicted: with a compiler that finishes when the test says so. */
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
-import { HVA_RAM } from '../../base/memory-map.ts';
+import { HVA_RAM, UOP_HANDLER, VCPUS } from '../../base/memory-map.ts';
+import { FIRST_PAIR, FIRST_REGION } from '../decode/pseudo.ts';
 import { RUN_BUDGET, RUN_HALTED } from '../state.ts';
 import { CODE32, SmallMachine } from '../testing/small-machine.ts';
 import type { SmallMachineOptions } from '../testing/small-machine.ts';
@@ -96,6 +97,24 @@ test('what has changed since it was read for compilation is dropped, also where 
   compiler.finish(machine.memory1);
   machine.again();
   equal(machine.regions.regions, 1);
+});
+
+test('code that was overwritten before it was compiled gets its region where it is executed next', () => {
+  const compiler = new HeldCompiler(),
+    machine = new Machine(loop(20_000), { compiler });
+  machine.run();
+  machine.ram[CODE + 9] = 5; // add eax, 5
+  machine.processor.code.written(HVA_RAM + CODE, 1, 0);
+  compiler.finish(machine.memory1);
+  machine.processor.jit!.turn();
+  deepEqual([machine.regions.regions, machine.regions.dropped], [1, 0]);
+  for (let i = 0; i < 3; i++) {
+    machine.again();
+    equal(machine.get('gpr'), 100_000n);
+  }
+  const entry = machine.processor.code.page(HVA_RAM + CODE).entries.get(7 | (Number(machine.get('mode')) << 12)),
+    handler = machine.record.getUint16(entry + UOP_HANDLER - VCPUS, true);
+  ok(handler >= FIRST_REGION && handler < FIRST_PAIR, `handler ${handler}`);
 });
 
 test('a flush forgets what is being compiled', () => {

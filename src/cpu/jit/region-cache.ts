@@ -99,8 +99,8 @@ export class RegionCache implements RegionStore {
   readonly #bytes: Uint8Array;
   readonly #words: Int32Array;
   readonly #guest: Uint8Array;
-  /** Installed, while their micro-op may have been overwritten and not been decoded anew. */
-  readonly #parked = new Set<HotEntry>();
+  /** By page: installed, while their micro-op may have been overwritten and not been decoded anew. */
+  readonly #parked = new Map<CodePage, Set<HotEntry>>();
   #waiting: HotEntry[] = [];
   #waitingSinceNs = 0;
   /** By slot. */
@@ -276,12 +276,19 @@ export class RegionCache implements RegionStore {
     // The marks come first: whoever changes the code from now on tells us, and whoever did before is seen.
     for (const { hvaPage, linesLow, linesHigh } of source) code.markLines(hvaPage, linesLow, linesHigh);
     const uop = page.entries.get(key);
-    if (!this.#replaceable(uop) || !this.#isUnchanged(source)) {
+    const changed = this.#changesOf(source),
+      isDecoded = uop !== 0;
+    if ((isDecoded && !this.#replaceable(uop)) || changed.length > 0) {
       this.stats.dropped++;
-      this.#backOff(page);
+      const far = changed.filter((hvaPage) => !entry.pages.includes(hvaPage));
+      for (const hvaPage of far) this.#noteChanging(hvaPage);
+      // Without those it can be made: its own page need not wait.
+      if (far.length === 0 || far.length < changed.length) this.#backOff(page);
       return false;
     }
-    this.#attach(entry, uop);
+    // Code that was patched before it was compiled, and not executed since, has no micro-op yet.
+    if (isDecoded) this.#attach(entry, uop);
+    else this.#park(entry);
     entry.state = INSTALLED;
     entry.module = module;
     entry.source = source;
@@ -304,14 +311,14 @@ export class RegionCache implements RegionStore {
     entry.uop = uop;
   }
 
-  /** What has changed is noted, for the next region there. */
-  #isUnchanged(source: readonly SourceLines[]): boolean {
+  /** Pages of memory 1 that differ from what a region was made from; how is noted, for the next region there. */
+  #changesOf(source: readonly SourceLines[]): readonly number[] {
     const changed = source.filter((lines) => !sameSource(this.#words, lines));
-    for (const lines of changed) {
+    return changed.map((lines) => {
       const page = this.#options.code.page(lines.hvaPage);
       page.patched = notePatches(this.#guest, lines, page.patched);
-    }
-    return changed.length === 0;
+      return lines.hvaPage;
+    });
   }
 
   /** Nothing uses its place in the table, and it may become hot again. */
@@ -324,8 +331,8 @@ export class RegionCache implements RegionStore {
   /** The entry is a plain micro-op again. A region that runs right now finds out after its store. */
   #remove(entry: HotEntry): void {
     const { code } = this.#options;
-    this.#parked.delete(entry);
-    if (entry.page.entries.get(entry.key) === entry.uop)
+    this.#parked.get(entry.page)?.delete(entry);
+    if (entry.uop !== 0 && entry.page.entries.get(entry.key) === entry.uop)
       this.#bytes.copyWithin(entry.uop, this.#copyOf(entry.slot), this.#copyOf(entry.slot) + UOP_BYTES);
     code.forgetJumps();
     for (const { hvaPage } of entry.source) {
@@ -346,8 +353,8 @@ export class RegionCache implements RegionStore {
     for (const part of page.regions) {
       if ((part.linesLow & linesLow) === 0 && (part.linesHigh & linesHigh) === 0) continue;
       const region = part.region as HotEntry;
-      if (this.#isUnchanged(region.source)) {
-        if (region.page === page) this.#parked.add(region);
+      if (this.#changesOf(region.source).length === 0) {
+        if (region.page === page) this.#park(region);
         continue;
       }
       this.#options.compiler.tell?.({ what: 'changed', slot: region.slot, hvaPage: page.hvaPage, linesLow, linesHigh });
@@ -361,15 +368,23 @@ export class RegionCache implements RegionStore {
     this.#backOff(page);
   }
 
-  /** What was decoded anew leads to the regions that have outlived its change. */
+  #park(entry: HotEntry): void {
+    const parked = this.#parked.get(entry.page);
+    if (parked) parked.add(entry);
+    else this.#parked.set(entry.page, new Set([entry]));
+  }
+
+  /** What was decoded anew leads to the regions that wait for it. */
   decoded(page: CodePage): void {
-    for (const entry of this.#parked) {
-      if (entry.page !== page) continue;
+    const parked = this.#parked.get(page);
+    if (!parked) return;
+    for (const entry of parked) {
       const uop = page.entries.get(entry.key);
       if (uop === 0) continue;
-      this.#parked.delete(entry);
+      parked.delete(entry);
       if (uop !== entry.uop && this.#replaceable(uop)) this.#attach(entry, uop);
     }
+    if (parked.size === 0) this.#parked.delete(page);
   }
 
   /** All decoded code goes. */
