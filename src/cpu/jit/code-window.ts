@@ -103,13 +103,17 @@ export class CodeWindow {
   }
   /** Has a byte of [start, end) been patched while code was compiled from it? */
   isPatched(start: number, end: number): boolean {
-    if (this.#patched === undefined) return false;
+    const first = pageOf(start);
+    let bits = this.#patchedOf(first);
     for (let offset = start; offset < end; offset++) {
-      const bits = this.#patched[pageOf(offset) + WINDOW_REACH],
-        at = offset & (PAGE_BYTES - 1);
+      const at = offset & (PAGE_BYTES - 1);
+      if (at === 0 && offset > start) bits = this.#patchedOf(first + 1);
       if (bits !== undefined && ((bits[at >> 5]! >> (at & 31)) & 1) !== 0) return true;
     }
     return false;
+  }
+  #patchedOf(page: number): Int32Array | undefined {
+    return Math.abs(page) <= WINDOW_REACH ? this.#patched?.[page + WINDOW_REACH] : this.#hints?.patchedOf(this.hvaOf(page));
   }
   wordsOf(page: number): Int32Array {
     const slot = this.#slotOf(page);

@@ -22,9 +22,10 @@ export interface CompileEntry {
   readonly patched?: readonly (Int32Array | undefined)[];
   /** `mode` of the vCPU record. */
   readonly mode: number;
-  /** Its linear address, and pages of memory 1 whose changes have ended regions of other pages: see hints.ts. */
+  /** Its linear address. */
   readonly rip?: bigint;
-  readonly changing?: readonly number[];
+  /** Pages of memory 1 whose changes have ended regions of other pages, with the bytes that were patched as in `patched`; undefined: no region far away has a copy of them. */
+  readonly changing?: ReadonlyMap<number, Int32Array | undefined>;
   /** For a trace: how often it was reported again while it waited. */
   readonly reports?: number;
 }

@@ -7,6 +7,7 @@
 import { CODE_LINES, PAGE_BYTES, TLB_ADDEND, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_EXEC } from '../../base/memory-map.ts';
 import { isWideAt, wideAt } from '../../base/wide-words.ts';
 import { seenTargets } from '../interp/seen-targets.ts';
+import type { CompileEntry } from './compilation.ts';
 
 export class Hints {
   /** Memory 0. */
@@ -14,14 +15,14 @@ export class Hints {
   #vcpu = 0;
   #tlb = 0;
   #linear = 0;
-  #changing: readonly number[] = [];
+  #changing: CompileEntry['changing'];
 
   constructor(memory0: ArrayBufferLike) {
     this.#words = new Int32Array(memory0);
   }
 
   /** @param vcpu, tlb in memory 0 @param linear of the page that distances count from; sign-extended, so that it is exact @param changing see CompileEntry */
-  seenFrom(vcpu: number, tlb: number, linear: number, changing: readonly number[] = []): this {
+  seenFrom(vcpu: number, tlb: number, linear: number, changing?: CompileEntry['changing']): this {
     this.#changing = changing;
     this.#vcpu = vcpu;
     this.#tlb = tlb;
@@ -44,9 +45,13 @@ export class Hints {
     return hva >= 0 && hva % PAGE_BYTES === 0 ? hva : -1;
   }
 
-  /** Has a change of this page of memory 1 ended a region of another page? */
+  /** Is code of this page of memory 1 not to be copied to regions far away, since it changes? */
   isChanging(hvaPage: number): boolean {
-    return this.#changing.includes(hvaPage);
+    return this.#changing?.has(hvaPage) === true && this.patchedOf(hvaPage) === undefined;
+  }
+  /** Bytes of a page of memory 1 that were patched while regions of other pages were made from them; undefined: none are known. */
+  patchedOf(hvaPage: number): Int32Array | undefined {
+    return this.#changing?.get(hvaPage);
   }
   /** Has anything been decoded in the 64-byte line of this place in memory 1? */
   isDecoded(hva: number): boolean {

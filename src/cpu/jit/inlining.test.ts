@@ -50,9 +50,9 @@ class Machine extends PagedMachine {
     this.set('requests', this.get('requests') | BigInt(REQUEST_CODE));
   }
   /** Until nothing more is compiled. @returns rAX of the last run */
-  settled(): bigint {
+  settled(rounds = 20): bigint {
     let rax = 0n;
-    for (let i = 0; i < 20; i++) ({ rax } = this.run(40, COUNT));
+    for (let i = 0; i < rounds; i++) ({ rax } = this.run(40, COUNT));
     return rax;
   }
   /** Has this entry a region now? */
@@ -107,13 +107,29 @@ test('a device that writes into a function ends the regions with a copy of it', 
   ok(machine.killed > killed);
 });
 
-test('a function that is patched whenever its caller is compiled is called instead', () => {
+test('a function that is patched whenever its caller is compiled: the region reads what is there now', () => {
   const machine = new Machine(CALL_FAR);
   let addend = 2;
   machine.meanwhile = () => machine.dma(FAR + ADD_RAX_AT, ++addend);
   machine.settled();
   ok(machine.isCompiled(CODE), machine.text);
-  equal(machine.run(40, COUNT).rax, BigInt(addend * COUNT));
+  ok(machine.text.lastIndexOf('inside the call before') > machine.text.lastIndexOf('dropped'), machine.text);
+  for (let i = 0; i < 10; i++) {
+    machine.dma(FAR + ADD_RAX_AT, ++addend);
+    equal(machine.run(40, COUNT).rax, BigInt(addend * COUNT));
+  }
+  ok(machine.isCompiled(CODE), 'it has outlived these changes');
+});
+
+test('a function whose operation is patched whenever its caller is compiled is called instead', () => {
+  const machine = new Machine(CALL_FAR),
+    ADD = 0xc0,
+    SUB = 0xe8;
+  let operation = ADD;
+  machine.meanwhile = () => machine.dma(FAR + ADD_RAX_AT - 1, (operation ^= ADD ^ SUB));
+  machine.settled(200); // it is told each 4096 rounds that it is still hot
+  ok(machine.isCompiled(CODE), machine.text);
+  equal(BigInt.asIntN(64, machine.run(40, COUNT).rax), BigInt((operation === ADD ? 2 : -2) * COUNT));
 });
 
 test('a function’s page is mapped elsewhere, and back', () => {

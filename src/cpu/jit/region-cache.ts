@@ -54,6 +54,8 @@ const BACK_OFF = 1e6,
 const FORGIVEN = 8;
 /** Pages whose changes end regions of other pages, of which the compiler is told. */
 const MAX_CHANGING = 64;
+/** After so many such changes, nothing of the page is copied into regions of pages far away, whatever its patches are. */
+const MAX_FAR_PATCHES = 4;
 const OFFSET_MASK = 4095;
 /** Each so many slices it is asked whether the slice ended in compiled code: that says what share of the instructions tier 1 executes. */
 const SAMPLED_SLICES = 64;
@@ -107,8 +109,8 @@ export class RegionCache implements RegionStore {
   readonly #compiling = new Map<number, HotEntry>();
   /** Oldest first. */
   readonly #modules = new Set<Module>();
-  /** Pages of memory 1 whose changes ended regions of other pages, the last one last. */
-  readonly #changing = new Set<number>();
+  /** Pages of memory 1 whose changes ended regions of other pages, the last one last: how often. */
+  readonly #changing = new Map<number, number>();
   #slices = 0;
   /** Guest instructions then. */
   #sampledAt = 0;
@@ -193,7 +195,9 @@ export class RegionCache implements RegionStore {
     const hottest = this.#waiting.sort((a, b) => b.reports - a.reports).splice(0, this.#options.batch);
     this.#waitingSinceNs = this.#options.nowNs();
     const { code, onlyDecoded, compiler } = this.#options,
-      changing = [...this.#changing];
+      changing = new Map(
+        [...this.#changing].map(([hvaPage, times]) => [hvaPage, times > MAX_FAR_PATCHES ? undefined : code.patchedOf(hvaPage)]),
+      );
     compiler.submit(
       hottest.map((entry): CompileEntry => {
         const slot = this.#takeSlot();
@@ -349,7 +353,8 @@ export class RegionCache implements RegionStore {
 
   /** Lines of a page have changed: what was made from them goes, unless it reads what has changed. */
   changed(page: CodePage, linesLow: number, linesHigh: number): void {
-    let dead = 0;
+    let dead = 0,
+      deadElsewhere = 0;
     for (const part of page.regions) {
       if ((part.linesLow & linesLow) === 0 && (part.linesHigh & linesHigh) === 0) continue;
       const region = part.region as HotEntry;
@@ -360,8 +365,9 @@ export class RegionCache implements RegionStore {
       this.#options.compiler.tell?.({ what: 'changed', slot: region.slot, hvaPage: page.hvaPage, linesLow, linesHigh });
       this.#remove(region);
       dead++;
-      if (region.page !== page) this.#noteChanging(page.hvaPage);
+      if (region.page !== page) deadElsewhere++;
     }
+    if (deadElsewhere > 0) this.#noteChanging(page.hvaPage);
     for (const [key, entry] of page.hot) if ((entry as HotEntry).state === REFUSED) page.hot.delete(key);
     if (dead === 0) return;
     this.stats.changed += dead;
@@ -423,10 +429,11 @@ export class RegionCache implements RegionStore {
   }
 
   #noteChanging(hvaPage: number): void {
-    const changing = this.#changing;
+    const changing = this.#changing,
+      times = changing.get(hvaPage) ?? 0;
     changing.delete(hvaPage);
-    changing.add(hvaPage);
-    for (const oldest of changing) {
+    changing.set(hvaPage, times + 1);
+    for (const oldest of changing.keys()) {
       if (changing.size <= MAX_CHANGING) break;
       changing.delete(oldest);
     }
