@@ -72,7 +72,7 @@ export function breach(file: string, specifier: string): string | undefined {
   const allowed = MAY_IMPORT[from];
   if (allowed === undefined) return `${from} is not in the layering of scripts/check-imports.ts`;
   if (!allowed.includes(to)) return `${from} may import ${['base', ...allowed].join(', ')}`;
-  if (!OPEN.has(to) && !/^[^/]+(\/devices)?\/index\.ts$/.test(target)) return `import its door instead, ${to}/index.ts`;
+  if (!OPEN.has(to) && !/^[^/]+(\/(devices|threads))?\/index\.ts$/.test(target)) return `import its door instead, ${to}/index.ts`;
   return undefined;
 }
 

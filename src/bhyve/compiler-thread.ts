@@ -1,18 +1,13 @@
 /**
- * The thread that compiles guest code for the vCPUs of one VM, as the VM's owner sees it. It begins with the first vCPU, loads while the guest
- * starts, and ends with the last one. Without it a guest is slower, not wrong.
+ * The thread that compiles guest code for the vCPUs of one VM, as the VM's owner sees it. It works from the first vCPU on and ends with the last
+ * one. Without it a guest is slower, not wrong.
  * Runs on: main event loop.
  */
-import { MessageChannel, Worker } from 'node:worker_threads';
-import { v8WorkersGiveWay } from './background-threads.ts';
+import { MessageChannel, type Worker } from 'node:worker_threads';
 import type { Log } from '../base/log.ts';
 import { NO_MORE_LINKS, type CompilerLink } from './compiler-link.ts';
 import type { CompilerInit } from './compiler-worker.ts';
-import { withCompileCache } from './with-compile-cache.ts';
-
-/** What it allocates is nearly all short-lived. */
-const YOUNG_GENERATION_MB = 4,
-  OLD_GENERATION_MB = 192;
+import { takeThread, v8WorkersGiveWay } from './threads/index.ts';
 
 export class CompilerThread {
   readonly #init: CompilerInit;
@@ -53,11 +48,7 @@ export class CompilerThread {
 
   #start(): Worker {
     v8WorkersGiveWay();
-    const worker = new Worker(withCompileCache(new URL('./compiler-worker.ts', import.meta.url)), {
-      workerData: this.#init,
-      name: 'compiler',
-      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB, maxOldGenerationSizeMb: OLD_GENERATION_MB },
-    });
+    const worker = takeThread('compiler', { init: this.#init });
     worker.on('error', (error: unknown) => {
       this.#log.warn(`guest code is no longer compiled: ${error instanceof Error ? error.message : String(error)}`);
     });

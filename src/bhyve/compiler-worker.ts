@@ -3,12 +3,12 @@
  * Runs on: its own thread.
  */
 import { readFileSync } from 'node:fs';
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { loadCompiler, loadTrace, type CompiledModule } from '../vmmapi/index.ts';
-import { giveWay } from './background-threads.ts';
+import { giveWay } from './threads/index.ts';
 import { NO_MORE_LINKS, type CompilerLink, type CompilerMessage } from './compiler-link.ts';
 
-/** What CompilerThread hands over; links follow as messages. */
+/** What CompilerThread sends first; links follow. */
 export interface CompilerInit {
   readonly memory0: WebAssembly.Memory;
   readonly memory1: WebAssembly.Memory;
@@ -17,35 +17,38 @@ export interface CompilerInit {
 }
 
 giveWay();
-const { memory0, memory1, traceFd } = workerData as CompilerInit;
 const { RegionCompiler } = await loadCompiler();
 const ahead = Uint8Array.from(readFileSync(new URL('../generated/templates.bin', import.meta.url)));
-const compiler = new RegionCompiler(new Uint8Array(memory1.buffer), undefined, { memory0: memory0.buffer, ahead });
 
-const RegionTrace = traceFd === undefined ? undefined : (await loadTrace()).RegionTrace;
-const write =
-  traceFd === undefined
-    ? undefined
-    : (await import('./trace-writer.ts')).traceWriter(traceFd, (reason) => {
-        parentPort!.postMessage(reason);
-      });
-
-function serve({ port, answers }: CompilerLink): void {
-  const trace = RegionTrace && new RegionTrace(write!);
-  port.on('message', (message: CompilerMessage) => {
-    if ('what' in message) trace?.event(message);
-    else {
-      const done = (module: CompiledModule): void => {
-        port.postMessage(module);
-        Atomics.add(answers, 0, 1);
-      };
-      compiler.compile(message, done, trace);
-    }
-  });
+/** @returns what takes a link's messages */
+async function begin({ memory0, memory1, traceFd }: CompilerInit): Promise<(link: CompilerLink) => void> {
+  const compiler = new RegionCompiler(new Uint8Array(memory1.buffer), undefined, { memory0: memory0.buffer, ahead });
+  const RegionTrace = traceFd === undefined ? undefined : (await loadTrace()).RegionTrace;
+  const write =
+    traceFd === undefined
+      ? undefined
+      : (await import('./trace-writer.ts')).traceWriter(traceFd, (reason) => {
+          parentPort!.postMessage(reason);
+        });
+  return ({ port, answers }) => {
+    const trace = RegionTrace && new RegionTrace(write!);
+    port.on('message', (message: CompilerMessage) => {
+      if ('what' in message) trace?.event(message);
+      else {
+        const done = (module: CompiledModule): void => {
+          port.postMessage(module);
+          Atomics.add(answers, 0, 1);
+        };
+        compiler.compile(message, done, trace);
+      }
+    });
+  };
 }
 
-parentPort!.on('message', (message: CompilerLink | typeof NO_MORE_LINKS) => {
+let serve: Promise<(link: CompilerLink) => void> | undefined;
+parentPort!.on('message', (message: CompilerInit | CompilerLink | typeof NO_MORE_LINKS) => {
   // What has been sent on a link that is closed now still arrives.
   if (message === NO_MORE_LINKS) parentPort!.close();
-  else serve(message);
+  else if ('memory0' in message) serve = begin(message);
+  else void serve!.then((take) => take(message));
 });

@@ -3,7 +3,6 @@
  * Runs on: main event loop; `monotonicNs` on every thread.
  */
 import { readFileSync } from 'node:fs';
-import { Worker } from 'node:worker_threads';
 import { VmError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import {
@@ -17,7 +16,7 @@ import {
 } from '../vmmapi/index.ts';
 import type { CompilerLink } from './compiler-link.ts';
 import { CompilerThread } from './compiler-thread.ts';
-import { withCompileCache } from './with-compile-cache.ts';
+import { takeThread } from './threads/index.ts';
 
 /** The same scale on every thread, which performance.now() is not; and cheaper. */
 export const monotonicNs = (): number => Number(process.hrtime.bigint());
@@ -48,18 +47,13 @@ export interface NodeVcpuInit extends VcpuInit {
 export interface NodeHostOptions {
   readonly log: Log;
   readonly modules?: EngineModules;
-  /** The vCPU threads' program. */
+  /** The vCPU threads' program, in place of vcpu-worker.ts. */
   readonly worker?: URL;
   /** Open file for text about compiled code. */
   readonly traceFd?: number | undefined;
 }
 
-export function createNodeHost({
-  log,
-  modules = loadModules(),
-  worker = new URL('./vcpu-worker.ts', import.meta.url),
-  traceFd,
-}: NodeHostOptions): VmmHost {
+export function createNodeHost({ log, modules = loadModules(), worker, traceFd }: NodeHostOptions): VmmHost {
   /** By guest memory: the vCPUs of a VM share one. */
   const compilers = new WeakMap<WebAssembly.Memory, CompilerThread>();
   const compilerOf = ({ memory0, memory1 }: VcpuInit): CompilerThread => {
@@ -88,18 +82,18 @@ export function createNodeHost({
   };
 }
 
-/** What a vCPU's thread allocates stays (decoded code) or is tiny: the 32 MB that a young generation grows to would lie idle. */
-const YOUNG_GENERATION_MB = 3;
-
-function spawn(program: URL, init: NodeVcpuInit, failed: (error: Error) => void, compiler: CompilerThread | undefined): VcpuThread {
-  const link = compiler?.connect(),
-    workerData: NodeVcpuInit = link ? { ...init, compiler: link } : init;
-  // Console input and output belong to the main thread; a vCPU's thread has none.
-  const thread = new Worker(withCompileCache(program), {
-    workerData,
-    transferList: link ? [link.port] : [],
+function spawn(
+  program: URL | undefined,
+  init: NodeVcpuInit,
+  failed: (error: Error) => void,
+  compiler: CompilerThread | undefined,
+): VcpuThread {
+  const link = compiler?.connect();
+  const thread = takeThread('vcpu', {
+    program,
     name: `vcpu ${init.vcpu}`,
-    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+    init: (link ? { ...init, compiler: link } : init) satisfies NodeVcpuInit,
+    transfer: link ? [link.port] : [],
   });
   thread.on('error', (error) => {
     failed(error instanceof Error ? error : new Error(String(error)));

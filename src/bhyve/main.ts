@@ -6,6 +6,7 @@ import { readConfigFile } from './boot-files.ts';
 import { parseCommandLine } from './config/command-line.ts';
 import { bhyveStatus, runInForeground } from './foreground.ts';
 import { nodeProcess } from './node-process.ts';
+import { startThreadsAhead } from './threads/index.ts';
 
 const program = 'bhyve';
 
@@ -19,6 +20,7 @@ if (commandLine.kind === 'exit') {
   process.stderr.write(commandLine.error);
   process.exitCode = commandLine.status;
 } else {
+  startThreadsAhead();
   const { createEngine } = await import('./machine-engine.ts');
   const status = await runInForeground(
     {

@@ -2,14 +2,17 @@
  * The program of a vCPU's thread on Node.
  * Runs on: the vCPU's own thread.
  */
-import { workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { loadProcessor, runVcpu } from '../vmmapi/index.ts';
 import { RemoteCompiler } from './compiler-link.ts';
 import { monotonicNs, type NodeVcpuInit } from './host-node.ts';
 
-// What spawn in host-node.ts hands over.
-const init = workerData as NodeVcpuInit;
-const remote = init.compiler && new RemoteCompiler(init.compiler);
-// It is used where everything is compiled here. A reader that goes away is nobody's concern.
-const trace = init.traceFd === undefined ? undefined : (await import('./trace-writer.ts')).traceWriter(init.traceFd, () => {});
-runVcpu(init, { nowNs: monotonicNs }, await loadProcessor(init, remote, trace));
+async function work(init: NodeVcpuInit): Promise<void> {
+  const remote = init.compiler && new RemoteCompiler(init.compiler);
+  // It is used where everything is compiled here. A reader that goes away is nobody's concern.
+  const trace = init.traceFd === undefined ? undefined : (await import('./trace-writer.ts')).traceWriter(init.traceFd, () => {});
+  runVcpu(init, { nowNs: monotonicNs }, await loadProcessor(init, remote, trace));
+}
+
+// What spawn in host-node.ts hands over: see threads.ts.
+parentPort!.once('message', (init: NodeVcpuInit) => void work(init));

@@ -3,6 +3,7 @@
  * Runs on: main event loop. Each is loaded when it is called: `--help` and `run` do not wait for the others.
  */
 import { VmError } from '../base/errors.ts';
+import { startThreadsAhead } from '../bhyve/threads/index.ts';
 import type { Command, CommandIo } from './command.ts';
 
 interface Subcommand {
@@ -11,7 +12,13 @@ interface Subcommand {
 }
 
 const SUBCOMMANDS: Readonly<Record<string, Subcommand>> = {
-  run: { doc: 'run a guest in this terminal', load: async () => (await import('./run.ts')).runRun() },
+  run: {
+    doc: 'run a guest in this terminal',
+    load: async () => {
+      startThreadsAhead();
+      return (await import('./run.ts')).runRun();
+    },
+  },
   pull: { doc: 'fetch a guest, or newer packages of it, into the cache', load: async () => (await import('./pull.ts')).runPull },
   list: { doc: 'list the guests', load: async () => (await import('./list.ts')).runList },
   doctor: { doc: 'check what tshyve needs of this machine', load: async () => (await import('./doctor.ts')).runDoctor },
@@ -31,7 +38,7 @@ ${Object.entries(SUBCOMMANDS)
 `;
 
 /** @returns the exit status. Anything that is not accepted is one line on standard error and status 4. */
-export async function runTshyve(args: readonly string[], io: CommandIo, describe: (error: unknown) => string): Promise<number> {
+export async function runTshyve(args: readonly string[], io: CommandIo, describe: (error: unknown) => Promise<string>): Promise<number> {
   const [name, ...rest] = args;
   try {
     if (name === '--help' || name === '-h' || name === 'help') {
@@ -48,7 +55,7 @@ export async function runTshyve(args: readonly string[], io: CommandIo, describe
       await subcommand.load()
     )(rest, io);
   } catch (error) {
-    const text = describe(error);
+    const text = await describe(error);
     io.stderr.write(`${text.startsWith('tshyve') ? text : `tshyve: ${text}`}\n`);
     return EXIT_ERROR;
   }

@@ -118,7 +118,7 @@ async function tshyve(...args: string[]): Promise<{ status: number; out: string;
       },
       env: { XDG_CACHE_HOME: folder },
     },
-    describe,
+    (error) => Promise.resolve(describe(error)),
   );
   return { status, out, error };
 }

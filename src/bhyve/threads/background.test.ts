@@ -9,7 +9,7 @@ async function priorities(): Promise<{ before: number; after: number; starter: n
     const { getPriority } = require('node:os');
     const { parentPort } = require('node:worker_threads');
     const self = Number(readlinkSync('/proc/thread-self').replace(/.*\\//, ''));
-    import(${JSON.stringify(new URL('./background-threads.ts', import.meta.url).href)}).then(({ giveWay }) => {
+    import(${JSON.stringify(new URL('./background.ts', import.meta.url).href)}).then(({ giveWay }) => {
       const before = getPriority(self);
       giveWay();
       parentPort.postMessage({ before, after: getPriority(self), starter: getPriority(process.pid) });
