@@ -208,6 +208,10 @@ export abstract class Emit {
   protected afterSlowStore(): void {}
   /** The slow way of any access has returned: it may have changed the TLB. */
   protected afterSlowAccess(): void {}
+  /** Where an access goes that the TLB does not serve, in place of the slow way: the instruction is begun anew there, so nothing may have been written. */
+  protected missed(): Label | undefined {
+    return undefined;
+  }
   /** Where the stage remembers the page of the memory operand. */
   protected rememberedPage(_access: 'read' | 'write'): RememberedPage | undefined {
     return undefined;
@@ -586,6 +590,8 @@ export abstract class Emit {
     const f = this.f,
       size = value.size as AccessSize;
     f.store(size === 16 ? 'v128' : GUEST_STORE[size], host, value, 0, 0, RAM);
+    // Only the slow way gives a bounce place.
+    if (this.missed()) return;
     f.if(
       f.compare('lt_u', host, f.i64(HVA_RAM)),
       () => {
@@ -608,18 +614,16 @@ export abstract class Emit {
       this.storeHost(host, value);
       return;
     }
-    f.if(
-      f.compare('lt_u', host, f.i64(HVA_RAM)),
-      () => this.storeHost(host, value),
-      () => {
-        const exchange = (): void => {
-          const seen = f.compareExchange(size === 1 ? 'u8' : size === 2 ? 'u16' : size === 4 ? 'i32' : 'i64', host, old, value, RAM);
-          f.brIf(f.compare('ne', seen, old), again);
-        };
+    const exchange = (): void => {
+        const seen = f.compareExchange(size === 1 ? 'u8' : size === 2 ? 'u16' : size === 4 ? 'i32' : 'i64', host, old, value, RAM);
+        f.brIf(f.compare('ne', seen, old), again);
+      },
+      inMemory = (): void => {
         if (size === 1) exchange();
         else f.if(f.wrap(f.op('and', host, f.i64(size - 1))), () => f.store(GUEST_STORE[size], host, value, 0, 0, RAM), exchange);
-      },
-    );
+      };
+    if (this.missed()) inMemory();
+    else f.if(f.compare('lt_u', host, f.i64(HVA_RAM)), () => this.storeHost(host, value), inMemory);
   }
 
   /** Linear address of an implied access (stack, strings): `offset` is an i64 already within the address size. */
@@ -814,8 +818,12 @@ export abstract class Emit {
         whereNot();
       };
     if (!remembered) {
-      const entry = tlbEntry(f, this.tlb(), va);
-      f.if(hits(entry), () => hit(f.op('add', va, f.load('i64', entry, TLB_ADDEND))), miss, 'likely');
+      const entry = tlbEntry(f, this.tlb(), va),
+        missed = this.missed();
+      if (missed) {
+        f.brIf(f.compare('ne', f.load('i64', entry, tag), aligned ? alignedPage() : lastPage()), missed, 'unlikely');
+        hit(f.op('add', va, f.load('i64', entry, TLB_ADDEND)));
+      } else f.if(hits(entry), () => hit(f.op('add', va, f.load('i64', entry, TLB_ADDEND))), miss, 'likely');
       return;
     }
     const { page, addend } = remembered,

@@ -41,12 +41,11 @@ import type { Block, Instruction, Region } from './region.ts';
 
 /**
  * `site`: offset of the instruction in its page, or behind it; above it which of the region's pages that is, and the instructions not yet charged;
- * in the upper half which general registers are dirty, and whether this is no fault.
+ * in the upper half which general registers are dirty.
  */
 const SITE_OFFSET_BITS = 13,
   SITE_PAGE_BITS = 5,
-  SITE_PLACE_BITS = SITE_OFFSET_BITS + SITE_PAGE_BITS,
-  SITE_GOES_ON = 1 << 30;
+  SITE_PLACE_BITS = SITE_OFFSET_BITS + SITE_PAGE_BITS;
 const REGISTERS = 16;
 const VECTOR_BYTES = 32,
   LAST_VECTOR = 1 << 15;
@@ -100,6 +99,7 @@ class Assembler {
     this.#long = environment === ENV_LONG64 || environment === ENV_LONG32;
     this.#emit = new KnownEmit(this.#f, this.#long, this.#locals, this.#caught, context);
     this.#remembering = rememberingBlocks(region);
+    this.#emit.start = region.entry.start;
     this.#emit.remembersAny = this.#remembering !== undefined;
   }
 
@@ -167,7 +167,7 @@ class Assembler {
     const f = this.#f;
     f.returnCall(this.#context.gotoIndex(this.#long), [f.get(0, 'i32'), rip, f.get(this.#locals.budget, 'i32')]);
   }
-  /** `site` says what is dirty, and whether to go on there or to tell of a fault. */
+  /** `site` says what is dirty. Without a fault tier 0 goes on there. */
   #rareEnd(): void {
     const f = this.#f,
       { site, siteVectors, budget, ripPage } = this.#locals,
@@ -187,7 +187,7 @@ class Assembler {
       sum = f.op('add', f.op('add', f.get(ripPage, 'i64'), this.#distanceAt(low)), f.widen(offset)),
       rip = f.pin(this.#long ? sum : f.op('and', sum, f.i64(0xffff_ffff)));
     f.set(budget, f.op('sub', f.get(budget, 'i32'), f.op('shr_u', low, f.i32(SITE_PLACE_BITS))));
-    f.if(f.op('and', high, f.i32(SITE_GOES_ON)), () => this.#goto(rip));
+    f.if(f.compare('eqz', f.load('i32', vcpu, VCPU.offset.fault)), () => this.#goto(rip));
     f.store('i64', vcpu, rip, VCPU.offset.rip);
     f.store('i32', vcpu, f.get(budget, 'i32'), VCPU.offset.budget);
     f.return(f.i32(LEAVE_REGION_FAULT));
@@ -212,7 +212,7 @@ class Assembler {
   /** @param dirty which side of a point; undefined where nothing is dirty */
   #setSite(offset: number, dirty: (bank: Bank) => number): void {
     const low = this.#siteOf(offset);
-    this.#f.later((out) => this.#siteIs(out, low, SITE_GOES_ON | dirty('general'), dirty('vectors')));
+    this.#f.later((out) => this.#siteIs(out, low, dirty('general'), dirty('vectors')));
   }
   /** The same at once, where nothing is pending: every instruction that may fault has one. */
   #setSiteHere(offset: number, point: () => Point): void {
@@ -273,7 +273,7 @@ class Assembler {
     out.hint(false);
     out.u8(0x04);
     out.u8(0x40);
-    f.laterHere((filled) => this.#siteIs(filled, low, SITE_GOES_ON | point.general.dirtyAfter, point.vectors.dirtyAfter));
+    f.laterHere((filled) => this.#siteIs(filled, low, point.general.dirtyAfter, point.vectors.dirtyAfter));
     out.u8(0x0c);
     out.u32(f.depthOf(this.#caught) + 1);
     out.u8(0x0b);

@@ -9,9 +9,9 @@ import { FLAG_KINDS } from '../emit.ts';
 import type { FlagKind, Size } from '../emit.ts';
 import { LINES } from '../isa/index.ts';
 import type { Line } from '../isa/inst.ts';
-import { knownFlags } from './template-emit.ts';
-import type { Form, KnownFlags } from './template-emit.ts';
-import { SETS_FLAGS, Templates } from './templates.ts';
+import { MISS_CALLS, MISS_LEAVES, MISS_REMEMBERS, knownFlags } from './template-emit.ts';
+import type { Form, KnownFlags, Miss } from './template-emit.ts';
+import { IMPLIES_ACCESS, SETS_FLAGS, Templates } from './templates.ts';
 
 const flags = (kind: FlagKind, size: 1 | 2 | 4 | 8): KnownFlags => knownFlags((FLAG_KINDS[kind] << 2) | Math.log2(size));
 const ofAllSizes = (kind: FlagKind): readonly KnownFlags[] => ([1, 2, 4, 8] as const).map((size) => flags(kind, size));
@@ -37,6 +37,11 @@ const hasMemoryForm = (line: Line): boolean =>
 function sizesOf({ operands, attributes }: Line): readonly Size[] {
   if (attributes.f64 || attributes.d64) return [8];
   return operands.some(({ size }) => size === 'v') ? [4, 8, 2] : operands.some(({ size }) => typeof size === 'string') ? [4, 8] : [4];
+}
+
+function missesOf(accesses: boolean, mayRemember: boolean): readonly Miss[] {
+  if (!accesses) return [MISS_CALLS];
+  return mayRemember ? [MISS_LEAVES, MISS_REMEMBERS, MISS_CALLS] : [MISS_LEAVES, MISS_CALLS];
 }
 
 const templates = new Templates();
@@ -66,7 +71,7 @@ LINES.forEach((line, lineIndex) => {
           ? [PREFIX_PLAIN, PREFIX_LOCK]
           : [PREFIX_PLAIN])
           for (const hasSegmentBase of isMemory && integer && prefix === PREFIX_PLAIN ? [false, true] : [false])
-            for (const remembers of isMemory && prefix === PREFIX_PLAIN && !hasSegmentBase ? [false, true] : [false])
+            for (const miss of missesOf(isMemory || IMPLIES_ACCESS[lineIndex]!, isMemory && prefix === PREFIX_PLAIN && !hasSegmentBase))
               prepare({
                 lineIndex,
                 operandSize,
@@ -76,7 +81,7 @@ LINES.forEach((line, lineIndex) => {
                 hasSegmentBase,
                 highBytes: 0,
                 flagsWanted,
-                remembers,
+                miss,
                 fpuCheck: 0,
               });
 });

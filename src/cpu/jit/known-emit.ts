@@ -49,7 +49,8 @@ import { emitCut, emitField } from './open-fields.ts';
 import type { OpenField } from './open-fields.ts';
 import { targetOf } from './region.ts';
 import type { Instruction } from './region.ts';
-import type { KnownFlags } from './template-emit.ts';
+import { MISS_CALLS, MISS_LEAVES, MISS_REMEMBERS } from './template-emit.ts';
+import type { KnownFlags, Miss } from './template-emit.ts';
 import { templates } from './templates.ts';
 import type { Template } from './templates.ts';
 
@@ -177,6 +178,8 @@ export class KnownEmit {
   readonly #high = new Int32Array(SOURCES);
   #at!: Instruction;
   #caughtDepth = 0;
+  /** Offset of the region's first instruction. */
+  start = 0;
   /** Whether the instructions that come remember pages, and whether any of this region do. */
   remembers = false;
   remembersAny = false;
@@ -214,11 +217,15 @@ export class KnownEmit {
 
   /** What the instruction becomes after those emitted so far. */
   template(instruction: Instruction): Template {
-    const remembers = this.remembers && this.#hasPagePlace(instruction),
-      template = templates.find(instruction, this.#context.fpuTrap, this.known, remembers);
-    if (instruction.openImmediate && templates.asksValue(instruction, this.#context.fpuTrap, remembers))
-      instruction.openImmediate = undefined;
+    const miss = this.#missOf(instruction),
+      template = templates.find(instruction, this.#context.fpuTrap, this.known, miss);
+    if (instruction.openImmediate && templates.asksValue(instruction, this.#context.fpuTrap, miss)) instruction.openImmediate = undefined;
     return template;
+  }
+  /** In a loop that calls nothing, misses may be many. Where the region begins, tier 0 would come back to it without having done anything. */
+  #missOf(instruction: Instruction): Miss {
+    if (this.remembers) return this.#hasPagePlace(instruction) ? MISS_REMEMBERS : MISS_CALLS;
+    return instruction.offset === this.start ? MISS_CALLS : MISS_LEAVES;
   }
   /** Whether its memory operand gets locals that remember its page: those of its base register. */
   #hasPagePlace(at: Instruction): boolean {

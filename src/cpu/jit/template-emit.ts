@@ -90,6 +90,15 @@ const UNASKED = -1;
 /** Tokens of the control locals. */
 const CONTROLS = Object.fromEntries(CONTROL.map((name) => [name, controlHole(name)])) as Readonly<Record<Control, number>>;
 
+/**
+ * What an instruction does where the TLB does not serve its access: it calls the slow way; the same, but first it compares with the page that is
+ * remembered; or the region is left, and tier 0 does the instruction.
+ */
+export const MISS_CALLS = 0,
+  MISS_REMEMBERS = 1,
+  MISS_LEAVES = 2;
+export type Miss = typeof MISS_CALLS | typeof MISS_REMEMBERS | typeof MISS_LEAVES;
+
 /** The form of an instruction: everything that its template may depend on, but for immediates and what is known of the flags. */
 export interface Form {
   readonly lineIndex: number;
@@ -102,8 +111,7 @@ export interface Form {
   /** Bit n: the nth register field is AH, CH, DH or BH. */
   readonly highBytes: number;
   readonly flagsWanted: boolean;
-  /** The memory operand's page is remembered. */
-  readonly remembers: boolean;
+  readonly miss: Miss;
   /** FPU_CLASS to check for before; 0 none. */
   readonly fpuCheck: number;
 }
@@ -341,9 +349,12 @@ export class TemplateEmit extends Emit {
   protected override afterSlowAccess(): void {
     this.f.insert(HOLE_FORGET);
   }
+  protected override missed(): Label | undefined {
+    return this.#form.miss === MISS_LEAVES ? this.caught : undefined;
+  }
   protected override rememberedPage(access: 'read' | 'write'): RememberedPage | undefined {
     const page = access === 'read' ? HOLE_PAGE : HOLE_PAGE + 2;
-    return this.#form.remembers ? { page, addend: page + 1 } : undefined;
+    return this.#form.miss === MISS_REMEMBERS ? { page, addend: page + 1 } : undefined;
   }
   /** Is the entry's micro-op still this region's? */
   protected override afterSlowStore(): void {

@@ -13,10 +13,10 @@ import { Label, recording } from '../wasm/function.ts';
 import { FIRST_HOLE, NUMBER_HOLES } from '../wasm/holes.ts';
 import { TemplateBuilder } from '../wasm/template.ts';
 import { HOLE_ADDRESS, HOLE_CAUGHT, MASKS, MAX_INSIDE, TOKENS } from './holes.ts';
-import { TemplateEmit } from './template-emit.ts';
+import { MISS_CALLS, TemplateEmit } from './template-emit.ts';
 import { writeImage } from './template-image.ts';
 import type { TemplateImage } from './template-image.ts';
-import type { Form, KnownFlags, Particulars } from './template-emit.ts';
+import type { Form, KnownFlags, Miss, Particulars } from './template-emit.ts';
 import type { Instruction } from './region.ts';
 
 export interface Template {
@@ -40,6 +40,9 @@ const NOTHING_KNOWN = -1;
 
 /** May one of its registers be AH, CH, DH or BH? */
 const HAS_BYTES = LINES.map(({ operands }) => operands.some(({ kind, size }) => size === 1 && kind !== 'I' && kind !== 'one'));
+
+/** Lines that reach memory without a memory operand: stack and strings. */
+export const IMPLIES_ACCESS = LINES.map(({ name }) => /^(push|pop|call|ret|leave|movs|stos|lods|scas|cmps|xlat)/.test(name));
 
 type Immediate = Pick<Instruction, 'immediateLow' | 'immediateHigh'>;
 interface Entry {
@@ -78,10 +81,10 @@ const KEY_SIZE = 12,
   KEY_FLAGS_WANTED = 1 << 22,
   KEY_SEGMENT_BASE = 1 << 23,
   KEY_FPU_CHECK = 24,
-  KEY_REMEMBERS = 1 << 27;
+  KEY_MISS = 27;
 const SIZES: readonly Size[] = [2, 4, 8];
 
-function keyOf(at: Instruction, fpuTrap: boolean, remembers: boolean): number {
+function keyOf(at: Instruction, fpuTrap: boolean, miss: Miss): number {
   const { row, registers } = at,
     { lineIndex } = row;
   let key = lineIndex | ((at.operandSize >> 2) << KEY_SIZE) | (at.environment << KEY_ENVIRONMENT) | (at.prefix << KEY_PREFIX);
@@ -91,7 +94,7 @@ function keyOf(at: Instruction, fpuTrap: boolean, remembers: boolean): number {
   if (at.flagsWanted || !SETS_FLAGS[lineIndex]) key |= KEY_FLAGS_WANTED;
   if (at.segment >= SEG.FS && at.environment <= ENV_LONG32) key |= KEY_SEGMENT_BASE;
   if (fpuTrap) key |= row.fpuClass << KEY_FPU_CHECK;
-  if (remembers) key |= KEY_REMEMBERS;
+  if (at.isMemory || IMPLIES_ACCESS[lineIndex]) key |= miss << KEY_MISS;
   return key;
 }
 function keyOfForm(form: Form): number {
@@ -105,7 +108,7 @@ function keyOfForm(form: Form): number {
     (form.flagsWanted ? KEY_FLAGS_WANTED : 0) |
     (form.hasSegmentBase ? KEY_SEGMENT_BASE : 0) |
     (form.fpuCheck << KEY_FPU_CHECK) |
-    (form.remembers ? KEY_REMEMBERS : 0)
+    (form.miss << KEY_MISS)
   );
 }
 function formOf(key: number): Form {
@@ -119,7 +122,7 @@ function formOf(key: number): Form {
     flagsWanted: (key & KEY_FLAGS_WANTED) !== 0,
     hasSegmentBase: (key & KEY_SEGMENT_BASE) !== 0,
     fpuCheck: (key >> KEY_FPU_CHECK) & 7,
-    remembers: (key & KEY_REMEMBERS) !== 0,
+    miss: ((key >> KEY_MISS) & 3) as Miss,
   };
 }
 
@@ -130,16 +133,15 @@ export class Templates {
   readonly #entries = new Map<number, Entry>();
   readonly stats = { recorded: 0, recordMs: 0 };
 
-  /** @param remembers is there a place for the page of its memory operand? */
-  find(at: Instruction, fpuTrap: boolean, known: KnownFlags | undefined, remembers = false): Template {
-    const key = keyOf(at, fpuTrap, remembers),
+  find(at: Instruction, fpuTrap: boolean, known: KnownFlags | undefined, miss: Miss = MISS_CALLS): Template {
+    const key = keyOf(at, fpuTrap, miss),
       entry = this.#entries.get(key) ?? this.#open(key);
     return entry.template ?? this.#particular(entry, at, known);
   }
 
   /** Do the templates of its form depend on the immediate's value? One of them must have been found. */
-  asksValue(at: Instruction, fpuTrap: boolean, remembers: boolean): boolean {
-    return this.#entries.get(keyOf(at, fpuTrap, remembers))!.asksValue;
+  asksValue(at: Instruction, fpuTrap: boolean, miss: Miss): boolean {
+    return this.#entries.get(keyOf(at, fpuTrap, miss))!.asksValue;
   }
 
   /** Take what was recorded ahead of time; before anything is looked for. A second time, nothing is new. */
