@@ -142,7 +142,8 @@ function environment() {
 
 /**
  * V8's baseline compiler for WebAssembly counts the targets of each call, to choose what to inline; handlers and regions tail-call through a
- * table and gain nothing from it. When its optimiser is asked is a compromise of a boot and what comes after it (docs/decisions.md).
+ * table and gain nothing from it. When its optimiser is asked is a compromise of a boot and what comes after it. A young generation of ours is
+ * small: it is collected sooner by its own thread than with V8's workers, whose turn has to come first (docs/decisions.md for all).
  * V8 takes these flags at its start only.
  */
 const NODE_FLAGS = [
@@ -150,6 +151,7 @@ const NODE_FLAGS = [
   '--no-wasm-inlining',
   '--no-wasm-inlining-call-indirect',
   '--wasm-tiering-budget=30000000',
+  '--no-parallel-scavenge',
 ];
 
 /** Run `node entry args` in place of this process, or, where Node cannot do that, as a child whose end is passed on. */

@@ -16,10 +16,10 @@ interface ThreadKind {
 const KINDS = {
   // What a vCPU's thread allocates stays (decoded code) or is tiny: the 32 MB that a young generation grows to would lie idle.
   vcpu: { program: new URL('../vcpu-worker.ts', import.meta.url), resourceLimits: { maxYoungGenerationSizeMb: 3 }, name: 'vcpu 0' },
-  // What it allocates is nearly all short-lived.
+  // What it allocates is nearly all short-lived: the larger, the fewer collections find something to copy.
   compiler: {
     program: new URL('../compiler-worker.ts', import.meta.url),
-    resourceLimits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 192 },
+    resourceLimits: { maxYoungGenerationSizeMb: 16, maxOldGenerationSizeMb: 192 },
     name: 'compiler',
   },
 } as const satisfies Readonly<Record<string, ThreadKind>>;
