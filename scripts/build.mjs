@@ -39,20 +39,24 @@ const STEPS = [
     script: 'src/cpu/interp/build.ts',
     reads: ['src/base', 'src/generated', 'src/cpu'],
     not: ['src/cpu/assembly', 'src/cpu/testing', 'src/cpu/jit', 'src/generated/decode-table.ts', 'src/generated/build-id.ts'],
-    writes: ['src/generated/ram.wasm', 'src/generated/handlers.wasm', 'src/generated/handlers.names', 'src/generated/decode-table.ts'],
+    writes: ['ram32.wasm', 'ram64.wasm', 'handlers32.wasm', 'handlers64.wasm', 'handlers.names', 'decode-table.ts'].map(
+      (name) => `src/generated/${name}`,
+    ),
   },
   {
     name: 'templates',
     script: 'src/cpu/jit/build.ts',
     reads: ['src/base', 'src/generated', 'src/cpu'],
     not: ['src/cpu/assembly', 'src/cpu/testing', 'src/generated/decode-table.ts', 'src/generated/build-id.ts'],
-    writes: ['src/generated/templates.bin'],
+    writes: ['src/generated/templates32.bin', 'src/generated/templates64.bin'],
   },
 ];
 
 /** What must be of one build: the modules, which get its id, and what is read as source. */
-const MODULES = ['ram', 'vmm', 'cpu', 'handlers'].map((name) => `src/generated/${name}.wasm`);
-const SOURCES = ['vcpu-layout.ts', 'vmm-layout.ts', 'decode-table.ts', 'templates.bin'].map((name) => `src/generated/${name}`);
+const MODULES = ['ram32', 'ram64', 'vmm', 'cpu', 'handlers32', 'handlers64'].map((name) => `src/generated/${name}.wasm`);
+const SOURCES = ['vcpu-layout.ts', 'vmm-layout.ts', 'decode-table.ts', 'templates32.bin', 'templates64.bin'].map(
+  (name) => `src/generated/${name}`,
+);
 const BUILD_ID = 'src/generated/build-id.ts';
 /** A custom section at the module's end: id 0, size, name, 64 hexadecimal digits. */
 const SECTION_NAME = 'build-id';

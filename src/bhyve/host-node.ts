@@ -6,10 +6,12 @@ import { readFileSync } from 'node:fs';
 import { VmError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import {
+  RAM_INDEX_BITS,
   checkBuild,
   compilesElsewhere,
   manifestOf,
   type EngineModules,
+  type RamIndex,
   type VcpuInit,
   type VcpuThread,
   type VmmHost,
@@ -22,7 +24,8 @@ import { takeThread } from './threads/index.ts';
 export const monotonicNs = (): number => Number(process.hrtime.bigint());
 
 /** @throws VmError ENOENT when the modules have not been built; Error when they were not built together. */
-export function loadModules(folder: URL = new URL('../generated/', import.meta.url)): EngineModules {
+export function loadModules(ramIndex: RamIndex, folder: URL = new URL('../generated/', import.meta.url)): EngineModules {
+  const bits = RAM_INDEX_BITS[ramIndex];
   const read = (name: string): Uint8Array<ArrayBuffer> => {
     try {
       return new Uint8Array(readFileSync(new URL(name, folder)));
@@ -31,7 +34,12 @@ export function loadModules(folder: URL = new URL('../generated/', import.meta.u
     }
   };
   const compile = (name: string): WebAssembly.Module => new WebAssembly.Module(read(name));
-  const modules = { ram: compile('ram.wasm'), vmm: compile('vmm.wasm'), cpu: compile('cpu.wasm'), handlers: compile('handlers.wasm') };
+  const modules = {
+    ram: compile(`ram${bits}.wasm`),
+    vmm: compile('vmm.wasm'),
+    cpu: compile('cpu.wasm'),
+    handlers: compile(`handlers${bits}.wasm`),
+  };
   checkBuild(modules);
   return { ...modules, manifest: manifestOf(modules.handlers) };
 }
@@ -46,14 +54,19 @@ export interface NodeVcpuInit extends VcpuInit {
 
 export interface NodeHostOptions {
   readonly log: Log;
-  readonly modules?: EngineModules;
   /** The vCPU threads' program, in place of vcpu-worker.ts. */
   readonly worker?: URL;
   /** Open file for text about compiled code. */
   readonly traceFd?: number | undefined;
 }
 
-export function createNodeHost({ log, modules = loadModules(), worker, traceFd }: NodeHostOptions): VmmHost {
+export function createNodeHost({ log, worker, traceFd }: NodeHostOptions): VmmHost {
+  const modules = new Map<RamIndex, EngineModules>(),
+    modulesFor = (ramIndex: RamIndex): EngineModules => {
+      const present = modules.get(ramIndex) ?? loadModules(ramIndex);
+      modules.set(ramIndex, present);
+      return present;
+    };
   /** By guest memory: the vCPUs of a VM share one. */
   const compilers = new WeakMap<WebAssembly.Memory, CompilerThread>();
   const compilerOf = ({ memory0, memory1 }: VcpuInit): CompilerThread => {
@@ -65,8 +78,8 @@ export function createNodeHost({ log, modules = loadModules(), worker, traceFd }
     return compiler;
   };
   return {
-    modules,
     log,
+    modulesFor,
     nowNs: monotonicNs,
     yield: () =>
       new Promise((resolve) => {

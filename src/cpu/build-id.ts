@@ -13,7 +13,7 @@ export function checkBuild(modules: Readonly<Record<string, WebAssembly.Module>>
     const id = section ? String.fromCharCode(...new Uint8Array(section)) : 'none';
     if (id !== BUILD_ID)
       throw new Error(
-        `${name}.wasm is of build ${id.slice(0, 8)}, the program of ${BUILD_ID.slice(0, 8)}: built while this was starting; start again`,
+        `module ${name} is of build ${id.slice(0, 8)}, the program of ${BUILD_ID.slice(0, 8)}: built while this was starting; start again`,
       );
   }
 }

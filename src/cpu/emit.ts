@@ -23,6 +23,7 @@ import {
   FLAG_SHR,
   FLAG_SUB,
 } from './flag-kinds.ts';
+import type { RamIndex } from './guest-ram.ts';
 import { HELPERS } from './helpers.ts';
 import type { HelperName } from './helpers.ts';
 import { SEG, VCPU } from './state.ts';
@@ -156,10 +157,13 @@ const GP = 13;
 
 export abstract class Emit {
   readonly f: FunctionBuilder;
+  /** What an access takes as its place in memory 1. */
+  readonly ramIndex: RamIndex;
   #again: Label | undefined;
 
-  constructor(f: FunctionBuilder) {
+  constructor(f: FunctionBuilder, ramIndex: RamIndex) {
     this.f = f;
+    this.ramIndex = ramIndex;
   }
 
   // --- what the stages decide ---
@@ -569,7 +573,7 @@ export abstract class Emit {
   probe(linear: Value, size: AccessSize, segment: Value, place: Place = ANYWHERE): Value {
     const f = this.f,
       va = f.pin(linear),
-      host = f.newLocal('i64');
+      host = f.newLocal(this.ramIndex);
     this.#ifInTlb(
       va,
       size,
@@ -577,11 +581,12 @@ export abstract class Emit {
       place,
       (at) => f.set(host, at),
       () => {
-        f.set(host, f.callNow(this.helperIndex('slowProbe'), 'i64', [this.vcpu(), va, f.i32(size), segment], 0, this.#failure()));
+        const hva = f.callNow(this.helperIndex('slowProbe'), 'i64', [this.vcpu(), va, f.i32(size), segment], 0, this.#failure());
+        f.set(host, this.#indexOf(hva));
         this.afterSlowAccess();
       },
     );
-    return f.get(host, 'i64');
+    return f.get(host, this.ramIndex);
   }
   loadHost(host: Value, size: AccessSize): Value {
     return this.f.pin(this.#pure(this.f.load(size === 16 ? 'v128' : GUEST_LOAD[size], host, 0, 0, RAM), size));
@@ -593,7 +598,7 @@ export abstract class Emit {
     // Only the slow way gives a bounce place.
     if (this.missed()) return;
     f.if(
-      f.compare('lt_u', host, f.i64(HVA_RAM)),
+      f.compare('lt_u', host, this.#index(HVA_RAM)),
       () => {
         f.callVoid(this.helperIndex('commitBounce'), [this.vcpu()], CLOBBERS_ALL, this.#failure());
         this.afterSlowStore();
@@ -620,10 +625,10 @@ export abstract class Emit {
       },
       inMemory = (): void => {
         if (size === 1) exchange();
-        else f.if(f.wrap(f.op('and', host, f.i64(size - 1))), () => f.store(GUEST_STORE[size], host, value, 0, 0, RAM), exchange);
+        else f.if(f.wrap(f.op('and', host, this.#index(size - 1))), () => f.store(GUEST_STORE[size], host, value, 0, 0, RAM), exchange);
       };
     if (this.missed()) inMemory();
-    else f.if(f.compare('lt_u', host, f.i64(HVA_RAM)), () => this.storeHost(host, value), inMemory);
+    else f.if(f.compare('lt_u', host, this.#index(HVA_RAM)), () => this.storeHost(host, value), inMemory);
   }
 
   /** Linear address of an implied access (stack, strings): `offset` is an i64 already within the address size. */
@@ -793,6 +798,20 @@ export abstract class Emit {
   #pure(node: Value, size: number): Value {
     return this.f.resized(node, size);
   }
+  #index(value: number): Value {
+    return this.ramIndex === 'i32' ? this.f.i32(value) : this.f.i64(value);
+  }
+  /** An i64 as a place in memory 1, in which it is: cutting it loses nothing. */
+  #indexOf(hva: Value): Value {
+    return this.ramIndex === 'i32' ? this.f.wrap(hva) : hva;
+  }
+  /** The parts of a sum are cut, and not the sum: engines leave that out before an addition. @param addend of the page's TLB entry */
+  #place(va: Value, addend: Value): Value {
+    return this.f.op('add', this.#indexOf(va), addend);
+  }
+  #addend(entry: Value): Value {
+    return this.f.load(this.ramIndex, entry, TLB_ADDEND);
+  }
   #sized(node: Value, size: number): Value {
     return this.f.resized(size < 4 ? this.f.op('and', node, this.f.i32(size === 1 ? 0xff : 0xffff)) : node, size);
   }
@@ -822,12 +841,12 @@ export abstract class Emit {
         missed = this.missed();
       if (missed) {
         f.brIf(f.compare('ne', f.load('i64', entry, tag), aligned ? alignedPage() : lastPage()), missed, 'unlikely');
-        hit(f.op('add', va, f.load('i64', entry, TLB_ADDEND)));
-      } else f.if(hits(entry), () => hit(f.op('add', va, f.load('i64', entry, TLB_ADDEND))), miss, 'likely');
+        hit(this.#place(va, this.#addend(entry)));
+      } else f.if(hits(entry), () => hit(this.#place(va, this.#addend(entry))), miss, 'likely');
       return;
     }
     const { page, addend } = remembered,
-      host = (): Value => f.op('add', va, f.get(addend, 'i64'));
+      host = (): Value => this.#place(va, f.get(addend, this.ramIndex));
     f.if(
       f.compare('eq', alignedPage(), f.get(page, 'i64')),
       () => hit(host()),
@@ -836,7 +855,7 @@ export abstract class Emit {
         f.if(
           hits(entry),
           () => {
-            f.set(addend, f.load('i64', entry, TLB_ADDEND));
+            f.set(addend, this.#addend(entry));
             f.set(page, f.op('and', va, f.i64(-4096)));
             hit(host());
           },

@@ -4,25 +4,18 @@
  */
 import { CODE_LINES, CODE_LINES_BYTES, HVA_RAM, PAGE_BYTES, WASM_PAGE_BYTES } from '../base/memory-map.ts';
 import { VmError } from '../base/errors.ts';
+import { RAM_MAX_PAGES, createRam, ramIndexOf, type RamIndex } from '../cpu/index.ts';
 import type { SharedWords } from './host-state.ts';
 import { HIGHMEM_GPA } from './layout.ts';
 import { splitMemory, sysmemEndHva, type MemoryMap } from './memory-map.ts';
 import type { EntryMemory } from './paging.ts';
 
-/** V8's limit of a 64-bit memory. */
-const MEMORY1_MAX_BYTES = 16 * 2 ** 30;
+const MEMORY1_MAX_BYTES = RAM_MAX_PAGES.i64 * WASM_PAGE_BYTES;
 const CODE_LINE_BYTES = 64;
-
-/** What `new WebAssembly.Memory` takes for 64-bit addresses; TypeScript's own declaration lacks it. */
-interface Memory64Descriptor {
-  readonly address: 'i64';
-  readonly initial: bigint;
-  readonly maximum: bigint;
-  readonly shared: true;
-}
 
 export class GuestMemory {
   readonly memory1: WebAssembly.Memory;
+  readonly ramIndex: RamIndex;
   readonly sizeBytes: number;
   readonly lowmemBytes: number;
   readonly highmemBytes: number;
@@ -42,13 +35,12 @@ export class GuestMemory {
     const end = Math.ceil((start + devmemBytes) / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
     if (end > MEMORY1_MAX_BYTES)
       throw new VmError('ENOMEM', `memory size ${sizeBytes}: expected at most ${maxMemoryBytes(devmemBytes)} bytes`);
-    const pages = BigInt(end / WASM_PAGE_BYTES);
-    const descriptor: Memory64Descriptor = { address: 'i64', initial: pages, maximum: pages, shared: true };
     try {
-      this.memory1 = new WebAssembly.Memory(descriptor as unknown as WebAssembly.MemoryDescriptor);
+      this.memory1 = createRam(end / WASM_PAGE_BYTES);
     } catch (cause) {
       throw new VmError('ENOMEM', `memory size ${sizeBytes}: this machine cannot give so much`, { cause });
     }
+    this.ramIndex = ramIndexOf(end);
     this.sizeBytes = sizeBytes;
     ({ lowmemBytes: this.lowmemBytes, highmemBytes: this.highmemBytes } = splitMemory(sizeBytes));
     this.arena = { start, end };

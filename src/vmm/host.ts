@@ -3,10 +3,10 @@
  * Runs on: main event loop, and `ProcessorFactory` on the vCPUs' threads.
  */
 import type { Log } from '../base/log.ts';
-import type { CpuTier } from '../cpu/index.ts';
+import type { CpuTier, RamIndex } from '../cpu/index.ts';
 import type { InCoreDevices } from './in-core.ts';
 
-/** The compiled modules of docs/internals.md, in the order of their instantiation. */
+/** The compiled modules of docs/internals.md, in the order of their instantiation; `ram` and `handlers` for one type of addresses in memory 1. */
 export interface EngineModules {
   readonly ram: WebAssembly.Module;
   readonly vmm: WebAssembly.Module;
@@ -34,8 +34,9 @@ export interface VcpuThread {
 }
 
 export interface VmmHost {
-  readonly modules: EngineModules;
   readonly log: Log;
+  /** Those for such a memory 1: the size of a VM's memory decides. */
+  modulesFor(ramIndex: RamIndex): EngineModules;
   /** Monotonic, the same scale on every thread. */
   nowNs(): number;
   /** Let the event loop have a turn. */

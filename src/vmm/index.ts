@@ -23,13 +23,16 @@ export type { Stat } from './stats.ts';
 export { PostedRing, type PostedSink } from './posted-ring.ts';
 export { compilesElsewhere, loadProcessor } from './create-processor.ts';
 export {
+  RAM_INDEX_BITS,
   checkBuild,
   loadCompiler,
   loadTrace,
   manifestOf,
+  ramIndexOf,
   type CompileEntry,
   type CompiledModule,
   type Compiler,
+  type RamIndex,
   type RegionEvent,
 } from '../cpu/index.ts';
 export { runVcpu, type LoopClock } from './vcpu-loop.ts';

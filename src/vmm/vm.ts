@@ -154,7 +154,7 @@ export class Vm {
             vcpu,
             memory0: this.memory0,
             memory1: this.memory.memory1,
-            modules: host.modules,
+            modules: host.modulesFor(this.memory.ramIndex),
             ...(options.cpuTier && { cpuTier: options.cpuTier }),
             ...(options.codeCacheBytes !== undefined && { codeCacheBytes: options.codeCacheBytes }),
           },
@@ -252,7 +252,8 @@ export class Vm {
     this.#map = map;
     map.publish(this.#words.view);
     const devices =
-      this.#host.createDevices?.(this.memory0) ?? createInCoreDevices(this.#host.modules.vmm, this.memory0, () => this.#host.nowNs());
+      this.#host.createDevices?.(this.memory0) ??
+      createInCoreDevices(this.#host.modulesFor(memory.ramIndex).vmm, this.memory0, () => this.#host.nowNs());
     const { x2apic = false, lenientMsr = false, tscHz = TSC_HZ } = this.#options;
     devices.init({ vcpus: this.maxCpus, tscHz, options: (x2apic ? VM_OPTION_X2APIC : 0) | (lenientMsr ? VM_OPTION_LENIENT_MSR : 0) });
     this.#devices = devices;

@@ -24,6 +24,8 @@ import {
 } from '../decode/variants.ts';
 import { RCX, RDI, RSI } from '../emit.ts';
 import type { Operand, Shape, Size, Value } from '../emit.ts';
+import { RAM_MAX_PAGES } from '../guest-ram.ts';
+import type { RamIndex } from '../guest-ram.ts';
 import { HELPERS } from '../helpers.ts';
 import type { HelperName } from '../helpers.ts';
 import { LINES } from '../isa/index.ts';
@@ -31,7 +33,7 @@ import type { Body, Line } from '../isa/inst.ts';
 import { VCPU } from '../state.ts';
 import { FunctionBuilder } from '../wasm/function.ts';
 import type { Label } from '../wasm/function.ts';
-import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
+import { MEMORY0_MAX_PAGES } from '../wasm/limits.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import type { Type } from '../wasm/opcodes.ts';
 import { LEAVE_BUDGET, LEAVE_LOOKUP, LEAVE_STRADDLE } from './leave.ts';
@@ -196,10 +198,10 @@ function emitLine(b: OpenEmit, line: Line, shapes: readonly Shape[], prefix: num
   else if (!b.ended && goOn) b.next();
 }
 
-export function buildHandlers(): Handlers {
+export function buildHandlers(ramIndex: RamIndex): Handlers {
   const module = new ModuleBuilder();
   module.importMemory('env', 'memory', 'i32', 1, MEMORY0_MAX_PAGES);
-  module.importMemory('env', 'ram', 'i64', 1, MEMORY1_MAX_PAGES);
+  module.importMemory('env', 'ram', ramIndex, 1, RAM_MAX_PAGES[ramIndex]);
   module.importTable('env', 'table');
   const helpers = new Map<string, number>();
   for (const [name, helper] of Object.entries(HELPERS) as [HelperName, { parameters: readonly Type[]; result?: Type; bare?: true }][]) {
@@ -228,6 +230,7 @@ export function buildHandlers(): Handlers {
     return module.add(f, ['i32']);
   };
   const context: HandlerContext = {
+    ramIndex,
     handlerType,
     goto64,
     gotoLegacy,

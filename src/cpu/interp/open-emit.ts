@@ -40,6 +40,7 @@ import { LOOK_RESUME, LOOK_SHADOW } from '../../base/vcpu-words.ts';
 import { FIRST_HANDLER, FIRST_PAIR, FIRST_REGION, HANDLER_LINK } from '../decode/pseudo.ts';
 import { ALIAS_FLAGS, ALIAS_GPR, ALIAS_STATE, ALIAS_VECTOR, Emit } from '../emit.ts';
 import type { AccessSize, FlagKind, Operand, Shape, Size, Value } from '../emit.ts';
+import type { RamIndex } from '../guest-ram.ts';
 import type { HelperName } from '../helpers.ts';
 import { CODE_SIZE_MASK, MODE_64, VCPU } from '../state.ts';
 import { tlbEntry } from '../tlb-entry.ts';
@@ -70,6 +71,7 @@ export interface KnownFlags {
 }
 
 export interface HandlerContext {
+  readonly ramIndex: RamIndex;
   readonly handlerType: number;
   readonly goto64: number;
   readonly gotoLegacy: number;
@@ -113,7 +115,7 @@ export class OpenEmit extends Emit {
     before = 0,
     known?: KnownFlags,
   ) {
-    super(f);
+    super(f, context.ramIndex);
     this.#before = before;
     this.#known = known;
     this.caught = caught;

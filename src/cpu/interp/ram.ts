@@ -1,10 +1,13 @@
 /**
- * ram.wasm: accessors of memory 1 for AssemblyScript, which knows one 32-bit memory only.
+ * ram32.wasm, ram64.wasm: accessors of memory 1 for AssemblyScript, which knows one 32-bit memory only. It passes an hva as 64 bits.
  * Implements: docs/internals.md "Wasm modules". Runs on: built ahead of time; used by every thread.
  */
+import { RAM_MAX_PAGES } from '../guest-ram.ts';
+import type { RamIndex } from '../guest-ram.ts';
 import { FunctionBuilder } from '../wasm/function.ts';
+import type { Node } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
-import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
+import { MEMORY0_MAX_PAGES } from '../wasm/limits.ts';
 import type { CompareExchangeKind, LoadKind, StoreKind, Type } from '../wasm/opcodes.ts';
 
 const RAM = 1;
@@ -25,47 +28,52 @@ const EXCHANGES: readonly (readonly [string, CompareExchangeKind, Type])[] = [
   ['cas64', 'i64', 'i64'],
 ];
 
-export function buildRam(): Uint8Array<ArrayBuffer> {
-  const module = new ModuleBuilder();
+export function buildRam(ramIndex: RamIndex): Uint8Array<ArrayBuffer> {
+  const module = new ModuleBuilder(),
+    /** A parameter that is an hva or a number of bytes. */
+    index = (f: FunctionBuilder, parameter: number): Node => {
+      const whole = f.get(parameter, 'i64');
+      return ramIndex === 'i32' ? f.wrap(whole) : whole;
+    };
   module.importMemory('env', 'memory', 'i32', 1, MEMORY0_MAX_PAGES);
-  module.importMemory('env', 'ram', 'i64', 1, MEMORY1_MAX_PAGES);
+  module.importMemory('env', 'ram', ramIndex, 1, RAM_MAX_PAGES[ramIndex]);
   for (const [exportAs, kind, type] of LOADS) {
     const f = new FunctionBuilder(['i64']);
-    f.flushValue(f.load(kind, f.get(0, 'i64'), 0, 0, RAM));
+    f.flushValue(f.load(kind, index(f, 0), 0, 0, RAM));
     module.add(f, [type], { exportAs });
   }
   for (const [exportAs, kind, type] of STORES) {
     const f = new FunctionBuilder(['i64', type]);
-    f.store(kind, f.get(0, 'i64'), f.get(1, type), 0, 0, RAM);
+    f.store(kind, index(f, 0), f.get(1, type), 0, 0, RAM);
     f.flush();
     module.add(f, [], { exportAs });
   }
   for (const [exportAs, kind, type] of EXCHANGES) {
     const f = new FunctionBuilder(['i64', type, type]);
-    f.flushValue(f.compareExchange(kind, f.get(0, 'i64'), f.get(1, type), f.get(2, type), RAM));
+    f.flushValue(f.compareExchange(kind, index(f, 0), f.get(1, type), f.get(2, type), RAM));
     module.add(f, [type], { exportAs });
   }
   {
     const f = new FunctionBuilder(['i64', 'i64', 'i64']);
-    f.copyMemory(RAM, RAM, f.get(0, 'i64'), f.get(1, 'i64'), f.get(2, 'i64'));
+    f.copyMemory(RAM, RAM, index(f, 0), index(f, 1), index(f, 2));
     f.flush();
     module.add(f, [], { exportAs: 'copy' });
   }
   {
     const f = new FunctionBuilder(['i64', 'i32', 'i64']);
-    f.fillMemory(RAM, f.get(0, 'i64'), f.get(1, 'i32'), f.get(2, 'i64'));
+    f.fillMemory(RAM, index(f, 0), f.get(1, 'i32'), index(f, 2));
     f.flush();
     module.add(f, [], { exportAs: 'fill' });
   }
   {
     const f = new FunctionBuilder(['i32', 'i64', 'i32']);
-    f.copyMemory(0, RAM, f.get(0, 'i32'), f.get(1, 'i64'), f.get(2, 'i32'));
+    f.copyMemory(0, RAM, f.get(0, 'i32'), index(f, 1), f.get(2, 'i32'));
     f.flush();
     module.add(f, [], { exportAs: 'copyIn' });
   }
   {
     const f = new FunctionBuilder(['i64', 'i32', 'i32']);
-    f.copyMemory(RAM, 0, f.get(0, 'i64'), f.get(1, 'i32'), f.get(2, 'i32'));
+    f.copyMemory(RAM, 0, index(f, 0), f.get(1, 'i32'), f.get(2, 'i32'));
     f.flush();
     module.add(f, [], { exportAs: 'copyOut' });
   }

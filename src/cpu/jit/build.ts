@@ -1,5 +1,5 @@
 /**
- * Writes src/generated/templates.bin: the templates of 64-bit code's usual forms, so that the thread that compiles need not run declarations
+ * Writes src/generated/templates{32,64}.bin: the templates of 64-bit code's usual forms, so that the thread that compiles need not run declarations
  * while a guest waits. Any other form is recorded when it is met.
  * Runs on: the command line, as part of `npm run build`; after the decoder's table is written.
  */
@@ -7,6 +7,7 @@ import { writeFileSync } from 'node:fs';
 import { ENV_LONG64, PREFIX_LOCK, PREFIX_PLAIN } from '../decode/variants.ts';
 import { FLAG_KINDS } from '../emit.ts';
 import type { FlagKind, Size } from '../emit.ts';
+import { RAM_INDEXES, RAM_INDEX_BITS } from '../guest-ram.ts';
 import { LINES } from '../isa/index.ts';
 import type { Line } from '../isa/inst.ts';
 import { MISS_CALLS, MISS_LEAVES, MISS_REMEMBERS, knownFlags } from './template-emit.ts';
@@ -44,8 +45,7 @@ function missesOf(accesses: boolean, mayRemember: boolean): readonly Miss[] {
   return mayRemember ? [MISS_LEAVES, MISS_REMEMBERS, MISS_CALLS] : [MISS_LEAVES, MISS_CALLS];
 }
 
-const templates = new Templates();
-function prepare(form: Form): void {
+function prepare(templates: Templates, form: Form): void {
   try {
     templates.prepare(form, undefined, 1);
   } catch {
@@ -60,7 +60,7 @@ function prepare(form: Form): void {
     for (const known of effect === 'through' ? KNOWN_BEFORE_CARRY : KNOWN) templates.prepare(form, known, 0);
 }
 
-LINES.forEach((line, lineIndex) => {
+function prepareLine(templates: Templates, line: Line, lineIndex: number): void {
   if (line.ends === 'system' || line.ends === 'transfer' || line.attributes.mode === 'not64') return;
   const memory = hasMemoryForm(line),
     integer = line.fpu === 'none';
@@ -72,7 +72,7 @@ LINES.forEach((line, lineIndex) => {
           : [PREFIX_PLAIN])
           for (const hasSegmentBase of isMemory && integer && prefix === PREFIX_PLAIN ? [false, true] : [false])
             for (const miss of missesOf(isMemory || IMPLIES_ACCESS[lineIndex]!, isMemory && prefix === PREFIX_PLAIN && !hasSegmentBase))
-              prepare({
+              prepare(templates, {
                 lineIndex,
                 operandSize,
                 environment: ENV_LONG64,
@@ -84,6 +84,10 @@ LINES.forEach((line, lineIndex) => {
                 miss,
                 fpuCheck: 0,
               });
-});
-const image = templates.image();
-writeFileSync(new URL('../../generated/templates.bin', import.meta.url), image);
+}
+
+for (const ramIndex of RAM_INDEXES) {
+  const templates = new Templates(ramIndex);
+  LINES.forEach((line, lineIndex) => prepareLine(templates, line, lineIndex));
+  writeFileSync(new URL(`../../generated/templates${RAM_INDEX_BITS[ramIndex]}.bin`, import.meta.url), templates.image());
+}

@@ -13,6 +13,7 @@ import { CodeWindow, onlyPage } from './code-window.ts';
 import { RegionFormer } from './region.ts';
 import { templates } from './templates.ts';
 
+const { stats } = templates.i32;
 const CODE_BYTES = 1 << 22;
 const CAP = 200,
   BATCH = 24,
@@ -64,6 +65,7 @@ const context = {
   helperIndex: () => 3,
   gotoIndex: () => 4,
   handlerType: 0,
+  ramIndex: 'i32' as const,
   hvaOf: () => 0,
   slot: 7,
   vcpu: VCPUS,
@@ -108,9 +110,9 @@ function report(name: string, { instructions, bytes, formUs, emitUs }: ReturnTyp
 }
 
 const cold = run(0, COLD),
-  { recorded, recordMs } = templates.stats;
+  { recorded, recordMs } = stats;
 report('cold', cold);
 print(`             ${recorded} templates recorded in ${recordMs.toFixed(1)} ms`);
 report('rest', run(cold.next, 100_000));
 for (let round = 0; round < ROUNDS; round++) report('warm', run(0, 50_000));
-print(`             ${templates.stats.recorded} templates recorded in ${templates.stats.recordMs.toFixed(1)} ms`);
+print(`             ${stats.recorded} templates recorded in ${stats.recordMs.toFixed(1)} ms`);

@@ -8,6 +8,7 @@
 import { PAGE_BYTES } from '../../base/memory-map.ts';
 import { ENV_LONG64 } from '../decode/variants.ts';
 import { MXCSR_LOOKED_AT, MXCSR_WANTED, NO_PAGE } from '../emit.ts';
+import type { RamIndex } from '../guest-ram.ts';
 import type { HelperName } from '../helpers.ts';
 import { GPR_NAMES, VCPU } from '../state.ts';
 import type { Bytes } from '../wasm/bytes.ts';
@@ -52,7 +53,7 @@ import type { Instruction } from './region.ts';
 import { MISS_CALLS, MISS_LEAVES, MISS_REMEMBERS } from './template-emit.ts';
 import type { KnownFlags, Miss } from './template-emit.ts';
 import { templates } from './templates.ts';
-import type { Template } from './templates.ts';
+import type { Template, Templates } from './templates.ts';
 
 export type { KnownFlags, Template };
 
@@ -62,6 +63,8 @@ export interface RegionContext {
   readonly gotoIndex: (long: boolean) => number;
   /** Type of handlers and regions. */
   readonly handlerType: number;
+  /** Type of addresses in memory 1. */
+  readonly ramIndex: RamIndex;
   /** Where a page lies in memory 1, the entry's being 0. */
   readonly hvaOf: (page: number) => number;
   /** The region's place in the table. */
@@ -171,6 +174,7 @@ export class KnownEmit {
   readonly #caught: Label;
   readonly #context: RegionContext;
   readonly #locals: RegionLocals;
+  readonly #templates: Templates;
   /** Number of each hole less FIRST_HOLE; OPEN where it is not known yet. */
   readonly #numbers = new Int32Array(NUMBER_HOLES).fill(OPEN);
   /** The two halves of each source of constants. */
@@ -196,6 +200,7 @@ export class KnownEmit {
     this.#caught = caught;
     this.#locals = locals;
     this.#context = context;
+    this.#templates = templates[context.ramIndex];
     for (const name of CONTROL) this.#numbers[controlHole(name) - FIRST_HOLE] = locals[name];
     this.#low[SOURCE.SLOT] = context.slot;
   }
@@ -218,8 +223,9 @@ export class KnownEmit {
   /** What the instruction becomes after those emitted so far. */
   template(instruction: Instruction): Template {
     const miss = this.#missOf(instruction),
-      template = templates.find(instruction, this.#context.fpuTrap, this.known, miss);
-    if (instruction.openImmediate && templates.asksValue(instruction, this.#context.fpuTrap, miss)) instruction.openImmediate = undefined;
+      template = this.#templates.find(instruction, this.#context.fpuTrap, this.known, miss);
+    if (instruction.openImmediate && this.#templates.asksValue(instruction, this.#context.fpuTrap, miss))
+      instruction.openImmediate = undefined;
     return template;
   }
   /** In a loop that calls nothing, misses may be many. Where the region begins, tier 0 would come back to it without having done anything. */
@@ -316,7 +322,7 @@ export class KnownEmit {
   }
 
   #copy({ start, end }: Template): void {
-    const { pool } = templates,
+    const { pool } = this.#templates,
       numbers = this.#numbers,
       out = this.#out;
     let data = out.reserve((end - start) * MAX_NUMBER_BYTES),
@@ -379,7 +385,7 @@ export class KnownEmit {
     return value;
   }
   #pageLocal(which: number): number {
-    const local = this.#f.newLocal('i64');
+    const local = this.#f.newLocal((which & 1) === 0 ? 'i64' : this.#context.ramIndex);
     if ((which & 1) === 0) this.#pageLocals.push(local);
     this.#pageNumbers[pagePlace(this.#at) * PAGE_LOCALS + which] = local;
     return (this.#numbers[HOLE_PAGE + which - FIRST_HOLE] = local);
@@ -475,7 +481,7 @@ export class KnownEmit {
 
   #openField({ offset, sizeBytes }: OpenField): void {
     const page = pageOf(offset);
-    emitField(this.#out, this.#context.hvaOf(page) + offset - page * PAGE_BYTES, sizeBytes);
+    emitField(this.#out, this.#context.hvaOf(page) + offset - page * PAGE_BYTES, sizeBytes, this.#context.ramIndex);
   }
 
   #registersOf(mask: number): number {

@@ -5,6 +5,7 @@
  */
 import { PAGE_BYTES } from '../../base/memory-map.ts';
 import type { Decoder } from '../decode/decoder.ts';
+import type { RamIndex } from '../guest-ram.ts';
 import type { Bytes } from '../wasm/bytes.ts';
 import { CUT } from '../wasm/holes.ts';
 import { pageOf } from './code-window.ts';
@@ -79,9 +80,14 @@ const HAS_MEMORY = 0x40,
   GUEST_MEMORY = 1;
 
 /** Its present value, sign-extended to an i64. @param hva where the field lies in memory 1 */
-export function emitField(out: Bytes, hva: number, sizeBytes: number): void {
-  out.u8(0x42);
-  out.s64(hva | 0, Math.floor(hva / 0x1_0000_0000));
+export function emitField(out: Bytes, hva: number, sizeBytes: number, ramIndex: RamIndex): void {
+  if (ramIndex === 'i32') {
+    out.u8(0x41);
+    out.s32(hva | 0);
+  } else {
+    out.u8(0x42);
+    out.s64(hva | 0, Math.floor(hva / 0x1_0000_0000));
+  }
   out.u8(LOADS[sizeBytes]!);
   out.u8(HAS_MEMORY);
   out.u32(GUEST_MEMORY);

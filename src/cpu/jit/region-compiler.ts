@@ -4,10 +4,12 @@
  * Implements: docs/internals.md "Wasm modules". Runs on: the helper thread that compiles; in tests, and where all is compiled, the vCPU's.
  */
 import { PAGE_BYTES } from '../../base/memory-map.ts';
+import { RAM_MAX_PAGES, ramIndexOf } from '../guest-ram.ts';
+import type { RamIndex } from '../guest-ram.ts';
 import { HELPERS } from '../helpers.ts';
 import type { HelperName, HelperRow } from '../helpers.ts';
 import { CODE_SIZE_MASK, MODE_64, MODE_FPU_TRAP } from '../state.ts';
-import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
+import { MEMORY0_MAX_PAGES } from '../wasm/limits.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import type { FunctionBody } from '../wasm/module.ts';
 import type { Type } from '../wasm/opcodes.ts';
@@ -35,7 +37,7 @@ export interface RegionLimits {
 export interface CompilerSources {
   /** Where the vCPUs' tables are: without it there are no hints. */
   readonly memory0?: ArrayBufferLike | undefined;
-  /** src/generated/templates.bin: without it, all templates are recorded as they are needed. */
+  /** src/generated/templates{32,64}.bin as memory 1 is: without it, all templates are recorded as they are needed. */
   readonly ahead?: Uint8Array<ArrayBuffer>;
 }
 const DEFAULT_LIMITS: RegionLimits = { cap: 500, minimum: 1, putsOff: true };
@@ -48,6 +50,7 @@ const MODULE_BYTES = 64 * 1024;
 
 export class RegionCompiler {
   readonly #limits: RegionLimits;
+  readonly #ramIndex: RamIndex;
   readonly #former = new RegionFormer();
   readonly #window: CodeWindow;
   readonly #hints: Hints | undefined;
@@ -57,7 +60,8 @@ export class RegionCompiler {
   readonly #hot = new Set<number>();
 
   constructor(memory1: Uint8Array, limits = DEFAULT_LIMITS, { memory0, ahead }: CompilerSources = {}) {
-    if (ahead) templates.load(new TemplateImage(ahead));
+    this.#ramIndex = ramIndexOf(memory1.buffer.byteLength);
+    if (ahead) templates[this.#ramIndex].load(new TemplateImage(ahead));
     this.#window = new CodeWindow(memory1, this.#hot);
     this.#hints = memory0 && new Hints(memory0);
     this.#limits = limits;
@@ -72,13 +76,13 @@ export class RegionCompiler {
     };
     if (this.#hot.size > MAX_HOT) this.#hot.clear();
     for (const { hvaPage, offset } of entries) this.#hot.add(hvaPage + offset);
-    let batch = new Batch();
+    let batch = new Batch(this.#ramIndex);
     // What comes first in memory is more likely to hold the others.
     for (const entry of entries.toSorted((a, b) => a.hvaPage - b.hvaPage || a.offset - b.offset)) {
       this.#add(batch, entry, trace);
       if (batch.sizeBytes < MODULE_BYTES) continue;
       finish(batch);
-      batch = new Batch();
+      batch = new Batch(this.#ramIndex);
     }
     if (!batch.isEmpty) finish(batch);
   }
@@ -101,11 +105,13 @@ export class RegionCompiler {
       trace?.refused({ entry, window, cap, region });
       return;
     }
-    const { helperIndex, gotoIndex, handlerType } = batch;
+    const { helperIndex, gotoIndex, handlerType } = batch,
+      ramIndex = this.#ramIndex;
     const body = assemble(region, {
       helperIndex,
       gotoIndex,
       handlerType,
+      ramIndex,
       slot,
       vcpu,
       tlb,
@@ -188,9 +194,9 @@ class Batch {
   readonly #imports = new Map<string, number>();
   readonly handlerType = this.#module.type(['i32', 'i32'], ['i32']);
 
-  constructor() {
+  constructor(ramIndex: RamIndex) {
     this.#module.importMemory('env', 'memory', 'i32', 1, MEMORY0_MAX_PAGES);
-    this.#module.importMemory('env', 'ram', 'i64', 1, MEMORY1_MAX_PAGES);
+    this.#module.importMemory('env', 'ram', ramIndex, 1, RAM_MAX_PAGES[ramIndex]);
     this.#module.importTable('env', 'table');
   }
 

@@ -10,6 +10,7 @@ import { UOP_HANDLER } from '../../base/memory-map.ts';
 import { PREFIX_LOCK } from '../decode/variants.ts';
 import { ALIAS_GPR, ALIAS_STATE, ALIAS_VECTOR, Emit, FLAG_KINDS } from '../emit.ts';
 import type { AccessSize, FlagKind, Operand, RememberedPage, Shape, Size, Value } from '../emit.ts';
+import type { RamIndex } from '../guest-ram.ts';
 import { HELPERS } from '../helpers.ts';
 import type { HelperName } from '../helpers.ts';
 import { ENVIRONMENTS } from '../interp/open-emit.ts';
@@ -139,8 +140,8 @@ export class TemplateEmit extends Emit {
   #condition: Value | undefined;
   #published = false;
 
-  constructor(f: TemplateBuilder, caught: Label, form: Form, particulars: Particulars) {
-    super(f);
+  constructor(f: TemplateBuilder, ramIndex: RamIndex, caught: Label, form: Form, particulars: Particulars) {
+    super(f, ramIndex);
     this.caught = caught;
     this.#form = form;
     this.#particulars = particulars;

@@ -1,5 +1,5 @@
 /**
- * Templates recorded ahead of time, as the build writes them (src/generated/templates.bin): 32-bit words, then the tokens.
+ * Templates recorded ahead of time, as the build writes them (src/generated/templates{32,64}.bin): 32-bit words, then the tokens.
  *
  * words: tokens, buckets (a power of two), then per bucket the key of a form and where its record is (0: an empty bucket), then records:
  * what the form asks for and how many templates it has, then eight words for each.

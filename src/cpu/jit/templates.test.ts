@@ -2,6 +2,7 @@
 import { deepEqual, equal, notEqual, ok } from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { RAM_INDEXES, RAM_INDEX_BITS } from '../guest-ram.ts';
 import { MODE_64 } from '../state.ts';
 import { FunctionBuilder, Label } from '../wasm/function.ts';
 import { CodeWindow, onlyPage } from './code-window.ts';
@@ -19,7 +20,7 @@ function decoded(code: string): Instruction {
   page.write(code, 'hex');
   return new RegionFormer().form(new CodeWindow(page).open(onlyPage(0)), 0, MODE_64, 1)!.entry.instructions[0]!;
 }
-const templateOf = (code: string, known?: number): unknown => templates.find(decoded(code), false, known);
+const templateOf = (code: string, known?: number): unknown => templates.i32.find(decoded(code), false, known);
 
 /** Code and register masks of instructions, one after the other. */
 function emitted(...codes: string[]): { bytes: string; reads: number; writes: number; vectorReads: number; vectorWrites: number } {
@@ -30,6 +31,7 @@ function emitted(...codes: string[]): { bytes: string; reads: number; writes: nu
     helperIndex: () => 9,
     gotoIndex: () => 8,
     handlerType: 0,
+    ramIndex: 'i32',
     vcpu: 0,
     tlb: 0,
     hvaOf: () => 0,
@@ -92,22 +94,23 @@ test('XMM registers are a bank of their own', () => {
   equal(emitted('f30f7e4608').writes, 0); // movq xmm0, [rsi + 8]
 });
 
-test('templates that the build has recorded are those that are recorded here', () => {
-  const bytes = Uint8Array.from(readFileSync(new URL('../../generated/templates.bin', import.meta.url))),
-    ahead = new Templates(),
-    fresh = new Templates();
-  ahead.load(new TemplateImage(bytes));
-  const codes = '4801d8 c1e003 488b03 ff4508 7410 0f95c0 6548ff05 f0480fb10b 660fefc0 d8c1 f20f58c1 41ffd4'.split(' ');
-  for (const [code, known] of [...codes.map((each) => [each, undefined] as const), ['7410', 5] as const]) {
-    const [one, other] = [ahead, fresh].map((all) => {
-      const template = all.find(decoded(code), false, known);
-      return { ...template, start: 0, end: 0, tokens: all.pool.slice(template.start, template.end) };
-    });
-    deepEqual(one, other, code);
-  }
-  ok(fresh.stats.recorded >= codes.length);
-  equal(ahead.stats.recorded, 0);
-});
+for (const ramIndex of RAM_INDEXES)
+  test(`templates that the build has recorded are those that are recorded here (${ramIndex})`, () => {
+    const bytes = Uint8Array.from(readFileSync(new URL(`../../generated/templates${RAM_INDEX_BITS[ramIndex]}.bin`, import.meta.url))),
+      ahead = new Templates(ramIndex),
+      fresh = new Templates(ramIndex);
+    ahead.load(new TemplateImage(bytes));
+    const codes = '4801d8 c1e003 488b03 ff4508 7410 0f95c0 6548ff05 f0480fb10b 660fefc0 d8c1 f20f58c1 41ffd4'.split(' ');
+    for (const [code, known] of [...codes.map((each) => [each, undefined] as const), ['7410', 5] as const]) {
+      const [one, other] = [ahead, fresh].map((all) => {
+        const template = all.find(decoded(code), false, known);
+        return { ...template, start: 0, end: 0, tokens: all.pool.slice(template.start, template.end) };
+      });
+      deepEqual(one, other, code);
+    }
+    ok(fresh.stats.recorded >= codes.length);
+    equal(ahead.stats.recorded, 0);
+  });
 
 test('code is that of the operands: locals, numbers and absent parts of an address', () => {
   const plain = emitted('48c7c0ffffffff').bytes; // mov rax, -1

@@ -7,6 +7,7 @@
  */
 import { ENV_LONG32 } from '../decode/variants.ts';
 import type { Size } from '../emit.ts';
+import type { RamIndex } from '../guest-ram.ts';
 import { LINES } from '../isa/index.ts';
 import { SEG } from '../state.ts';
 import { Label, recording } from '../wasm/function.ts';
@@ -128,10 +129,15 @@ function formOf(key: number): Form {
 
 export class Templates {
   pool = new Uint16Array(1 << 14);
+  readonly #ramIndex: RamIndex;
   #used = 0;
   #image: TemplateImage | undefined;
   readonly #entries = new Map<number, Entry>();
   readonly stats = { recorded: 0, recordMs: 0 };
+
+  constructor(ramIndex: RamIndex) {
+    this.#ramIndex = ramIndex;
+  }
 
   find(at: Instruction, fpuTrap: boolean, known: KnownFlags | undefined, miss: Miss = MISS_CALLS): Template {
     const key = keyOf(at, fpuTrap, miss),
@@ -211,7 +217,7 @@ export class Templates {
     };
     const caught = new Label(),
       builder = new TemplateBuilder(TOKENS, caught),
-      emit = new TemplateEmit(builder, caught, entry.form, particulars);
+      emit = new TemplateEmit(builder, this.#ramIndex, caught, entry.form, particulars);
     recording.asked = false;
     emit.run();
     this.stats.recorded++;
@@ -254,5 +260,5 @@ export class Templates {
   }
 }
 
-/** Those of this thread. */
-export const templates = new Templates();
+/** Those of this thread, by the type of addresses in memory 1. */
+export const templates: Readonly<Record<RamIndex, Templates>> = { i32: new Templates('i32'), i64: new Templates('i64') };

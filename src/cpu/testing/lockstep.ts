@@ -3,6 +3,7 @@
  * each slice their states must be alike.
  * Implements: docs/jit.md "Trust". Runs on: any thread of Node.
  */
+import type { RamIndex } from '../guest-ram.ts';
 import type { RegionLimits } from '../jit/region-compiler.ts';
 import type { CpuTier } from '../processor.ts';
 import { CAPABILITY_STEP, RUN_BUDGET, RUN_HALTED, RUN_STEPPED, RUN_TRIPLE_FAULT } from '../state.ts';
@@ -29,6 +30,7 @@ const MARKS = [
 /** What is compared with single steps in tier 0. */
 export interface Engine {
   readonly tier: CpuTier;
+  readonly ramIndex?: RamIndex;
   readonly limits?: RegionLimits;
   readonly hot?: number;
   readonly batch?: number;
@@ -41,6 +43,8 @@ export const ENGINES: readonly Engine[] = [
   { tier: 'jit', hot: 6, batch: 16 },
   { tier: 'jit', hot: 3, batch: 8, limits: { cap: 12, minimum: 1 } },
   { tier: 'interpreter' },
+  { tier: 'always', ramIndex: 'i64' },
+  { tier: 'jit', hot: 4, batch: 8, ramIndex: 'i64' },
 ];
 /** Instructions in a slice: always the same number, or drawn from so many. */
 const SLICES = [[1], [2, 3, 5], [1, 3, 17, 1000], [7, 40, 100], [1000]] as const;
@@ -134,7 +138,7 @@ function breakpoints(random: Random, machines: readonly ProgramMachine[]): void 
 }
 
 /** How often each is drawn: a module for each region takes its time. */
-const SHARES = [0, 1, 2, 3, 3, 4, 4, 5, 5, 6] as const;
+const SHARES = [0, 1, 2, 3, 3, 3, 4, 4, 4, 5, 5, 6, 7, 8, 8] as const;
 type Machines = readonly ProgramMachine[];
 /** What comes from outside between slices: an interrupt, a device that writes into the code, another mapping of a page of code. */
 const interrupt = (_random: Random, machines: Machines): void => {

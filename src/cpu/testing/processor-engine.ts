@@ -5,6 +5,7 @@
  * Runs on: any thread of Node; needs the built modules in src/generated.
  */
 import { HVA_RAM, PAGE_BYTES, VCPU_STATE_BYTES, VCPUS } from '../../base/memory-map.ts';
+import type { RamIndex } from '../guest-ram.ts';
 import type { Processor } from '../processor.ts';
 import { CAPABILITY_EXIT_ON_EXCEPTION, CAPABILITY_STEP, GPR_NAMES, RUN_BUDGET, RUN_EXCEPTION, RUN_STEPPED, SEG, VCPU } from '../state.ts';
 import { SmallMachine } from './small-machine.ts';
@@ -72,11 +73,12 @@ export class ProcessorEngine implements StepEngine {
   /** Page of memory 1 where the last line's code was, -1 before the first line. */
   #codePage = -1;
 
-  private constructor(jit: boolean) {
+  private constructor(jit: boolean, ramIndex: RamIndex) {
     this.name = jit ? 'jit' : 'interpreter';
     this.#jit = jit;
     const machine = new SmallMachine({
       ramBytes: RAM_BYTES,
+      ramIndex,
       nowNs: () => performance.now() * 1e6,
       tier: jit ? 'always' : 'interpreter',
       limits: { cap: 1, minimum: 1 },
@@ -90,8 +92,8 @@ export class ProcessorEngine implements StepEngine {
     this.#bases = { 64: this.#buildBase(64), 32: this.#buildBase(32) };
   }
 
-  static async create(jit: boolean): Promise<ProcessorEngine> {
-    return new ProcessorEngine(jit);
+  static async create(jit: boolean, ramIndex: RamIndex = 'i32'): Promise<ProcessorEngine> {
+    return new ProcessorEngine(jit, ramIndex);
   }
 
   #buildPageTables(): void {

@@ -9,8 +9,10 @@ import { LocalCompiler } from '../jit/region-compiler.ts';
 import type { RegionLimits } from '../jit/region-compiler.ts';
 import { Processor, compiles, memory0Pages } from '../processor.ts';
 import type { Bus, ProcessorModules, ProcessorOptions } from '../processor.ts';
+import { RAM_INDEX_BITS, RAM_MAX_PAGES, createRam } from '../guest-ram.ts';
+import type { RamIndex } from '../guest-ram.ts';
 import { SEG, VCPU } from '../state.ts';
-import { MEMORY0_MAX_PAGES, MEMORY1_MAX_PAGES } from '../wasm/limits.ts';
+import { MEMORY0_MAX_PAGES } from '../wasm/limits.ts';
 
 export type Field = keyof typeof VCPU.fields;
 
@@ -36,42 +38,49 @@ export const NO_DEVICES: Bus = {
   tscAt: () => 0n,
 };
 
-/** The built modules, compiled once in a thread. */
-const MODULES = ((): ProcessorModules => {
-  const generated = (name: string): Buffer<ArrayBuffer> => readFileSync(new URL(`../../generated/${name}`, import.meta.url));
-  const handlers = new WebAssembly.Module(generated('handlers.wasm'));
-  return {
-    ram: new WebAssembly.Module(generated('ram.wasm')),
-    cpu: new WebAssembly.Module(generated('cpu.wasm')),
-    handlers,
-    manifest: manifestOf(handlers),
-  };
-})();
+/** The built modules, each compiled once in a thread. */
+const compiled = new Map<string, WebAssembly.Module>();
+function generated(name: string): WebAssembly.Module {
+  const module = compiled.get(name) ?? new WebAssembly.Module(readFileSync(new URL(`../../generated/${name}.wasm`, import.meta.url)));
+  compiled.set(name, module);
+  return module;
+}
+function modulesFor(ramIndex: RamIndex): ProcessorModules {
+  const bits = RAM_INDEX_BITS[ramIndex],
+    handlers = generated(`handlers${bits}`);
+  return { ram: generated(`ram${bits}`), cpu: generated('cpu'), handlers, manifest: manifestOf(handlers) };
+}
 
-/** What a test may say of its machine; `ramBytes` is a multiple of 64 KiB. */
-export type SmallMachineOptions = { readonly ramBytes: number; readonly bus?: Partial<Bus>; readonly limits?: RegionLimits } & Partial<
-  Omit<ProcessorOptions, 'bus'>
->;
+/** What a test may say of its machine; `ramBytes` is a multiple of 64 KiB. A memory 1 with 64-bit addresses is larger than what is used of it. */
+export type SmallMachineOptions = {
+  readonly ramBytes: number;
+  readonly ramIndex?: RamIndex;
+  readonly bus?: Partial<Bus>;
+  readonly limits?: RegionLimits;
+} & Partial<Omit<ProcessorOptions, 'bus'>>;
 
 export class SmallMachine {
   readonly processor: Processor;
   /** Handler numbers by line and variant. */
-  readonly manifest = MODULES.manifest;
+  readonly manifest: Uint16Array;
   /** The vCPU's record, and all of memory 0. */
   readonly record: DataView;
   readonly memory0: Uint8Array;
   /** Guest-physical memory. */
   readonly ram: Buffer;
 
-  constructor({ ramBytes, bus, tier = 'interpreter', limits = { cap: 250, minimum: 1 }, ...options }: SmallMachineOptions) {
+  constructor({
+    ramBytes,
+    ramIndex = 'i32',
+    bus,
+    tier = 'interpreter',
+    limits = { cap: 250, minimum: 1 },
+    ...options
+  }: SmallMachineOptions) {
     const memory0 = new WebAssembly.Memory({ initial: memory0Pages(1), maximum: MEMORY0_MAX_PAGES, shared: true });
-    // Memory64 is not in the library's types yet.
-    const memory1 = new WebAssembly.Memory({
-      address: 'i64',
-      initial: BigInt((HVA_RAM + ramBytes) / WASM_PAGE_BYTES),
-      maximum: BigInt(MEMORY1_MAX_PAGES),
-      shared: true,
-    } as unknown as WebAssembly.MemoryDescriptor);
+    const memory1 = createRam(ramIndex === 'i64' ? RAM_MAX_PAGES.i32 + 1 : (HVA_RAM + ramBytes) / WASM_PAGE_BYTES),
+      modules = modulesFor(ramIndex);
+    this.manifest = modules.manifest;
     const map = new DataView(memory0.buffer);
     map.setUint32(GUEST_MAP_COUNT, 1, true);
     [0n, BigInt(ramBytes), BigInt(HVA_RAM)].forEach((value, index) => map.setBigUint64(GUEST_MAP_RANGES + index * 8, value, true));
@@ -83,7 +92,7 @@ export class SmallMachine {
       index: 0,
       memory0,
       memory1,
-      modules: MODULES,
+      modules,
       bus: { ...NO_DEVICES, ...bus },
       nowNs: () => 0,
       exit: () => {},

@@ -13,14 +13,14 @@ export interface StepEngine extends Disposable {
   run(input: StepInput): StepAnswer | Unsupported;
 }
 
-/** `interpreter` and `jit` are our own processor; `native` is this machine's. */
-export const ENGINE_NAMES = ['interpreter', 'jit', 'native'] as const;
+/** `interpreter` and `jit` are our own processor, `...64` with 64-bit addresses in memory 1; `native` is this machine's. */
+export const ENGINE_NAMES = ['interpreter', 'jit', 'interpreter64', 'jit64', 'native'] as const;
 export type EngineName = (typeof ENGINE_NAMES)[number];
 
 export async function openEngine(name: EngineName): Promise<StepEngine> {
   if (name === 'native') return new NativeEngine();
   const { ProcessorEngine } = await import('./processor-engine.ts');
-  return ProcessorEngine.create(name === 'jit');
+  return ProcessorEngine.create(name.startsWith('jit'), name.endsWith('64') ? 'i64' : 'i32');
 }
 
 /** Prefixes of either mode, before a string instruction's opcode. */

@@ -62,7 +62,7 @@ export interface FakeHost extends VmmHost {
 export function threadlessHost(devices: InCoreDevices = fakeDevices()): FakeHost {
   const spawned: number[] = [];
   return {
-    modules: noModules,
+    modulesFor: () => noModules,
     log: silentLog,
     nowNs: () => 0,
     yield: () => Promise.resolve(),
@@ -79,7 +79,7 @@ export function threadlessHost(devices: InCoreDevices = fakeDevices()): FakeHost
 export function threadHost(devices: InCoreDevices = fakeDevices()): FakeHost {
   const spawned: number[] = [];
   return {
-    modules: noModules,
+    modulesFor: () => noModules,
     log: silentLog,
     nowNs: () => Number(process.hrtime.bigint()),
     yield: () =>
