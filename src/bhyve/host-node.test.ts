@@ -13,11 +13,17 @@ const ENTRY = 0x7c00,
   HANDLER = 0x7d00;
 
 /** A VM that begins with `code` at 0:7C00h in real mode. */
-async function run(code: readonly number[], action: (vm: Vm) => Promise<void>, options: VmOptions = {}, traceFd?: number): Promise<void> {
+async function run(
+  code: readonly number[],
+  action: (vm: Vm) => Promise<void>,
+  options: VmOptions = {},
+  traceFd?: number,
+  memoryBytes = 16 * MIB,
+): Promise<void> {
   const api = new Vmmapi(createNodeHost({ log: silentLog, traceFd }));
   const vm = api.create('test', options);
   try {
-    vm.setupMemory(16 * MIB);
+    vm.setupMemory(memoryBytes);
     vm.writeGuest(ENTRY, new Uint8Array(code));
     const vcpu = vm.vcpu(0);
     vcpu.setDesc('cs', { base: 0n, limit: 0xffff, access: 0x93 });
@@ -28,6 +34,24 @@ async function run(code: readonly number[], action: (vm: Vm) => Promise<void>, o
     await api.destroy('test');
   }
 }
+
+test('a guest whose memory is too large for 32-bit addresses runs in every tier', async () => {
+  // push cs; pop ds; mov cx,9; l: inc byte [7c80h]; loop l; mov al,[7c80h]; cli; hlt
+  const code = [0x0e, 0x1f, 0xb9, 0x09, 0x00, 0xfe, 0x06, 0x80, 0x7c, 0xe2, 0xfa, 0xa0, 0x80, 0x7c, 0xfa, 0xf4];
+  for (const cpuTier of ['interpreter', 'jit', 'always'] as const)
+    await run(
+      code,
+      async (vm) => {
+        equal(vm.memory.ramIndex, 'i64');
+        vm.vcpu(0).start();
+        equal(await vm.waitSuspended(), 'halt');
+        equal(vm.vcpu(0).getRegister('rax') & 0xffn, 9n);
+      },
+      { cpuTier },
+      undefined,
+      4096 * MIB,
+    );
+});
 
 test('port I/O of a guest reaches its handler, HLT with interrupts off ends it', async () => {
   // mov dx,3f8h; mov al,41h; out dx,al; in al,dx; out dx,al; cli; hlt

@@ -1,7 +1,7 @@
 /** Tests of a VM's life: memory, registers, events, and vCPU threads that run a scripted processor. */
 import { deepEqual, equal, ok, rejects, throws } from 'node:assert/strict';
 import { test } from 'node:test';
-import { CODE_LINES, GUEST_MAP_COUNT, HVA_RAM, VCPU_TLB } from '../base/memory-map.ts';
+import { CODE_LINES, GUEST_MAP_COUNT, GUEST_MAP_RANGES, GUEST_MAP_RANGE_BYTES, HVA_RAM, VCPU_TLB } from '../base/memory-map.ts';
 import { VCPU_CPL, VCPU_NMI_PENDING } from '../generated/vcpu-layout.ts';
 import { exceptionIntinfo } from './events.ts';
 import { SharedWords, vcpuBase } from './host-state.ts';
@@ -62,6 +62,30 @@ test('an 8 GiB guest costs what it touches', () => {
   const vm = still({}, 8 * GIB);
   vm.guestView(8 * GIB, 1)![0] = 1;
   ok(process.memoryUsage.rss() - before < 64 * MIB);
+});
+
+test('memory 1 has 32-bit addresses while it is small enough, and holds whatever is mapped', () => {
+  const DEVICES = 384 * MIB;
+  for (const [sizeBytes, devmemBytes, ramIndex] of [
+    [16 * MIB, DEVICES, 'i32'],
+    [3 * GIB, DEVICES, 'i32'],
+    [3 * GIB, GIB - HVA_RAM, 'i32'],
+    [3 * GIB, GIB - HVA_RAM + 4096, 'i64'],
+    [3 * GIB + 16 * MIB, DEVICES, 'i64'],
+  ] as const) {
+    const vm = still({ devmemBytes }, sizeBytes),
+      { memory } = vm;
+    equal(memory.ramIndex, ramIndex, `${sizeBytes} + ${devmemBytes}`);
+    const romBytes = devmemBytes - 4096;
+    vm.createDevmem(1, 'bootrom', romBytes);
+    vm.mmapMemseg({ gpa: 8 * GIB, sizeBytes: romBytes, segment: 1, offset: 0, protection: PROT_READ, flags: 0 });
+    const words = new DataView(vm.memory0.buffer),
+      count = words.getUint32(GUEST_MAP_COUNT, true);
+    for (let at = GUEST_MAP_RANGES; at < GUEST_MAP_RANGES + count * GUEST_MAP_RANGE_BYTES; at += GUEST_MAP_RANGE_BYTES) {
+      const [gpa, end, hva] = [0, 8, 16].map((field) => Number(words.getBigUint64(at + field, true))) as [number, number, number];
+      ok(hva + (end - gpa) <= memory.memory1.buffer.byteLength);
+    }
+  }
 });
 
 test('guest memory is reached inside lowmem or inside highmem only', () => {

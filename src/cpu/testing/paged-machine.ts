@@ -9,7 +9,7 @@ import { RUN_BUDGET, RUN_HALTED } from '../state.ts';
 import { CODE64, SmallMachine } from './small-machine.ts';
 import type { SmallMachineOptions } from './small-machine.ts';
 
-/** Of RAM. */
+/** Of RAM, unless a test says otherwise. */
 export const RAM_BYTES = 0x10_0000;
 const PML4 = 0x1000,
   PDPT = 0x2000,
@@ -69,9 +69,9 @@ export class PagedMachine extends SmallMachine {
     this.refresh();
   }
 
-  /** Both below 2 MiB; from RAM_BYTES on physical addresses are a device's. */
+  /** @param linear below 2 MiB. @param physical from the end of RAM on it is a device's */
   map(linear: number, physical: number): void {
-    this.ram.writeUInt32LE(physical | PRESENT, PT + (linear / 4096) * 8);
+    this.ram.writeBigUInt64LE(BigInt(physical) | BigInt(PRESENT), PT + (linear / 4096) * 8);
     this.processor.cpu.tlbFlushAll(VCPUS);
   }
 
