@@ -48,7 +48,7 @@ export interface ForegroundOptions {
   readonly limits?: MachineLimits;
 }
 
-/** Guest RAM lies in one memory64 of at most 16 GiB, with the hole below 4 GiB, device memory and some room for growth in it. */
+/** Guest RAM lies in one WebAssembly memory of at most 16 GiB, with the hole below 4 GiB, device memory and some room for growth in it. */
 const MAX_GUEST_BYTES = 14 * 2 ** 30;
 /** How long a process that is about to end waits for the reader of its output. */
 const LAST_WORDS_MS = 200;
