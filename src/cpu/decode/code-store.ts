@@ -26,6 +26,7 @@ import {
   VCPU_UOPS_END,
 } from '../../base/memory-map.ts';
 import { MODE_FPU_TRAP, VCPU } from '../state.ts';
+import { ByPage } from './by-page.ts';
 import { DECODED, DECODE_TRUNCATED, DECODE_UNDEFINED, Decoder } from './decoder.ts';
 import { LineTables, PageEntries } from './page-entries.ts';
 import {
@@ -126,7 +127,7 @@ export class CodeStore {
   readonly #decoder = new Decoder();
   readonly #scratch = new Uint8Array(MAX_LENGTH);
   readonly #pairs: Pairs;
-  #pages = new Map<number, CodePage>();
+  #pages = new ByPage<CodePage>();
   #tables = new LineTables();
   /** Tier 1, where there is one. */
   jit: RegionStore | undefined;
@@ -279,7 +280,7 @@ export class CodeStore {
       Atomics.store(this.#lines, at, 0);
       Atomics.store(this.#lines, at + 1, 0);
     }
-    this.#pages = new Map();
+    this.#pages = new ByPage();
     this.#tables = new LineTables();
     this.#next = this.#options.vcpu + VCPU_UOPS;
     this.#openUop = 0;
