@@ -43,6 +43,8 @@ export const HELPERS = {
   stringMove: row('i64 i64 i64 i32', 'i64'),
   /** destination, value, count, log2Size (DF clear): elements stored at once. */
   stringFill: row('i64 i64 i64 i32', 'i64'),
+  /** The same over several pages, whatever DF is. */
+  stringMovePages: row('i64 i64 i64 i32', 'i64'), stringFillPages: row('i64 i64 i64 i32', 'i64'),
 
   // --- faults ---
   /** vector, 1 with an error code, error code. */

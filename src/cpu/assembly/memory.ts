@@ -22,7 +22,7 @@ import { raise } from './raise';
 import { codeLines, peekPage, presentWho, tlbHit, translatePage, TRANSLATE_DEVICE, TRANSLATE_FAULT, watchesData } from './tlb';
 
 const ALL_ONES: u64 = 0xffffffffffffffff;
-const RFLAGS_AC: u64 = 0x40000;
+const RFLAGS_AC: u64 = 0x40000, RFLAGS_DF: u64 = 0x400;
 const BOUNCE_DEVICE_0: u32 = 1, BOUNCE_DEVICE_1: u32 = 2, BOUNCE_ACTIVE: u32 = 4;
 
 export function isCanonical(address: u64): bool { return (<i64>(address << 16) >> 16) == <i64>address; }
@@ -466,6 +466,21 @@ export function stringMove(vcpu: usize, destination: u64, source: u64, count: u6
   return elements;
 }
 
+/** Pages that a region's REP does at once before interrupts are let in. */
+const BULK_PAGES: u32 = 16;
+
+/** The same over several pages, in a region. @returns elements moved; fewer than `count`: the rest is tier 0's */
+export function stringMovePages(vcpu: usize, destination: u64, source: u64, count: u64, log2Size: u32): u64 {
+  let done: u64 = 0;
+  if ((load<u64>(vcpu, VCPU_RFLAGS) & RFLAGS_DF) != 0) return 0;
+  for (let pages = BULK_PAGES; pages > 0 && done < count; pages--) {
+    const offset = done << log2Size, moved = stringMove(vcpu, destination + offset, source + offset, count - done, log2Size);
+    if (moved == 0) break;
+    done += moved;
+  }
+  return done;
+}
+
 /** REP STOS upwards, as far as the page goes. @returns elements stored; 0: do one the plain way. */
 export function stringFill(vcpu: usize, destination: u64, value: u64, count: u64, log2Size: u32): u64 {
   const to = hit(vcpu, destination, TLB_WRITE);
@@ -483,4 +498,16 @@ export function stringFill(vcpu: usize, destination: u64, value: u64, count: u64
     }
   }
   return elements;
+}
+
+/** The same over several pages, in a region. @returns elements stored; fewer than `count`: the rest is tier 0's */
+export function stringFillPages(vcpu: usize, destination: u64, value: u64, count: u64, log2Size: u32): u64 {
+  let done: u64 = 0;
+  if ((load<u64>(vcpu, VCPU_RFLAGS) & RFLAGS_DF) != 0) return 0;
+  for (let pages = BULK_PAGES; pages > 0 && done < count; pages--) {
+    const stored = stringFill(vcpu, destination + (done << log2Size), value, count - done, log2Size);
+    if (stored == 0) break;
+    done += stored;
+  }
+  return done;
 }

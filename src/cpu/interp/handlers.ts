@@ -22,6 +22,7 @@ import {
   VARIANTS,
   variantOf,
 } from '../decode/variants.ts';
+import { inBulk } from '../bulk.ts';
 import { RCX, RDI, RSI } from '../emit.ts';
 import type { Operand, Shape, Size, Value } from '../emit.ts';
 import { RAM_MAX_PAGES } from '../guest-ram.ts';
@@ -55,6 +56,7 @@ export interface Handlers {
 
 /** Iterations of a repeated instruction before it lets interrupts in. */
 const REP_ITERATIONS = 1024;
+const A_PAGE = { movs: 'stringMove', stos: 'stringFill' } as const;
 const SIZES: readonly Size[] = [2, 4, 8];
 const UD = 6,
   GP = 13;
@@ -148,25 +150,15 @@ function bulk(
   limit: { get(): Value; set(value: Value): void },
   again: Label,
 ): void {
-  const f = b.f,
-    size = operands[0]!.size,
-    log2Size = f.i32(31 - Math.clz32(size));
+  const f = b.f;
   const forward = f.op(
     'and',
     f.compare('eqz', f.op('and', b.field('rflags', 'i64'), f.i64(0x400))),
     f.compare('gt_s', limit.get(), f.i32(1)),
   );
   f.if(forward, () => {
-    const destination = f.pin(operands[0]!.linear(size, 'write'));
-    const done =
-      line.attributes.bulk === 'movs'
-        ? b.call('stringMove', destination, f.pin(operands[1]!.linear(size, 'read')), count, log2Size)
-        : b.call('stringFill', destination, b.resize(operands[1]!.read(), 8), count, log2Size);
+    const done = inBulk(b, line, operands, count, A_PAGE);
     f.if(f.compare('ne', done, f.i64(0)), () => {
-      const bytes = f.pin(f.op('shl', done, f.widen(log2Size)));
-      b.advance(RDI, bytes);
-      if (line.attributes.bulk === 'movs') b.advance(RSI, bytes);
-      b.register(RCX, 8).write(f.op('sub', count, done));
       limit.set(f.op('sub', limit.get(), f.i32(32)));
       f.brIf(f.compare('gt_s', limit.get(), f.i32(0)), again);
       f.if(f.compare('eqz', b.counter(RCX)), () => b.next());

@@ -37,6 +37,7 @@ import type { PerfectHash } from './perfect-hash.ts';
 import { flowRegisters } from './register-flow.ts';
 import type { Bank, Flow, Point } from './register-flow.ts';
 import { rememberingBlocks } from './remembering.ts';
+import { isRepeated } from './region.ts';
 import type { Block, Instruction, Region } from './region.ts';
 
 /**
@@ -264,7 +265,7 @@ class Assembler {
     }
     this.#uncharged = 0;
   }
-  /** After a store: has it changed this region's code? */
+  /** After a store: has it changed this region's code? After a REP: is there more to do? */
   #leaveIfChanged(offset: number, point: Point): void {
     const f = this.#f,
       out = f.here(),
@@ -574,7 +575,7 @@ class Assembler {
       general: untouched(emit.reads, emit.writes),
       vectors: untouched(emit.vectorReads, emit.vectorWrites),
       faults: template.faults || (this.#points.get(block)!.length === 0 && unproved(block).length > 0),
-      changes: template.storedSlowly && (isInside || block.ending === 'enters' || block.ending === 'guesses'),
+      changes: isRepeated(instruction) || (template.storedSlowly && (isInside || block.ending === 'enters' || block.ending === 'guesses')),
       calls: !isInside && block.ending === 'nests',
     };
     this.#points.get(block)!.push(point);
@@ -584,7 +585,9 @@ class Assembler {
     const template = this.#emit.template(instruction);
     if (template.faults) this.#setSiteHere(instruction.offset, () => point);
     const point = this.#emitted(block, instruction, template);
+    if (isRepeated(instruction)) this.#leaveIfChanged(instruction.offset, point);
     this.#uncharged++;
+    if (isRepeated(instruction)) return point;
     if (point.changes && instruction.row.ends === 'no') this.#leaveIfChanged(instruction.offset + instruction.lengthBytes, point);
     return point;
   }

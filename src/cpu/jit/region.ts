@@ -5,8 +5,7 @@
  */
 import { DECODED, Decoder } from '../decode/decoder.ts';
 import type { Formattable } from '../decode/format.ts';
-import type { Row } from '../decode/table.ts';
-import { ENV_LONG32, PREFIX_PLAIN } from '../decode/variants.ts';
+import { ENV_LONG32, ENV_LONG64, PREFIX_PLAIN } from '../decode/variants.ts';
 import { LINES } from '../isa/index.ts';
 import type { Line } from '../isa/inst.ts';
 import { pageOf } from './code-window.ts';
@@ -104,11 +103,14 @@ const MAX_FUNCTIONS = 8,
 const NEAR_BYTES = 4096;
 
 /** May a region hold it, as opposed to leaving before it? */
-export function compilable(row: Row, prefix: number): boolean {
+export function compilable({ row, prefix, environment }: Pick<Instruction, 'row' | 'prefix' | 'environment'>): boolean {
   const { ends } = row;
   if (ends === 'system' || ends === 'transfer' || LEFT_TO_TIER0.has(row.line.name)) return false;
-  return !(row.repeats && prefix !== PREFIX_PLAIN);
+  return !isRepeated({ row, prefix }) || (LINES[row.lineIndex]!.attributes.bulk !== undefined && environment === ENV_LONG64);
 }
+
+/** A string instruction with REP. One that is in a region does what it can at once, and leaves before itself when that is not all. */
+export const isRepeated = ({ row, prefix }: Pick<Instruction, 'row' | 'prefix'>): boolean => row.repeats && prefix !== PREFIX_PLAIN;
 
 /** What a region is being formed from. */
 interface Source {
@@ -128,7 +130,9 @@ export class RegionFormer {
     const source = { window, mode },
       top = newContext(entryOffset);
     this.#explore(source, top, cap);
-    if (!top.found.has(entryOffset)) return undefined;
+    const first = top.found.get(entryOffset);
+    // Tier 0 has to find itself where a region leaves to it.
+    if (!first || isRepeated(first)) return undefined;
     const contexts = this.#withCallees(source, top, Math.min(MAX_CALLEES, cap - top.found.size));
     for (const context of contexts)
       for (const start of context.leaders) if (context.found.has(start)) context.blocks.set(start, blockAt(context, start));
@@ -219,7 +223,7 @@ export class RegionFormer {
 
   #decode(window: CodeWindow, offset: number, mode: number): Instruction | undefined {
     const d = this.#decoder;
-    if (window.decode(d, offset, mode) !== DECODED || !compilable(d.row, d.prefix)) return undefined;
+    if (window.decode(d, offset, mode) !== DECODED || !compilable(d)) return undefined;
     const { displacement, immediate } = openFields(window, offset, d);
     return {
       row: d.row,

@@ -7,14 +7,16 @@
  * Implements: docs/internals.md "Calls and faults". Runs on: where templates are recorded.
  */
 import { UOP_HANDLER } from '../../base/memory-map.ts';
-import { PREFIX_LOCK } from '../decode/variants.ts';
-import { ALIAS_GPR, ALIAS_STATE, ALIAS_VECTOR, Emit, FLAG_KINDS } from '../emit.ts';
+import { PREFIX_LOCK, PREFIX_PLAIN } from '../decode/variants.ts';
+import { inBulk } from '../bulk.ts';
+import { ALIAS_GPR, ALIAS_STATE, ALIAS_VECTOR, Emit, FLAG_KINDS, RCX } from '../emit.ts';
 import type { AccessSize, FlagKind, Operand, RememberedPage, Shape, Size, Value } from '../emit.ts';
 import type { RamIndex } from '../guest-ram.ts';
 import { HELPERS } from '../helpers.ts';
 import type { HelperName } from '../helpers.ts';
 import { ENVIRONMENTS } from '../interp/open-emit.ts';
 import { LINES } from '../isa/index.ts';
+import type { Line } from '../isa/inst.ts';
 import { shapesOf } from '../shapes.ts';
 import { VCPU } from '../state.ts';
 import type { Label } from '../wasm/function.ts';
@@ -88,6 +90,7 @@ const SETS_MXCSR = /^sse/;
 /** While nobody has asked. */
 const UNASKED = -1;
 
+const PAGES = { movs: 'stringMovePages', stos: 'stringFillPages' } as const;
 /** Tokens of the control locals. */
 const CONTROLS = Object.fromEntries(CONTROL.map((name) => [name, controlHole(name)])) as Readonly<Record<Control, number>>;
 
@@ -516,7 +519,8 @@ export class TemplateEmit extends Emit {
       return this.#operand(shape, usesField ? registers++ : shape.kind === 'imm' ? immediates++ : 0);
     });
     line.attributes.before?.(this, ...operands);
-    if (prefix === PREFIX_LOCK || shapes.some((shape) => shape.kind === 'mem' && shape.locked))
+    if (line.attributes.bulk && prefix !== PREFIX_PLAIN) this.#repeat(line, operands);
+    else if (prefix === PREFIX_LOCK || shapes.some((shape) => shape.kind === 'mem' && shape.locked))
       f.loop((again) => {
         this.lockedLoop(again);
         this.#inside(() => line.body(this, ...operands));
@@ -524,6 +528,13 @@ export class TemplateEmit extends Emit {
     else line.body(this, ...operands);
     if (this.#condition) f.flushValue(this.#condition);
     else f.flush();
+  }
+  /** REP MOVS or STOS as far as it can be done at once; `changed`: that was not all, so the region is left to tier 0 before this instruction. */
+  #repeat(line: Line, operands: readonly Operand[]): void {
+    const f = this.f,
+      count = f.pin(this.counter(RCX));
+    this.if(f.compare('ne', count, f.i64(0)), () => void inBulk(this, line, operands, count, PAGES));
+    f.set(CONTROLS.changed, f.compare('ne', this.counter(RCX), f.i64(0)));
   }
   /** What is known of the flags after it; 'same' as before. */
   get knownAfter(): KnownFlags | undefined | 'same' {

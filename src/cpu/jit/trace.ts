@@ -176,7 +176,7 @@ export class RegionTrace {
       result = window.decode(decoder, offset, entry.mode & CODE_SIZE_MASK);
     if (result === DECODE_TRUNCATED) return 'it goes on in a page that was not mapped';
     if (result !== DECODED) return 'no instruction';
-    if (!compilable(decoder.row, decoder.prefix)) return `left to tier 0: ${formatInstruction(decoder, addressOf(entry, offset))}`;
+    if (!compilable(decoder)) return `left to tier 0: ${formatInstruction(decoder, addressOf(entry, offset))}`;
     return `the cap of ${cap} instructions is reached`;
   }
 }
