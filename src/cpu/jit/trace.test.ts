@@ -89,7 +89,8 @@ test('why a region ends', () => {
   const ways = (code: string, limits?: RegionLimits): string[] =>
     [...guestOf(traced(code, limits)).matchAll(/-> (.*)/g)].map(([, way]) => way!);
   deepEqual(ways('31 c0  0f a2'), ['out to 0xffffffff81000002: left to tier 0: cpuid']);
-  deepEqual(ways('31 c0  f3 a4'), ['out to 0xffffffff81000002: left to tier 0: rep movsb byte ptr [rdi], byte ptr [rsi]']);
+  deepEqual(ways('31 c0  f3 ac'), ['out to 0xffffffff81000002: left to tier 0: rep lodsb byte ptr [rsi]']);
+  deepEqual(ways('31 c0  f3 a4 c3'), ['out: return']);
   deepEqual(ways('31 c0  06'), ['out to 0xffffffff81000002: no instruction']);
   deepEqual(ways('31 c0 c3'), ['out: return']);
   deepEqual(ways('31 c0 ff e0'), ['out: indirect jump']);
@@ -108,6 +109,7 @@ test('why a region ends', () => {
 
 test('an entry that is not worth a region, and code whose linear address is not known', () => {
   equal(traced('0f a2'), 'no region: rip 0xffffffff81000000, guest memory 0x2000+0x0, 64-bit code: left to tier 0: cpuid\n');
+  ok(traced('f3 a4 c3').endsWith('left to tier 0: rep movsb byte ptr [rdi], byte ptr [rsi]\n'));
   equal(traced('90 c3', { cap: 9, minimum: 3 }, null), 'no region: guest memory 0x2000+0x0, 64-bit code: only 2 instructions\n');
   match(traced('90 c3', undefined, null), /^region 1: guest memory 0x2000\+0x0, 64-bit code\n(.*\n){3} {4}2000 {2}90 /);
 });

@@ -15,7 +15,7 @@ import type { CodeWindow } from './code-window.ts';
 import { LINE_BYTES } from './compilation.ts';
 import type { CompileEntry, CompiledModule, RegionEvent } from './compilation.ts';
 import { isBackEdge } from './flow-graph.ts';
-import { compilable } from './region.ts';
+import { compilable, isRepeated } from './region.ts';
 import type { Block, Region } from './region.ts';
 
 /** An entry that has just been looked at. */
@@ -176,7 +176,8 @@ export class RegionTrace {
       result = window.decode(decoder, offset, entry.mode & CODE_SIZE_MASK);
     if (result === DECODE_TRUNCATED) return 'it goes on in a page that was not mapped';
     if (result !== DECODED) return 'no instruction';
-    if (!compilable(decoder)) return `left to tier 0: ${formatInstruction(decoder, addressOf(entry, offset))}`;
+    if (!compilable(decoder) || (offset === entry.offset && isRepeated(decoder)))
+      return `left to tier 0: ${formatInstruction(decoder, addressOf(entry, offset))}`;
     return `the cap of ${cap} instructions is reached`;
   }
 }
