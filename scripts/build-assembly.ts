@@ -9,9 +9,9 @@ import { promisify } from 'node:util';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** A bare module: both memories, the table and all else come from the host; docs/decisions.md says why. */
+/** A bare module: both memories and all else come from the host; docs/decisions.md says why. */
 const FLAGS = [
-  '--runtime stub --importMemory --sharedMemory --initialMemory 16 --maximumMemory 65536 --importTable --noAssert -O3',
+  '--runtime stub --importMemory --sharedMemory --initialMemory 16 --maximumMemory 65536 --noAssert -O3',
   '--enable simd,threads,bulk-memory,sign-extension,mutable-globals,nontrapping-f2i',
 ]
   .join(' ')

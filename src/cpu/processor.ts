@@ -89,8 +89,6 @@ interface VmmExports extends Bus {
   nextDeadlineNs(vcpu: number): number;
 }
 
-/** Room for the handlers of tier 0 and the regions of tier 1. */
-const TABLE_SLOTS = 65536;
 const NO_TRANSLATION = -1n;
 const PAGE_BYTES = 4096;
 
@@ -110,7 +108,6 @@ export class Processor {
     checkBuild({ ram: modules.ram, ...(modules.vmm && { vmm: modules.vmm }), cpu: modules.cpu, handlers: modules.handlers });
     this.vcpu = vcpu;
     this.#view = new DataView(memory0Buffer);
-    const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SLOTS });
     const random = new Uint8Array(8),
       bytes0 = new Uint8Array(memory0Buffer),
       scratch = vcpu + VCPU.offset.scratch;
@@ -127,10 +124,12 @@ export class Processor {
         this.code.written(hvaPage, this.#view.getInt32(scratch, true), this.#view.getInt32(scratch + 4, true)),
       codeRequest: () => this.#codeRequest(options.takeWrittenPages?.()),
     };
-    const env = { memory: memory0, ram: memory1, table };
     const instantiate = (module: WebAssembly.Module, imports: WebAssembly.Imports): WebAssembly.Exports =>
       new WebAssembly.Instance(module, imports).exports;
-    const ram = instantiate(modules.ram, { env });
+    const memories = { memory: memory0, ram: memory1 },
+      ram = instantiate(modules.ram, { env: memories }),
+      table = ram['table'] as WebAssembly.Table,
+      env = { ...memories, table };
     if (!options.bus && modules.vmm) this.vmm = instantiate(modules.vmm, { env, ram, host }) as unknown as VmmExports;
     const bus = options.bus ?? this.vmm;
     if (!bus) throw new Error('a processor needs a bus');

@@ -16,6 +16,8 @@
 /** Between memory 0 and memory 1. */
 @external('ram', 'copyIn') export declare function ramCopyIn(destination: usize, source: u64, sizeBytes: u32): void;
 @external('ram', 'copyOut') export declare function ramCopyOut(destination: u64, source: usize, sizeBytes: u32): void;
+/** Run handlers from a micro-op on. @returns LEAVE_* */
+@external('ram', 'enter') export declare function ramEnter(handler: u32, vcpu: usize, uop: u32): u32;
 @external('ram', 'fill') export declare function ramFill(destination: u64, byte: u32, sizeBytes: u64): void;
 
 @external('bus', 'mmioRead') export declare function busMmioRead(vcpu: usize, gpa: u64, sizeBytes: u32): u64;

@@ -23,7 +23,7 @@ import { CR0_EM, CR0_TS, CR4_OSFXSR, VECTOR_DB, VECTOR_NM, VECTOR_UD } from './b
 import { KIND_EXCEPTION, KIND_EXTERNAL, KIND_NMI, deliver } from './exceptions';
 import { raiseGp } from './faults';
 import { readFlags, writeFlags } from './flags';
-import { busInterruptVector } from './imports';
+import { busInterruptVector, ramEnter } from './imports';
 import { fetchTranslate, instructionBreakpoint } from './memory';
 import { raise } from './raise';
 import { tlbFlushAll } from './tlb';
@@ -130,7 +130,7 @@ function execute(vcpu: usize, uop: u32, instructions: i32): u32 {
   store<u64>(vcpu, load<u64>(vcpu, VCPU_RETIRED) + instructions, VCPU_RETIRED);
   store<u64>(vcpu, NO_RETURN, VCPU_RETURNS);
   store<u32>(vcpu, <u32>(vcpu + VCPU_RETURNS), VCPU_RETURN_TOP);
-  let reason = call_indirect<u32>(load<u16>(<usize>uop, UOP_HANDLER), vcpu, uop);
+  let reason = ramEnter(load<u16>(<usize>uop, UOP_HANDLER), vcpu, uop);
   if (reason == LEAVE_FAULT) {
     const exitUop = load<u32>(vcpu, VCPU_EXIT_UOP);
     store<i32>(vcpu, load<i32>(vcpu, VCPU_BUDGET) - <i32>(exitUop >>> UOP_SHIFT), VCPU_BUDGET);

@@ -22,3 +22,5 @@ export const FIRST_HANDLER = 16;
 export const FIRST_REGION = 0x4000;
 /** Handlers from here on do two instructions; the first one's own is in UOP_REG2 of its micro-op. */
 export const FIRST_PAIR = 0x8000;
+/** One more than the last handler: UOP_HANDLER has 16 bits. */
+export const HANDLER_SLOTS = 0x10000;

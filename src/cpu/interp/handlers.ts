@@ -10,6 +10,7 @@ import {
   HANDLER_CONTINUE,
   HANDLER_FPU_CHECK,
   HANDLER_LINK,
+  HANDLER_SLOTS,
   HANDLER_STALE,
   HANDLER_STOP,
   HANDLER_STRADDLE,
@@ -194,7 +195,8 @@ export function buildHandlers(ramIndex: RamIndex): Handlers {
   const module = new ModuleBuilder();
   module.importMemory('env', 'memory', 'i32', 1, MEMORY0_MAX_PAGES);
   module.importMemory('env', 'ram', ramIndex, 1, RAM_MAX_PAGES[ramIndex]);
-  module.importTable('env', 'table');
+  const handlerType = module.type(['i32', 'i32'], ['i32']);
+  module.importTable('env', 'table', { type: handlerType, slots: HANDLER_SLOTS });
   const helpers = new Map<string, number>();
   for (const [name, helper] of Object.entries(HELPERS) as [HelperName, { parameters: readonly Type[]; result?: Type; bare?: true }][]) {
     helpers.set(
@@ -207,7 +209,6 @@ export function buildHandlers(ramIndex: RamIndex): Handlers {
       ),
     );
   }
-  const handlerType = module.type(['i32', 'i32'], ['i32']);
   const gotos = [true, false].map((long) => {
     const f = new FunctionBuilder(['i32', 'i64', 'i32']);
     emitGoto(f, long, handlerType);

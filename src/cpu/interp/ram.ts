@@ -1,7 +1,9 @@
 /**
- * ram32.wasm, ram64.wasm: accessors of memory 1 for AssemblyScript, which knows one 32-bit memory only. It passes an hva as 64 bits.
+ * ram32.wasm, ram64.wasm: what AssemblyScript cannot express. Accessors of memory 1, since it knows one 32-bit memory only: it passes an hva as
+ * 64 bits. And the table of handlers, all of one type.
  * Implements: docs/internals.md "Wasm modules". Runs on: built ahead of time; used by every thread.
  */
+import { HANDLER_SLOTS } from '../decode/pseudo.ts';
 import { RAM_MAX_PAGES } from '../guest-ram.ts';
 import type { RamIndex } from '../guest-ram.ts';
 import { FunctionBuilder } from '../wasm/function.ts';
@@ -76,6 +78,14 @@ export function buildRam(ramIndex: RamIndex): Uint8Array<ArrayBuffer> {
     f.copyMemory(RAM, 0, index(f, 0), f.get(1, 'i32'), f.get(2, 'i32'));
     f.flush();
     module.add(f, [], { exportAs: 'copyOut' });
+  }
+  {
+    // (handler, vcpu, micro-op) -> LEAVE_*
+    const handlerType = module.type(['i32', 'i32'], ['i32']),
+      f = new FunctionBuilder(['i32', 'i32', 'i32']);
+    module.exportTable('table', { type: handlerType, slots: HANDLER_SLOTS });
+    f.flushValue(f.callIndirect(handlerType, f.get(0, 'i32'), [f.get(1, 'i32'), f.get(2, 'i32')], 'i32'));
+    module.add(f, ['i32'], { exportAs: 'enter' });
   }
   return module.encode();
 }

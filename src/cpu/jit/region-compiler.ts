@@ -6,6 +6,7 @@
 import { PAGE_BYTES } from '../../base/memory-map.ts';
 import { RAM_MAX_PAGES, ramIndexOf } from '../guest-ram.ts';
 import type { RamIndex } from '../guest-ram.ts';
+import { HANDLER_SLOTS } from '../decode/pseudo.ts';
 import { HELPERS } from '../helpers.ts';
 import type { HelperName, HelperRow } from '../helpers.ts';
 import { CODE_SIZE_MASK, MODE_64, MODE_FPU_TRAP } from '../state.ts';
@@ -197,7 +198,7 @@ class Batch {
   constructor(ramIndex: RamIndex) {
     this.#module.importMemory('env', 'memory', 'i32', 1, MEMORY0_MAX_PAGES);
     this.#module.importMemory('env', 'ram', ramIndex, 1, RAM_MAX_PAGES[ramIndex]);
-    this.#module.importTable('env', 'table');
+    this.#module.importTable('env', 'table', { type: this.handlerType, slots: HANDLER_SLOTS });
   }
 
   readonly helperIndex = (name: HelperName): number => {

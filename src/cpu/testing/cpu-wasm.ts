@@ -73,7 +73,7 @@ export class CpuWasm {
       return old;
     };
     const instance = new WebAssembly.Instance(compiled, {
-      env: { memory: this.memory0, table: new WebAssembly.Table({ element: 'anyfunc', initial: 16 }) },
+      env: { memory: this.memory0 },
       ram: {
         ld8: (hva: bigint) => ram.getUint8(at(hva)),
         ld16: (hva: bigint) => ram.getUint16(at(hva), true),
@@ -95,6 +95,9 @@ export class CpuWasm {
           new Uint8Array(this.memory0.buffer).set(new Uint8Array(ram.buffer, at(from), sizeBytes), to),
         copyOut: (to: bigint, from: number, sizeBytes: number) =>
           new Uint8Array(ram.buffer).set(new Uint8Array(this.memory0.buffer, from, sizeBytes), at(to)),
+        enter: () => {
+          throw new Error('there are no handlers');
+        },
         fill: (to: bigint, byte: number, sizeBytes: bigint) => new Uint8Array(ram.buffer).fill(byte, at(to), at(to) + Number(sizeBytes)),
       },
       bus: {

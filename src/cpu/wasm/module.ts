@@ -24,7 +24,24 @@ const EXTERNAL_FUNCTION = 0,
 const LIMITS_MAX = 1,
   LIMITS_SHARED = 2,
   LIMITS_64 = 4;
-const FUNCREF = 0x70;
+const NULLABLE_REFERENCE = 0x63;
+/** An element segment that names its table, the type of its references and an expression for each. */
+const ACTIVE_EXPRESSIONS = 6;
+
+export interface TableType {
+  /** Of its functions. */
+  readonly type: number;
+  readonly slots: number;
+}
+
+/** As many slots from the first to the last day: a compiler knows the bound. */
+function tableType(out: Bytes, { type, slots }: TableType): void {
+  out.u8(NULLABLE_REFERENCE);
+  out.s32(type);
+  out.u8(LIMITS_MAX);
+  out.u32(slots);
+  out.u32(slots);
+}
 
 export class ModuleBuilder {
   readonly #types: FunctionType[] = [];
@@ -34,7 +51,9 @@ export class ModuleBuilder {
   #functionCount = 0;
   readonly #declared: number[] = [];
   readonly #bodies: FunctionBody[] = [];
-  readonly #exports: { readonly name: string; readonly index: number }[] = [];
+  readonly #exports: { readonly name: string; readonly kind: number; readonly index: number }[] = [];
+  #table: TableType | undefined;
+  #ownsTable = false;
   readonly #customs: { readonly name: string; readonly content: Uint8Array }[] = [];
   readonly #elements: { readonly slot: number; readonly index: number }[] = [];
 
@@ -56,11 +75,17 @@ export class ModuleBuilder {
     this.#imports.u32(maxPages);
   }
 
-  importTable(module: string, name: string): void {
+  /** A table of that many functions of one type, or null: calls by it need not compare the type. Functions are added to its slots. */
+  importTable(module: string, name: string, table: TableType): void {
     this.#import(module, name, EXTERNAL_TABLE);
-    this.#imports.u8(FUNCREF);
-    this.#imports.u8(0);
-    this.#imports.u32(1);
+    tableType(this.#imports, table);
+    this.#table = table;
+  }
+  /** The same, as the module's own. @param table has no type of another module */
+  exportTable(name: string, table: TableType): void {
+    this.#table = table;
+    this.#exports.push({ name, kind: EXTERNAL_TABLE, index: 0 });
+    this.#ownsTable = true;
   }
 
   /** @returns the function's index, for calls. All imports come before the first `add` or `declare`. */
@@ -74,7 +99,7 @@ export class ModuleBuilder {
     const index = this.#functionCount++;
     this.#declared.push(this.type(body.params, results));
     this.#bodies.push(body);
-    if (options.exportAs !== undefined) this.#exports.push({ name: options.exportAs, index });
+    if (options.exportAs !== undefined) this.#exports.push({ name: options.exportAs, kind: EXTERNAL_FUNCTION, index });
     if (options.tableSlot !== undefined) this.#elements.push({ slot: options.tableSlot, index });
     return index;
   }
@@ -109,21 +134,27 @@ export class ModuleBuilder {
     section(3, this.#declared.length, (body) => {
       for (const type of this.#declared) body.u32(type);
     });
+    section(4, this.#ownsTable ? 1 : 0, (body) => tableType(body, this.#table!));
     section(7, this.#exports.length, (body) => {
-      for (const { name, index } of this.#exports) {
+      for (const { name, kind, index } of this.#exports) {
         body.name(name);
-        body.u8(EXTERNAL_FUNCTION);
+        body.u8(kind);
         body.u32(index);
       }
     });
     section(9, this.#elements.length, (body) => {
       for (const { slot, index } of this.#elements) {
-        body.u8(0);
+        body.u8(ACTIVE_EXPRESSIONS);
+        body.u32(0);
         body.u8(0x41);
         body.s32(slot);
         body.u8(0x0b);
+        body.u8(NULLABLE_REFERENCE);
+        body.s32(this.#table!.type);
         body.u32(1);
+        body.u8(0xd2);
         body.u32(index);
+        body.u8(0x0b);
       }
     });
     const heads = this.#bodies.map(({ locals }) => localsOf(locals));
