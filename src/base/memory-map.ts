@@ -1,5 +1,5 @@
 /**
- * The one map of memory 0 (shared, 32-bit): machine state. Memory 1 (shared, 64-bit) is guest RAM and ROM.
+ * The one map of memory 0 (shared, 32-bit): machine state. Memory 1 (part of it, or one of its own: cpu/guest-ram.ts) is guest RAM and ROM.
  * Plain integer constants only, because AssemblyScript reads this file too. Sizes in bytes.
  *
  *   0x0000_0000  guard: nothing lives at address 0

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
-import { RAM_INDEX_BITS, loadCompiler, loadTrace, ramIndexOf, type CompiledModule } from '../vmmapi/index.ts';
+import { RAM_INDEX_BITS, loadCompiler, loadTrace, ramBytes, ramIndexOf, type CompiledModule } from '../vmmapi/index.ts';
 import { giveWay } from './threads/index.ts';
 import { NO_MORE_LINKS, type CompilerLink, type CompilerMessage } from './compiler-link.ts';
 
@@ -23,7 +23,7 @@ const { RegionCompiler } = await loadCompiler();
 async function begin({ memory0, memory1, traceFd }: CompilerInit): Promise<(link: CompilerLink) => void> {
   const bits = RAM_INDEX_BITS[ramIndexOf(memory1.buffer.byteLength)],
     ahead = Uint8Array.from(readFileSync(new URL(`../generated/templates${bits}.bin`, import.meta.url)));
-  const compiler = new RegionCompiler(new Uint8Array(memory1.buffer), undefined, { memory0: memory0.buffer, ahead });
+  const compiler = new RegionCompiler(ramBytes(memory1), undefined, { memory0: memory0.buffer, ahead });
   const RegionTrace = traceFd === undefined ? undefined : (await loadTrace()).RegionTrace;
   const write =
     traceFd === undefined

@@ -23,6 +23,7 @@ import {
   FLAG_SHR,
   FLAG_SUB,
 } from './flag-kinds.ts';
+import { RAM_MEMORY, RAM_START } from './guest-ram.ts';
 import type { RamIndex } from './guest-ram.ts';
 import { HELPERS } from './helpers.ts';
 import type { HelperName } from './helpers.ts';
@@ -129,7 +130,6 @@ export type Shape =
   | { readonly kind: 'rel' | 'number' | 'far' };
 
 const log2 = (size: number): number => 31 - Math.clz32(size);
-const RAM = 1;
 const GUEST_LOAD: Readonly<Record<Size, LoadKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64' };
 const GUEST_STORE: Readonly<Record<Size, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64' };
 const ALONE_LOAD = { 4: 'v32zero', 8: 'v64zero' } as const;
@@ -157,13 +157,17 @@ const GP = 13;
 
 export abstract class Emit {
   readonly f: FunctionBuilder;
-  /** What an access takes as its place in memory 1. */
+  /** What an access takes as its place in memory 1: see guest-ram.ts. */
   readonly ramIndex: RamIndex;
+  readonly #ram: number;
+  readonly #ramStart: number;
   #again: Label | undefined;
 
   constructor(f: FunctionBuilder, ramIndex: RamIndex) {
     this.f = f;
     this.ramIndex = ramIndex;
+    this.#ram = RAM_MEMORY[ramIndex];
+    this.#ramStart = RAM_START[ramIndex];
   }
 
   // --- what the stages decide ---
@@ -526,7 +530,7 @@ export abstract class Emit {
       size,
       TLB_READ,
       place,
-      (host) => f.set(local, f.load(kind, host, 0, 0, RAM)),
+      (host) => f.set(local, f.load(kind, host, this.#ramStart, 0, this.#ram)),
       () => {
         const failure = this.#failure(),
           args = [this.vcpu(), va, segment];
@@ -555,7 +559,15 @@ export abstract class Emit {
       size,
       TLB_WRITE,
       place,
-      (host) => f.store(size === 16 ? 'v128' : isFloat ? (data.type as 'f32' | 'f64') : GUEST_STORE[size], host, data, 0, 0, RAM),
+      (host) =>
+        f.store(
+          size === 16 ? 'v128' : isFloat ? (data.type as 'f32' | 'f64') : GUEST_STORE[size],
+          host,
+          data,
+          this.#ramStart,
+          0,
+          this.#ram,
+        ),
       () => {
         const failure = this.#failure(),
           bits = isFloat ? f.plain(size === 8 ? 'i64.reinterpret_f64' : 'i32.reinterpret_f32', data) : data;
@@ -589,12 +601,12 @@ export abstract class Emit {
     return f.get(host, this.ramIndex);
   }
   loadHost(host: Value, size: AccessSize): Value {
-    return this.f.pin(this.#pure(this.f.load(size === 16 ? 'v128' : GUEST_LOAD[size], host, 0, 0, RAM), size));
+    return this.f.pin(this.#pure(this.f.load(size === 16 ? 'v128' : GUEST_LOAD[size], host, this.#ramStart, 0, this.#ram), size));
   }
   storeHost(host: Value, value: Value): void {
     const f = this.f,
       size = value.size as AccessSize;
-    f.store(size === 16 ? 'v128' : GUEST_STORE[size], host, value, 0, 0, RAM);
+    f.store(size === 16 ? 'v128' : GUEST_STORE[size], host, value, this.#ramStart, 0, this.#ram);
     // Only the slow way gives a bounce place.
     if (this.missed()) return;
     f.if(
@@ -620,12 +632,24 @@ export abstract class Emit {
       return;
     }
     const exchange = (): void => {
-        const seen = f.compareExchange(size === 1 ? 'u8' : size === 2 ? 'u16' : size === 4 ? 'i32' : 'i64', host, old, value, RAM);
+        const seen = f.compareExchange(
+          size === 1 ? 'u8' : size === 2 ? 'u16' : size === 4 ? 'i32' : 'i64',
+          host,
+          old,
+          value,
+          this.#ramStart,
+          this.#ram,
+        );
         f.brIf(f.compare('ne', seen, old), again);
       },
       inMemory = (): void => {
         if (size === 1) exchange();
-        else f.if(f.wrap(f.op('and', host, this.#index(size - 1))), () => f.store(GUEST_STORE[size], host, value, 0, 0, RAM), exchange);
+        else
+          f.if(
+            f.wrap(f.op('and', host, this.#index(size - 1))),
+            () => f.store(GUEST_STORE[size], host, value, this.#ramStart, 0, this.#ram),
+            exchange,
+          );
       };
     if (this.missed()) inMemory();
     else f.if(f.compare('lt_u', host, this.#index(HVA_RAM)), () => this.storeHost(host, value), inMemory);

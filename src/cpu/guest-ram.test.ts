@@ -1,19 +1,22 @@
 /**
- * Memory 1 with 32-bit and with 64-bit addresses: a guest that fills all 4 GiB of the former sees RAM up to its end and devices behind it, although
- * places there, cut to 32 bits, would be RAM again.
+ * Memory 1 with 32-bit and with 64-bit addresses: a guest with all that the former can hold sees RAM up to its end and devices behind it, although
+ * places further on, cut to 32 bits, would be RAM again.
  */
-import { deepEqual, equal } from 'node:assert/strict';
+import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 import { HVA_RAM, WASM_PAGE_BYTES } from '../base/memory-map.ts';
-import { RAM_INDEXES, RAM_MAX_PAGES, createRam, ramIndexOf } from './guest-ram.ts';
+import { RAM_INDEXES, RAM_START, createRam, ramBytes, ramIndexOf } from './guest-ram.ts';
 import { CODE, HLT, PagedMachine, TIERS } from './testing/paged-machine.ts';
+import { MEMORY0_MAX_PAGES } from './wasm/limits.ts';
 
-const LIMIT_BYTES = RAM_MAX_PAGES.i32 * WASM_PAGE_BYTES,
+/** As much as fits into memory 0. */
+const LIMIT_BYTES = MEMORY0_MAX_PAGES * WASM_PAGE_BYTES - RAM_START.i32,
   RAM_BYTES = LIMIT_BYTES - HVA_RAM;
-/** Three linear pages: the last of RAM; where RAM ends; and one more, whose place in memory 1 would be that of guest page 0. */
+/** Linear pages: the last of RAM; where RAM ends; and those whose places in memory 1, cut to 32 bits, are those of guest page 0. */
 const LAST = 0x10_0000,
   BEHIND = 0x10_1000,
   ALIAS = 0x10_2000;
+const CUT_OFF = 2 ** 32;
 const DEVICE = 0x8877_6655_4433_2211n,
   PATTERN = 0xa5,
   REPEATED = 32;
@@ -46,7 +49,7 @@ for (const ramIndex of RAM_INDEXES)
           { ram } = machine;
         machine.map(LAST, RAM_BYTES - 4096);
         machine.map(BEHIND, RAM_BYTES);
-        machine.map(ALIAS, RAM_BYTES + HVA_RAM);
+        machine.map(ALIAS, CUT_OFF);
         const pageZero = ram.subarray(0, 4096);
         pageZero.fill(PATTERN);
         const run = (rdi: number): bigint => {
@@ -87,14 +90,19 @@ for (const ramIndex of RAM_INDEXES)
       }
     });
 
-test('a memory is known by its size', () => {
-  for (const [pages, ramIndex] of [
-    [1, 'i32'],
-    [RAM_MAX_PAGES.i32, 'i32'],
-    [RAM_MAX_PAGES.i32 + 1, 'i64'],
+test('guest memory is in memory 0 where it has room, and known by its size', () => {
+  const START_PAGES = RAM_START.i32 / WASM_PAGE_BYTES,
+    MOST = MEMORY0_MAX_PAGES - START_PAGES;
+  for (const [statePages, pages, ramIndex] of [
+    [2048, 1, 'i32'],
+    [START_PAGES, MOST, 'i32'],
+    [2048, MOST + 1, 'i64'],
+    [START_PAGES + 1, 1, 'i64'],
   ] as const) {
-    const { buffer } = createRam(pages);
-    equal(buffer.byteLength, pages * WASM_PAGE_BYTES);
-    equal(ramIndexOf(buffer.byteLength), ramIndex);
+    const memory0 = new WebAssembly.Memory({ initial: statePages, maximum: MEMORY0_MAX_PAGES, shared: true }),
+      memory1 = createRam(memory0, pages);
+    equal(memory1 === memory0, ramIndex === 'i32');
+    equal(ramIndexOf(memory1.buffer.byteLength), ramIndex);
+    ok(ramBytes(memory1).length >= pages * WASM_PAGE_BYTES);
   }
 });

@@ -6,10 +6,11 @@ export * from './state.ts';
 export * from './flag-kinds.ts';
 export { Processor, compiles, memory0Pages } from './processor.ts';
 export type { Bus, CpuTier, ProcessorModules, ProcessorOptions } from './processor.ts';
-export { RAM_INDEX_BITS, RAM_MAX_PAGES, createRam, ramIndexOf } from './guest-ram.ts';
+export { RAM_INDEX_BITS, RAM_MAX_PAGES, RAM_START, createRam, ramBytes, ramIndexOf } from './guest-ram.ts';
 export type { RamIndex } from './guest-ram.ts';
 export { cpuidRows, DEFAULT_BRAND, DEFAULT_VENDOR, PHYSICAL_ADDRESS_BITS, writeCpuidTable } from './cpuid.ts';
 export type { CpuidConfig, CpuidRow } from './cpuid.ts';
+export { MEMORY0_MAX_PAGES } from './wasm/limits.ts';
 export { CONSTANT_MSRS, writeMsrTable } from './msr.ts';
 
 export { checkBuild, manifestOf } from './build-id.ts';

@@ -6,6 +6,7 @@ import { VCPUS, VCPU_STRIDE, WASM_PAGE_BYTES } from '../base/memory-map.ts';
 import { checkBuild } from './build-id.ts';
 import { CodeStore } from './decode/code-store.ts';
 import type { Compiler } from './jit/compilation.ts';
+import { ramBytes } from './guest-ram.ts';
 import { RegionCache } from './jit/region-cache.ts';
 import { VCPU } from './state.ts';
 
@@ -140,7 +141,7 @@ export class Processor {
     const known = (hva: bigint): number | undefined => (hva === NO_TRANSLATION ? undefined : Number(hva));
     this.code = new CodeStore({
       memory0: memory0Buffer,
-      memory1: new Uint8Array(memory1.buffer),
+      memory1: ramBytes(memory1),
       vcpu,
       manifest: modules.manifest,
       fetchTranslate: (linear) => known(cpu.fetchTranslate(vcpu, BigInt.asIntN(64, linear))),

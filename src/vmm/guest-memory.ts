@@ -4,13 +4,13 @@
  */
 import { CODE_LINES, CODE_LINES_BYTES, HVA_RAM, PAGE_BYTES, WASM_PAGE_BYTES } from '../base/memory-map.ts';
 import { VmError } from '../base/errors.ts';
-import { RAM_MAX_PAGES, createRam, ramIndexOf, type RamIndex } from '../cpu/index.ts';
+import { RAM_MAX_PAGES, RAM_START, createRam, ramIndexOf, type RamIndex } from '../cpu/index.ts';
 import type { SharedWords } from './host-state.ts';
 import { HIGHMEM_GPA } from './layout.ts';
 import { splitMemory, sysmemEndHva, type MemoryMap } from './memory-map.ts';
 import type { EntryMemory } from './paging.ts';
 
-const MEMORY1_MAX_BYTES = RAM_MAX_PAGES.i64 * WASM_PAGE_BYTES;
+const MEMORY1_MAX_BYTES = RAM_MAX_PAGES * WASM_PAGE_BYTES;
 const CODE_LINE_BYTES = 64;
 
 export class GuestMemory {
@@ -21,13 +21,15 @@ export class GuestMemory {
   readonly highmemBytes: number;
   /** Where devices' segments lie in memory 1, half open. */
   readonly arena: { readonly start: number; readonly end: number };
+  /** Of hva 0 in memory 1. */
+  readonly #start: number;
   readonly #words: SharedWords;
 
   /**
    * @param devmemBytes room for named segments; like RAM, resident only where touched.
    * @throws VmError EINVAL, ENOMEM (more than this engine or machine can give).
    */
-  constructor(words: SharedWords, sizeBytes: number, devmemBytes: number) {
+  constructor(memory0: WebAssembly.Memory, words: SharedWords, sizeBytes: number, devmemBytes: number) {
     if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % PAGE_BYTES !== 0) {
       throw new VmError('EINVAL', `memory size ${sizeBytes}: expected a multiple of ${PAGE_BYTES}, not 0`);
     }
@@ -36,11 +38,12 @@ export class GuestMemory {
     if (end > MEMORY1_MAX_BYTES)
       throw new VmError('ENOMEM', `memory size ${sizeBytes}: expected at most ${maxMemoryBytes(devmemBytes)} bytes`);
     try {
-      this.memory1 = createRam(end / WASM_PAGE_BYTES);
+      this.memory1 = createRam(memory0, end / WASM_PAGE_BYTES);
     } catch (cause) {
       throw new VmError('ENOMEM', `memory size ${sizeBytes}: this machine cannot give so much`, { cause });
     }
-    this.ramIndex = ramIndexOf(end);
+    this.ramIndex = ramIndexOf(this.memory1.buffer.byteLength);
+    this.#start = RAM_START[this.ramIndex];
     this.sizeBytes = sizeBytes;
     ({ lowmemBytes: this.lowmemBytes, highmemBytes: this.highmemBytes } = splitMemory(sizeBytes));
     this.arena = { start, end };
@@ -61,7 +64,7 @@ export class GuestMemory {
 
   /** Bytes of memory 1; the caller has checked the bounds. */
   bytes(hva: number, sizeBytes: number): Uint8Array {
-    return new Uint8Array(this.memory1.buffer, hva, sizeBytes);
+    return new Uint8Array(this.memory1.buffer, this.#start + hva, sizeBytes);
   }
 
   /**
@@ -86,8 +89,8 @@ export class GuestMemory {
 
   /** Page-table entries, through the guest-physical map. */
   entries(map: MemoryMap): EntryMemory {
-    const words32 = (hva: number): Uint32Array => new Uint32Array(this.memory1.buffer, hva, 1);
-    const words64 = (hva: number): BigUint64Array => new BigUint64Array(this.memory1.buffer, hva, 1);
+    const words32 = (hva: number): Uint32Array => new Uint32Array(this.memory1.buffer, this.#start + hva, 1);
+    const words64 = (hva: number): BigUint64Array => new BigUint64Array(this.memory1.buffer, this.#start + hva, 1);
     const hvaOf = (gpa: number, sizeBytes: number): number | undefined => {
       const mapping = map.find(gpa, sizeBytes);
       return mapping === undefined ? undefined : map.hvaOf(mapping) + (gpa - mapping.gpa);

@@ -28,6 +28,7 @@ export {
   loadCompiler,
   loadTrace,
   manifestOf,
+  ramBytes,
   ramIndexOf,
   type CompileEntry,
   type CompiledModule,

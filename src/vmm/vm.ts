@@ -14,7 +14,16 @@ import {
   WASM_PAGE_BYTES,
 } from '../base/memory-map.ts';
 import { VmError } from '../base/errors.ts';
-import { cpuidRows, REQUEST_KICK, REQUEST_TLB, writeCpuidTable, writeMsrTable, type CpuidConfig, type CpuTier } from '../cpu/index.ts';
+import {
+  MEMORY0_MAX_PAGES,
+  cpuidRows,
+  REQUEST_KICK,
+  REQUEST_TLB,
+  writeCpuidTable,
+  writeMsrTable,
+  type CpuidConfig,
+  type CpuTier,
+} from '../cpu/index.ts';
 import { VCPU_TLB_GLOBAL_LOG_COUNT, VCPU_TLB_LARGE, VCPU_TLB_LOG_COUNT, VCPU_WALK_GENERATION } from '../generated/vcpu-layout.ts';
 import { VM_OPTIONS } from '../generated/vmm-layout.ts';
 import { GuestMemory } from './guest-memory.ts';
@@ -135,7 +144,7 @@ export class Vm {
     cpuidRows(options.cpu);
     const pages = (VCPUS + maxCpus * VCPU_STRIDE) / WASM_PAGE_BYTES;
     try {
-      this.memory0 = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+      this.memory0 = new WebAssembly.Memory({ initial: pages, maximum: MEMORY0_MAX_PAGES, shared: true });
     } catch (cause) {
       throw new VmError('ENOMEM', `${maxCpus} vCPUs: this machine cannot give the memory`, { cause });
     }
@@ -241,7 +250,7 @@ export class Vm {
   /** Make system memory and map it: below 3 GiB, the rest from 4 GiB. Once. @throws VmError EINVAL, ENOMEM, EEXIST. */
   setupMemory(sizeBytes: number): void {
     if (this.#memory !== undefined) throw new VmError('EEXIST', `vm ${this.name}: has memory already`);
-    const memory = new GuestMemory(this.#words, sizeBytes, this.#options.devmemBytes ?? DEVMEM_BYTES);
+    const memory = new GuestMemory(this.memory0, this.#words, sizeBytes, this.#options.devmemBytes ?? DEVMEM_BYTES);
     const map = new MemoryMap(memory.arena);
     const { lowmemBytes, highmemBytes } = memory;
     map.allocate(SEGMENT.sysmem, highmemBytes > 0 ? HIGHMEM_GPA + highmemBytes : lowmemBytes, '');

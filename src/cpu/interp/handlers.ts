@@ -26,7 +26,7 @@ import {
 import { inBulk } from '../bulk.ts';
 import { RCX, RDI, RSI } from '../emit.ts';
 import type { Operand, Shape, Size, Value } from '../emit.ts';
-import { RAM_MAX_PAGES } from '../guest-ram.ts';
+import { importRam } from '../guest-ram.ts';
 import type { RamIndex } from '../guest-ram.ts';
 import { HELPERS } from '../helpers.ts';
 import type { HelperName } from '../helpers.ts';
@@ -194,7 +194,7 @@ function emitLine(b: OpenEmit, line: Line, shapes: readonly Shape[], prefix: num
 export function buildHandlers(ramIndex: RamIndex): Handlers {
   const module = new ModuleBuilder();
   module.importMemory('env', 'memory', 'i32', 1, MEMORY0_MAX_PAGES);
-  module.importMemory('env', 'ram', ramIndex, 1, RAM_MAX_PAGES[ramIndex]);
+  importRam(module, ramIndex);
   const handlerType = module.type(['i32', 'i32'], ['i32']);
   module.importTable('env', 'table', { type: handlerType, slots: HANDLER_SLOTS });
   const helpers = new Map<string, number>();

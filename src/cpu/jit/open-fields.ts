@@ -5,6 +5,7 @@
  */
 import { PAGE_BYTES } from '../../base/memory-map.ts';
 import type { Decoder } from '../decode/decoder.ts';
+import { RAM_MEMORY, RAM_START } from '../guest-ram.ts';
 import type { RamIndex } from '../guest-ram.ts';
 import type { Bytes } from '../wasm/bytes.ts';
 import { CUT } from '../wasm/holes.ts';
@@ -75,9 +76,8 @@ export function openBits(fields: readonly OpenField[]): Int32Array | undefined {
 
 /** i64.load of so many bytes, sign-extended. */
 const LOADS: Readonly<Record<number, number>> = { 1: 0x30, 2: 0x32, 4: 0x34, 8: 0x29 };
-/** In a memory argument: a memory's number follows. That of the guest's, memory 1. */
-const HAS_MEMORY = 0x40,
-  GUEST_MEMORY = 1;
+/** In a memory argument: a memory's number follows. */
+const HAS_MEMORY = 0x40;
 
 /** Its present value, sign-extended to an i64. @param hva where the field lies in memory 1 */
 export function emitField(out: Bytes, hva: number, sizeBytes: number, ramIndex: RamIndex): void {
@@ -89,9 +89,10 @@ export function emitField(out: Bytes, hva: number, sizeBytes: number, ramIndex: 
     out.s64(hva | 0, Math.floor(hva / 0x1_0000_0000));
   }
   out.u8(LOADS[sizeBytes]!);
-  out.u8(HAS_MEMORY);
-  out.u32(GUEST_MEMORY);
-  out.u8(0);
+  const memory = RAM_MEMORY[ramIndex];
+  out.u8(memory === 0 ? 0 : HAS_MEMORY);
+  if (memory !== 0) out.u32(memory);
+  out.u32(RAM_START[ramIndex]);
 }
 
 const WRAP = 0xa7,

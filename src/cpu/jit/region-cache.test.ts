@@ -3,6 +3,7 @@ import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 import { HVA_RAM, UOP_HANDLER, VCPUS } from '../../base/memory-map.ts';
 import { FIRST_PAIR, FIRST_REGION } from '../decode/pseudo.ts';
+import { ramBytes } from '../guest-ram.ts';
 import { RUN_BUDGET, RUN_HALTED } from '../state.ts';
 import { CODE32, SmallMachine } from '../testing/small-machine.ts';
 import type { SmallMachineOptions } from '../testing/small-machine.ts';
@@ -36,7 +37,7 @@ class Machine extends SmallMachine {
   constructor(code: readonly number[], options: Partial<SmallMachineOptions> = {}) {
     let nowNs = 0;
     super({ ramBytes: 0x40000, tier: 'jit', nowNs: () => (nowNs += MS), ...options });
-    this.memory1 = new Uint8Array(this.ram.buffer);
+    this.memory1 = ramBytes({ buffer: this.ram.buffer as ArrayBuffer });
     this.set('cr0', CR0_PE);
     this.set('rflags', 2);
     this.setFlatSegments(CODE32);

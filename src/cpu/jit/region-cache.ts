@@ -10,6 +10,7 @@
 import { COUNTER_TIER1, PAGE_BYTES, UOP_BYTES, UOP_HANDLER, UOP_IMM, VCPU_REGION_UOPS } from '../../base/memory-map.ts';
 import type { CodePage, CodeStore, RegionStore } from '../decode/code-store.ts';
 import { FIRST_HANDLER, FIRST_PAIR, FIRST_REGION, HANDLER_FPU_CHECK } from '../decode/pseudo.ts';
+import { ramBytes } from '../guest-ram.ts';
 import { CODE_SIZE_MASK, MODE_64, VCPU } from '../state.ts';
 import { WINDOW_REACH, onlyPage } from './code-window.ts';
 import { TIER1_COUNTERS, noStatistics } from './statistics.ts';
@@ -121,8 +122,8 @@ export class RegionCache implements RegionStore {
     this.#options = options;
     this.#view = new DataView(options.memory0);
     this.#bytes = new Uint8Array(options.memory0);
-    this.#words = new Int32Array(options.memory1.buffer);
-    this.#guest = new Uint8Array(options.memory1.buffer);
+    this.#guest = ramBytes(options.memory1);
+    this.#words = new Int32Array(this.#guest.buffer, this.#guest.byteOffset);
   }
 
   /** An entry is hot. It is told again from time to time for as long as it runs in tier 0. */

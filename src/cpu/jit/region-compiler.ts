@@ -4,7 +4,7 @@
  * Implements: docs/internals.md "Wasm modules". Runs on: the helper thread that compiles; in tests, and where all is compiled, the vCPU's.
  */
 import { PAGE_BYTES } from '../../base/memory-map.ts';
-import { RAM_MAX_PAGES, ramIndexOf } from '../guest-ram.ts';
+import { importRam, ramBytes, ramIndexOf } from '../guest-ram.ts';
 import type { RamIndex } from '../guest-ram.ts';
 import { HANDLER_SLOTS } from '../decode/pseudo.ts';
 import { HELPERS } from '../helpers.ts';
@@ -197,7 +197,7 @@ class Batch {
 
   constructor(ramIndex: RamIndex) {
     this.#module.importMemory('env', 'memory', 'i32', 1, MEMORY0_MAX_PAGES);
-    this.#module.importMemory('env', 'ram', ramIndex, 1, RAM_MAX_PAGES[ramIndex]);
+    importRam(this.#module, ramIndex);
     this.#module.importTable('env', 'table', { type: this.handlerType, slots: HANDLER_SLOTS });
   }
 
@@ -265,7 +265,7 @@ export class LocalCompiler implements Compiler {
   readonly tell: Compiler['tell'];
 
   constructor(memory0: ArrayBufferLike | undefined, memory1: WebAssembly.Memory, limits?: RegionLimits, trace?: RegionTrace) {
-    this.#compiler = new RegionCompiler(new Uint8Array(memory1.buffer), limits, { memory0 });
+    this.#compiler = new RegionCompiler(ramBytes(memory1), limits, { memory0 });
     this.#trace = trace;
     this.tell = trace && ((event) => trace.event(event));
   }

@@ -9,7 +9,7 @@ import { LocalCompiler } from '../jit/region-compiler.ts';
 import type { RegionLimits } from '../jit/region-compiler.ts';
 import { Processor, compiles, memory0Pages } from '../processor.ts';
 import type { Bus, ProcessorModules, ProcessorOptions } from '../processor.ts';
-import { RAM_INDEX_BITS, RAM_MAX_PAGES, createRam } from '../guest-ram.ts';
+import { RAM_INDEX_BITS, createOwnRam, createRam, ramBytes as bytesOf } from '../guest-ram.ts';
 import type { RamIndex } from '../guest-ram.ts';
 import { SEG, VCPU } from '../state.ts';
 import { MEMORY0_MAX_PAGES } from '../wasm/limits.ts';
@@ -78,7 +78,8 @@ export class SmallMachine {
     ...options
   }: SmallMachineOptions) {
     const memory0 = new WebAssembly.Memory({ initial: memory0Pages(1), maximum: MEMORY0_MAX_PAGES, shared: true });
-    const memory1 = createRam(ramIndex === 'i64' ? RAM_MAX_PAGES.i32 + 1 : (HVA_RAM + ramBytes) / WASM_PAGE_BYTES),
+    const pages = (HVA_RAM + ramBytes) / WASM_PAGE_BYTES,
+      memory1 = ramIndex === 'i64' ? createOwnRam(pages) : createRam(memory0, pages),
       modules = modulesFor(ramIndex);
     this.manifest = modules.manifest;
     const map = new DataView(memory0.buffer);
@@ -87,7 +88,8 @@ export class SmallMachine {
     map.setUint32(GUEST_MAP_RANGES + 24, 7, true);
     this.record = new DataView(memory0.buffer, VCPUS);
     this.memory0 = new Uint8Array(memory0.buffer);
-    this.ram = Buffer.from(memory1.buffer as ArrayBuffer, HVA_RAM, ramBytes);
+    const all = bytesOf(memory1);
+    this.ram = Buffer.from(all.buffer, all.byteOffset + HVA_RAM, ramBytes);
     this.processor = new Processor({
       index: 0,
       memory0,

@@ -379,12 +379,12 @@ export class FunctionBuilder {
   }
 
   /** The old value, evaluated now. */
-  compareExchange(kind: CompareExchangeKind, address: Node, expected: Node, replacement: Node, memory = 0): Node {
+  compareExchange(kind: CompareExchangeKind, address: Node, expected: Node, replacement: Node, offset = 0, memory = 0): Node {
     const [code, align, type] = COMPARE_EXCHANGE[kind];
     const local = this.#takeTemp(type);
     this.#effect([address, expected, replacement], 0, (out) => {
       opcode(out, code);
-      memarg(out, align, 0, memory);
+      memarg(out, align, offset, memory);
       out.u8(0x21);
       out.number(local);
     });

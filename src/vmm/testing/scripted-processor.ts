@@ -3,6 +3,7 @@
  * Runs on: tests, in a vCPU's thread.
  */
 import { HVA_RAM } from '../../base/memory-map.ts';
+import { ramBytes } from '../../cpu/index.ts';
 import {
   REQUEST_CODE,
   REQUEST_DEBUG,
@@ -51,7 +52,7 @@ export function createScripted(init: VcpuInit, host: ProcessorHost): VcpuProcess
   const base = vcpuBase(init.vcpu);
   const view = new DataView(init.memory0.buffer);
   const words = new Int32Array(init.memory0.buffer);
-  const ram = new Uint8Array(init.memory1.buffer);
+  const ram = ramBytes(init.memory1);
   const requests = (base + AT.VCPU_REQUESTS) >>> 2;
   const u32 = (offset: number): number => view.getUint32(base + offset, true);
   const set = (offset: number, value: number): void => {
