@@ -174,6 +174,8 @@ const control: readonly Line[] = [
 // --- hints, fences, undefined ---
 
 const nothing: Body = () => {};
+/** Loads pass earlier stores to other places, here as there (SDM 3A 10.2.2): only this one keeps them from it. */
+const fence: Body = (b) => b.f.fence();
 /** The cache line is checked like a load of one byte. */
 const touch: Body = (b, line) => {
   b.pin(b.load(line.linear(1, 'read'), 1, line.segment()));
@@ -187,7 +189,7 @@ const hints: readonly Line[] = [
   inst('clflush', ['Mb'], 'np 0f ae /7', touch, { cpuid: 'clflush' }),
   inst('clflushopt', ['Mb'], '66 0f ae /7', touch, { cpuid: 'clflushopt' }),
   ...['e8', 'e9', 'ea', 'eb', 'ec', 'ed', 'ee', 'ef'].map((modrm) => inst('lfence', [], `np 0f ae ${modrm}`, nothing, { cpuid: 'sse2' })),
-  ...['f0', 'f1', 'f2', 'f3', 'f4', 'f5', 'f6', 'f7'].map((modrm) => inst('mfence', [], `np 0f ae ${modrm}`, nothing, { cpuid: 'sse2' })),
+  ...['f0', 'f1', 'f2', 'f3', 'f4', 'f5', 'f6', 'f7'].map((modrm) => inst('mfence', [], `np 0f ae ${modrm}`, fence, { cpuid: 'sse2' })),
   ...['f8', 'f9', 'fa', 'fb', 'fc', 'fd', 'fe', 'ff'].map((modrm) => inst('sfence', [], `np 0f ae ${modrm}`, nothing, { cpuid: 'sse' })),
   inst('ud2', [], '0f 0b', undefined_),
   inst('ud1', ['Gv', 'Ev'], '0f b9 /r', undefined_),

@@ -67,6 +67,15 @@ test('a region: its code block by block, and where control goes', () => {
   );
 });
 
+test('MFENCE keeps the store before it from the load behind it', () => {
+  // mov [rbx], eax; mfence; mov ecx, [rdx]; jmp out of the page
+  const text = traced('89 03  0f ae f0  8b 0a  e9 00 20 00 00'),
+    fence = text.indexOf('atomic.fence'),
+    store = text.indexOf('i32.store $ram'),
+    load = text.indexOf('i32.load $ram');
+  ok(store >= 0 && store < fence && fence < load, text);
+});
+
 test('its WebAssembly, with the names of registers, helpers and fields, the same each time', () => {
   const text = traced(CODE);
   for (const part of [

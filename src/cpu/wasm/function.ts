@@ -8,7 +8,7 @@
  * Implements: WebAssembly core specification 5.4 Instructions. Runs on: any thread.
  */
 import { Bytes } from './bytes.ts';
-import { COMPARE_EXCHANGE, COMPARISON, INTEGER, LANE, LOAD, PLAIN, SIMD, STORE, TYPE_CODE } from './opcodes.ts';
+import { ATOMIC_FENCE, COMPARE_EXCHANGE, COMPARISON, INTEGER, LANE, LOAD, PLAIN, SIMD, STORE, TYPE_CODE } from './opcodes.ts';
 import { maskedHole, signExtendedHole, widenedHole, wrappedHole } from './holes.ts';
 import type { CompareExchangeKind, ComparisonOp, IntegerOp, LaneOp, LoadKind, PlainOp, StoreKind, Type } from './opcodes.ts';
 
@@ -561,6 +561,14 @@ export class FunctionBuilder {
     take(this.out.size);
     whole.hints = moved;
     return whole;
+  }
+
+  /** No access before it is seen after one behind it, by whatever thread. */
+  fence(): void {
+    this.#effect([], CLOBBERS_ALL, (out) => {
+      opcode(out, ATOMIC_FENCE);
+      out.u8(0);
+    });
   }
 
   unreachable(): void {

@@ -92,6 +92,8 @@ export const LOAD = {
   v128: [SIMD + 0, 4, 'v128'], v32zero: [SIMD + 92, 2, 'v128'], v64zero: [SIMD + 93, 3, 'v128'],
   atomicI32: [ATOMIC + 0x10, 2, 'i32'], atomicI64: [ATOMIC + 0x11, 3, 'i64'],
 } as const;
+/** Followed by a byte that is 0. */
+export const ATOMIC_FENCE = ATOMIC + 3;
 /** Stores: [opcode, log2 of the natural alignment]. */
 export const STORE = { i32: [0x36, 2], i64: [0x37, 3], f32: [0x38, 2], f64: [0x39, 3], u8: [0x3a, 0], u16: [0x3b, 1], u32: [0x3e, 2], v128: [SIMD + 11, 4] } as const;
 /** Atomic compare-and-exchange (expected, replacement) -> old: [opcode, log2 of the alignment, type]. */

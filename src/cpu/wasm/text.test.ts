@@ -142,6 +142,12 @@ test('memory: kind, memory, offset and alignment', () => {
     equal(text(['i32', type], [], build).split('\n')[2]!.trim(), `(local.set $2 (${exchanges[kind]} $a $b $b))`);
     valid(['i32', type], undefined, build);
   }
+  const fence = (f: FunctionBuilder): void => {
+    f.fence();
+    f.flush();
+  };
+  equal(line([], fence), '(atomic.fence)');
+  valid([], undefined, fence);
   equal(
     line(['i64', 'i64', 'i64'], (f) => {
       f.copyMemory(1, 1, f.get(0, 'i64'), f.get(1, 'i64'), f.get(2, 'i64'));

@@ -3,7 +3,7 @@
  * that is read stands there by its bare name, and an `if` has its condition behind it.
  * Implements: WebAssembly core specification 5.4 Instructions, 6.5.10 Folded Instructions. Runs on: any thread; cold.
  */
-import { COMPARE_EXCHANGE, COMPARISON, INTEGER, LANE, LOAD, PLAIN, SIMD, STORE, TYPE_CODE } from './opcodes.ts';
+import { ATOMIC_FENCE, COMPARE_EXCHANGE, COMPARISON, INTEGER, LANE, LOAD, PLAIN, SIMD, STORE, TYPE_CODE } from './opcodes.ts';
 import type { CompareExchangeKind, LoadKind, StoreKind, Type } from './opcodes.ts';
 
 export interface Signature {
@@ -32,7 +32,7 @@ export interface FunctionCode {
 }
 
 /** What follows the opcode. */
-type Immediate = 'none' | 'memory' | 'lane' | 'lanes' | 'types' | 'memories' | 'oneMemory';
+type Immediate = 'none' | 'memory' | 'lane' | 'lanes' | 'types' | 'memories' | 'oneMemory' | 'reserved';
 interface Operation {
   readonly name: string;
   readonly operands: number;
@@ -95,6 +95,7 @@ for (const [kind, [code, align]] of Object.entries(LOAD)) declare(code, LOAD_NAM
 for (const [kind, [code, align]] of Object.entries(STORE)) declare(code, STORE_NAMES[kind as StoreKind], 2, 0, 'memory', align);
 for (const [kind, [code, align]] of Object.entries(COMPARE_EXCHANGE))
   declare(code, COMPARE_EXCHANGE_NAMES[kind as CompareExchangeKind], 3, 1, 'memory', align);
+declare(ATOMIC_FENCE, 'atomic.fence', 0, 0, 'reserved');
 declare(0x00, 'unreachable', 0, 0);
 declare(0x1b, 'select', 3, 1);
 declare(0x1c, 'select', 3, 1, 'types');
@@ -262,6 +263,9 @@ class Disassembler {
   #immediate({ immediate, align }: Operation): string {
     switch (immediate) {
       case 'none':
+        return '';
+      case 'reserved':
+        this.#byte();
         return '';
       case 'lane':
         return ` ${this.#byte()}`;
