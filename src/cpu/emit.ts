@@ -162,6 +162,8 @@ export abstract class Emit {
   readonly #ram: number;
   readonly #ramStart: number;
   #again: Label | undefined;
+  /** Memory has been written: an indirect CALL finds only then that its target is not canonical. */
+  #stored = false;
 
   constructor(f: FunctionBuilder, ramIndex: RamIndex) {
     this.f = f;
@@ -216,7 +218,10 @@ export abstract class Emit {
   protected afterSlowStore(): void {}
   /** The slow way of any access has returned: it may have changed the TLB. */
   protected afterSlowAccess(): void {}
-  /** Where an access goes that the TLB does not serve, in place of the slow way: the instruction is begun anew there, so nothing may have been written. */
+  /**
+   * Where an access goes that the TLB does not serve, in place of the slow way, and who raises: the instruction is begun anew there, so nothing
+   * may have been written.
+   */
   protected missed(): Label | undefined {
     return undefined;
   }
@@ -509,7 +514,9 @@ export abstract class Emit {
   }
   /** Raise an exception with error code 0, or without one. Nothing after it runs. */
   raise(vector: number, error: 'error' | 'no error' = 'no error'): void {
-    this.call('raiseFault', this.f.i32(vector), this.f.i32(error === 'error' ? 1 : 0), this.f.i32(0));
+    const missed = this.missed();
+    if (missed && !this.#stored) this.f.br(missed);
+    else this.call('raiseFault', this.f.i32(vector), this.f.i32(error === 'error' ? 1 : 0), this.f.i32(0));
   }
 
   // --- guest memory: the inline TLB; a miss, a fault and everything else is the slow path ---
@@ -549,6 +556,7 @@ export abstract class Emit {
 
   /** Write value.size bytes at `linear`. */
   store(linear: Value, value: Value, segment: Value, place: Place = ANYWHERE): void {
+    this.#stored = true;
     const f = this.f,
       va = f.pin(linear),
       data = f.pin(f.inVector(value)),
@@ -604,6 +612,7 @@ export abstract class Emit {
     return this.f.pin(this.#pure(this.f.load(size === 16 ? 'v128' : GUEST_LOAD[size], host, this.#ramStart, 0, this.#ram), size));
   }
   storeHost(host: Value, value: Value): void {
+    this.#stored = true;
     const f = this.f,
       size = value.size as AccessSize;
     f.store(size === 16 ? 'v128' : GUEST_STORE[size], host, value, this.#ramStart, 0, this.#ram);

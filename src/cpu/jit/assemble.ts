@@ -379,7 +379,7 @@ class Assembler {
     this.#writeBack(point);
     f.set(returnTop, f.load('i32', vcpu, VCPU_RETURN_TOP));
     const full = f.compare('ge_u', f.get(returnTop, 'i32'), f.op('add', vcpu, f.i32(VCPU_RETURNS_END)));
-    f.if(f.op('or', full, f.compare('le_s', left, f.i32(0))), () => this.#goto(target), undefined, 'unlikely');
+    f.brIf(f.op('or', full, f.compare('le_s', left, f.i32(0))), this.#exit, 'unlikely');
     f.set(returnRip, this.#emit.ripAt(next));
     f.set(proof, f.load('i64', vcpu, VCPU_FETCH_PROOF));
     f.later((out) => this.#nest(out, returnRip));
@@ -395,7 +395,8 @@ class Assembler {
     f.set(budget, f.load('i32', vcpu, VCPU.offset.budget));
     // The callee may have changed this region's code, or what is mapped here, or returned to here in another address space.
     const moved = f.compare('ne', f.load('i64', vcpu, VCPU_FETCH_PROOF), f.get(proof, 'i64'));
-    f.if(moved, () => this.#goto(f.get(returnRip, 'i64')), undefined, 'unlikely');
+    f.set(exitRip, f.get(returnRip, 'i64'));
+    f.brIf(moved, this.#exit, 'unlikely');
     f.later((out) => this.#load(out, point.general.liveAfter, point.vectors.liveAfter));
     f.later((out) => this.#emit.forgetPages(out));
     f.flush();
