@@ -11,6 +11,7 @@ import { MXCSR_LOOKED_AT, MXCSR_WANTED, NO_PAGE } from '../emit.ts';
 import type { RamIndex } from '../guest-ram.ts';
 import type { HelperName } from '../helpers.ts';
 import { GPR_NAMES, VCPU } from '../state.ts';
+import type { FpuUse } from '../isa/inst.ts';
 import type { Bytes } from '../wasm/bytes.ts';
 import type { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { Value } from '../emit.ts';
@@ -86,6 +87,7 @@ const OPEN = -1;
 /** A place for each base register, and one for all other operands; a loop's registers are dear, so only so many are used. */
 const PAGE_PLACES = 17,
   MAX_PAGE_PLACES = 4;
+const USES_FPU: ReadonlySet<FpuUse> = new Set(['x87', 'mmx'] as const);
 /** In the order of HOLE_PAGE. */
 const PAGE_NAMES = ['ReadPage', 'ReadAddend', 'WritePage', 'WriteAddend'] as const;
 const pagePlace = ({ base }: Instruction): number => (base < GPR_END ? base >> 3 : PAGE_PLACES - 1);
@@ -228,10 +230,13 @@ export class KnownEmit {
       instruction.openImmediate = undefined;
     return template;
   }
-  /** In a loop that calls nothing, misses may be many. Where the region begins, tier 0 would come back to it without having done anything. */
+  /**
+   * In a loop that calls nothing, misses may be many. Where the region begins, tier 0 would come back to it without having done anything. And
+   * what uses the x87 or MMX state changes it before it reaches memory, as far as that may be done twice: here an interrupt would see it.
+   */
   #missOf(instruction: Instruction): Miss {
     if (this.remembers) return this.#hasPagePlace(instruction) ? MISS_REMEMBERS : MISS_CALLS;
-    return instruction.offset === this.start ? MISS_CALLS : MISS_LEAVES;
+    return instruction.offset === this.start || USES_FPU.has(instruction.line.fpu) ? MISS_CALLS : MISS_LEAVES;
   }
   /** Whether its memory operand gets locals that remember its page: those of its base register. */
   #hasPagePlace(at: Instruction): boolean {
