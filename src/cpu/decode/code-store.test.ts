@@ -81,3 +81,17 @@ test('what follows a branch may lie over two pages', () => {
   equal(small.processor.run(1000), RUN_HALTED);
   equal(small.get('gpr', RAX), 7n);
 });
+
+test('REP STOSB that writes over itself goes on with what stands there then', () => {
+  const small = machine();
+  put(small, CODE, '9090909090909090'); // nop, eight times
+  put(small, CODE + 8, 'f3aa'); // rep stosb
+  put(small, CODE + 10, '40f4'); // inc eax; hlt
+  small.set('gpr', 0xf4, RAX); // hlt
+  small.set('gpr', CODE, RDI);
+  small.set('gpr', 100, RCX);
+  small.refresh();
+  equal(small.processor.run(5000), RUN_HALTED);
+  // The HLT that stands where the prefix was is executed next: 91 elements are left.
+  deepEqual([small.get('rip'), small.get('gpr', RCX), small.get('gpr', RAX)], [BigInt(CODE + 9), 91n, 0xf4n]);
+});

@@ -2,7 +2,7 @@
  * Generates tier 0: one function per distinct (body, operand shapes, what the body asked for), from the declarations in isa/.
  * Implements: docs/internals.md "Wasm modules". Runs on: built ahead of time (interp/build.ts).
  */
-import { TLB_ADDEND, TLB_EXEC, UOP_BYTES, UOP_IMM, UOP_OFFSET, UOP_TARGET } from '../../base/memory-map.ts';
+import { TLB_ADDEND, TLB_EXEC, UOP_BYTES, UOP_HANDLER, UOP_IMM, UOP_OFFSET, UOP_TARGET } from '../../base/memory-map.ts';
 import {
   ENV_LEGACY32,
   FIRST_HANDLER,
@@ -105,6 +105,9 @@ function repeat(b: OpenEmit, line: Line, operands: readonly Operand[], prefix: n
     for (const index of narrowed) b.register(index, 4).write(b.register(index, 4).read());
   }
   const limit = b.variable('i32', f.select(f.compare('gt_s', b.remaining(0), f.i32(1)), f.i32(REP_ITERATIONS), f.i32(1)));
+  // Who writes over the instruction itself goes on with what stands there now (SDM 3A 10.1.3), and not with the rest of the window.
+  const handler = b.variable('i32', b.uopField('u16', UOP_HANDLER));
+  b.whenStoredSlowly = () => f.if(f.compare('ne', b.uopField('u16', UOP_HANDLER), handler.get()), () => limit.set(f.i32(1)));
   // Interrupted or faulting, REPE and REPNE show the flags from before the first iteration (SDM vol. 2A CMPS, "Operation").
   const before = compares ? b.record().map((value, i) => b.variable(i === 0 ? 'i32' : 'i64', value)) : [],
     { caught } = b;

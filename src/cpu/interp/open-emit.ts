@@ -146,6 +146,11 @@ export class OpenEmit extends Emit {
   uop(): Value {
     return this.f.op('add', this.f.get(1, 'i32'), this.f.i32(this.#before));
   }
+  /** What is done behind the slow way of a store, which may have changed code. */
+  whenStoredSlowly = (): void => {};
+  protected override afterSlowStore(): void {
+    this.whenStoredSlowly();
+  }
   uopField(kind: LoadKind, offset: number): Value {
     return this.f.load(kind, this.f.get(1, 'i32'), this.#before + offset);
   }
