@@ -4,6 +4,8 @@
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { HVA_RAM } from '../src/base/memory-map.ts';
+import { RAM_START } from '../src/cpu/guest-ram.ts';
 import type { CommandLine } from './host-process.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -20,6 +22,8 @@ export interface Contender {
   readonly version?: string;
   /** How it is started, for the report. */
   readonly described: string;
+  /** Where guest RAM lies in the mapping that holds it. */
+  readonly ramOffsetBytes: number;
   command(guest: GuestFiles): CommandLine;
 }
 
@@ -33,6 +37,7 @@ const optional = (flag: string, value: string | undefined): string[] => (value =
 export function tshyve(tier: string | undefined): Contender {
   return {
     name: 'tshyve',
+    ramOffsetBytes: RAM_START.i32 + HVA_RAM,
     described: `tshyve run --memory ${RAM_MIB}M${tier === undefined ? '' : ` --cpu-tier ${tier}`}`,
     command: ({ kernel, initrd, commandLine }) => ({
       program: process.execPath,
@@ -61,6 +66,7 @@ export function qemu(program: string): Contender | undefined {
   return {
     name: 'QEMU TCG',
     version: /^QEMU emulator version (.*)$/m.exec(stdout)?.[1] ?? stdout.trim(),
+    ramOffsetBytes: 0,
     described: `${program.replace(/.*\//, '')} ${flags.join(' ')}`,
     command: ({ kernel, initrd, commandLine }) => ({
       program,

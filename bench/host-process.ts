@@ -1,13 +1,17 @@
 /**
  * A program that is measured: its output, and what it costs the host.
- * Implements: proc(5) /proc/PID/stat and /proc/PID/smaps.
+ * Implements: proc(5) /proc/PID/stat, /proc/PID/smaps and /proc/PID/pagemap.
  * Runs on: main event loop.
  */
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 
 /** USER_HZ: what utime and stime of /proc/PID/stat count in, on every Linux architecture that Node knows. */
+const PAGE_BYTES = 4096;
+/** Of each page, and of its last byte the bit that says it has memory (proc(5), /proc/PID/pagemap). */
+const PAGEMAP_ENTRY_BYTES = 8,
+  PAGEMAP_PRESENT = 0x80;
 const TICKS_A_SECOND = 100;
 /** How long a program may take to end after it was asked. */
 const END_LIMIT_MS = 10_000;
@@ -26,8 +30,14 @@ export interface CommandLine {
 
 export interface MemoryUse {
   readonly residentBytes: number;
-  /** Resident part of the mappings that hold guest RAM. */
+  /** Resident part of guest RAM. */
   readonly touchedRamBytes: number;
+}
+
+/** Where a program has guest RAM: in a writable mapping that is not executable, so far behind its start, and so large. */
+export interface RamPlace {
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
 }
 
 /** Programs that run now, so that none outlives the measurement. */
@@ -145,9 +155,21 @@ export class MeasuredProcess implements AsyncDisposable {
     return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
   }
 
-  /** @param ramBytes size of guest RAM: its mappings are the writable ones which are not executable and at least that large. */
-  memory(ramBytes: number): MemoryUse {
-    return memoryUse(this.#proc('smaps'), ramBytes);
+  memory(ram: RamPlace): MemoryUse {
+    return memoryUse(this.#proc('smaps'), ram, (start, sizeBytes) => this.#presentBytes(start, sizeBytes));
+  }
+  /** What of an address range has memory. */
+  #presentBytes(start: number, sizeBytes: number): number {
+    const entries = Buffer.alloc((sizeBytes / PAGE_BYTES) * PAGEMAP_ENTRY_BYTES),
+      file = openSync(`/proc/${this.#child.pid}/pagemap`, 'r');
+    try {
+      const readBytes = readSync(file, entries, 0, entries.length, (start / PAGE_BYTES) * PAGEMAP_ENTRY_BYTES);
+      let pages = 0;
+      for (let at = PAGEMAP_ENTRY_BYTES - 1; at < readBytes; at += PAGEMAP_ENTRY_BYTES) if (entries[at]! & PAGEMAP_PRESENT) pages++;
+      return pages * PAGE_BYTES;
+    } finally {
+      closeSync(file);
+    }
   }
 
   #proc(file: string): string {
@@ -181,23 +203,22 @@ export class MeasuredProcess implements AsyncDisposable {
   }
 }
 
-/** @param smaps text of /proc/PID/smaps */
-export function memoryUse(smaps: string, ramBytes: number): MemoryUse {
+/** @param smaps text of /proc/PID/smaps @param presentBytes what of a range of addresses (start, size) has memory */
+export function memoryUse(smaps: string, ram: RamPlace, presentBytes: (start: number, sizeBytes: number) => number): MemoryUse {
   let residentBytes = 0;
   let touchedRamBytes = 0;
-  let isRam = false;
   for (const line of smaps.split('\n')) {
     const mapping = /^([\da-f]+)-([\da-f]+) (....) /.exec(line);
     if (mapping) {
-      const sizeBytes = Number.parseInt(mapping[2]!, 16) - Number.parseInt(mapping[1]!, 16);
-      isRam = mapping[3]!.startsWith('rw-') && sizeBytes >= ramBytes;
+      const start = Number.parseInt(mapping[1]!, 16),
+        end = Number.parseInt(mapping[2]!, 16);
+      if (mapping[3]!.startsWith('rw-') && end - start >= ram.offsetBytes + ram.sizeBytes)
+        touchedRamBytes += presentBytes(start + ram.offsetBytes, ram.sizeBytes);
       continue;
     }
     const resident = /^Rss: +(\d+) kB/.exec(line);
     if (!resident) continue;
-    const bytes = Number(resident[1]) * 1024;
-    residentBytes += bytes;
-    if (isRam) touchedRamBytes += bytes;
+    residentBytes += Number(resident[1]) * 1024;
   }
   return { residentBytes, touchedRamBytes };
 }

@@ -36,6 +36,7 @@ const guest = { kernel: 'none' };
 const fake = (how: string): Contender => ({
   name: 'tshyve',
   described: how,
+  ramOffsetBytes: 0,
   command: () => ({ program: process.execPath, args: ['-e', CONSOLE, how] }),
 });
 

@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Contender, GuestFiles } from './contenders.ts';
 import { RAM_BYTES } from './contenders.ts';
-import { MeasureError, type MeasuredProcess, type MemoryUse, type Processes } from './host-process.ts';
+import { MeasureError, type RamPlace, type MeasuredProcess, type MemoryUse, type Processes } from './host-process.ts';
 import { RESULT_LINE, resultOf, type GuestProgram, type Workload, type WorkloadResult } from './guest-program.ts';
 
 /** What busybox's shell says when it waits for a command, at the beginning of a line. */
@@ -66,13 +66,15 @@ async function powerOff(process: MeasuredProcess): Promise<number | undefined> {
 export async function measureBoot(processes: Processes, contender: Contender, guest: GuestFiles, alsoIdle: boolean): Promise<BootRun> {
   const { process, wallSeconds, cpuSeconds } = await bootToShell(processes, contender, guest);
   await using _ = process;
-  const idle = alsoIdle ? await measureIdle(process) : undefined;
+  const idle = alsoIdle ? await measureIdle(process, contender) : undefined;
   return { wallSeconds, cpuSeconds, instructions: await powerOff(process), idle };
 }
 
-async function measureIdle(process: MeasuredProcess): Promise<IdleRun> {
+const ramOf = ({ ramOffsetBytes }: Contender): RamPlace => ({ offsetBytes: ramOffsetBytes, sizeBytes: RAM_BYTES });
+
+async function measureIdle(process: MeasuredProcess, contender: Contender): Promise<IdleRun> {
   await sleep(SETTLE_MS);
-  const memory = process.memory(RAM_BYTES);
+  const memory = process.memory(ramOf(contender));
   const startMs = performance.now();
   const before = process.cpuSeconds();
   await sleep(IDLE_MS);
@@ -143,7 +145,7 @@ export async function measureWorkloads(
         const crashed = left.shift();
         if (crashed !== undefined) failed.set(crashed, 'ended the program');
       }
-      memory = process.memory(RAM_BYTES);
+      memory = process.memory(ramOf(contender));
       await powerOff(process);
       break;
     } catch (error) {

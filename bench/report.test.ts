@@ -23,8 +23,8 @@ const workloadsRun = (results: readonly WorkloadResult[], clockRate = 1): Worklo
 const setting: Setting = {
   parts: new Set(['boot', 'start', 'idle', 'guest']),
   contenders: [
-    { name: 'tshyve', described: 'tshyve run', command: () => ({ program: '', args: [] }) },
-    { name: 'QEMU TCG', described: 'qemu', command: () => ({ program: '', args: [] }) },
+    { name: 'tshyve', described: 'tshyve run', ramOffsetBytes: 0, command: () => ({ program: '', args: [] }) },
+    { name: 'QEMU TCG', described: 'qemu', ramOffsetBytes: 0, command: () => ({ program: '', args: [] }) },
   ],
   workloads: [
     { name: 'crc32', group: 'compute' },
