@@ -2,6 +2,7 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 import { HVA_RAM, VCPUS, VCPU_TLB } from '../../base/memory-map.ts';
+import { RAM_START } from '../guest-ram.ts';
 import { MODE_64, RUN_BUDGET, RUN_HALTED } from '../state.ts';
 import { CODE32, SmallMachine } from '../testing/small-machine.ts';
 import { WINDOW_PAGES, WINDOW_REACH } from './code-window.ts';
@@ -71,8 +72,8 @@ test('MFENCE keeps the store before it from the load behind it', () => {
   // mov [rbx], eax; mfence; mov ecx, [rdx]; jmp out of the page
   const text = traced('89 03  0f ae f0  8b 0a  e9 00 20 00 00'),
     fence = text.indexOf('atomic.fence'),
-    store = text.indexOf('i32.store $ram'),
-    load = text.indexOf('i32.load $ram');
+    store = text.indexOf(`i32.store offset=${RAM_START.i32}`),
+    load = text.indexOf(`i32.load offset=${RAM_START.i32}`);
   ok(store >= 0 && store < fence && fence < load, text);
 });
 
