@@ -11,11 +11,12 @@ import { buildRam } from './ram.ts';
 
 const folder = new URL('../../generated/', import.meta.url);
 mkdirSync(folder, { recursive: true });
-for (const ramIndex of RAM_INDEXES) {
+const built = RAM_INDEXES.map((ramIndex) => {
   const bits = RAM_INDEX_BITS[ramIndex],
-    { module, names } = buildHandlers(ramIndex);
+    handlers = buildHandlers(ramIndex);
   writeFileSync(new URL(`ram${bits}.wasm`, folder), buildRam(ramIndex));
-  writeFileSync(new URL(`handlers${bits}.wasm`, folder), module);
-  // The same for both.
-  writeFileSync(new URL('handlers.names', folder), names.map((name) => name ?? '').join('\n'));
-}
+  writeFileSync(new URL(`handlers${bits}.wasm`, folder), handlers.module);
+  return handlers;
+});
+// The same for both.
+writeFileSync(new URL('handlers.names', folder), built[0]!.names.map((name) => name ?? '').join('\n'));

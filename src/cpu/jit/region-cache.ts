@@ -23,7 +23,7 @@ export interface RegionCacheOptions {
   readonly memory1: WebAssembly.Memory;
   readonly vcpu: number;
   readonly table: WebAssembly.Table;
-  /** Memories and table for `env`, exports of cpu.wasm, exports of handlers.wasm. */
+  /** Memories and table for `env`, exports of cpu.wasm, exports of the handlers' module. */
   readonly imports: WebAssembly.Imports;
   readonly code: CodeStore;
   readonly compiler: Compiler;
