@@ -42,7 +42,7 @@ export function tshyve(tier: string | undefined): Contender {
     command: ({ kernel, initrd, commandLine }) => ({
       program: process.execPath,
       args: [
-        ...[...process.execArgv, `${ROOT}src/tshyve/main.ts`, 'run', '--stats', '--no-reboot'],
+        ...[...process.execArgv, `${ROOT}dist/tshyve.cjs`, 'run', '--stats', '--no-reboot'],
         ...['--memory', `${RAM_MIB}M`, '--kernel', kernel],
         ...optional('--initrd', initrd),
         ...optional('--append', commandLine),

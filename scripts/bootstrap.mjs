@@ -22,8 +22,8 @@ const OLDEST_NODE = 24;
 
 /** What can be started. `build: false`: works on the sources alone. */
 const PROGRAMS = {
-  tshyve: { entry: 'src/tshyve/main.ts' },
-  bhyve: { entry: 'src/bhyve/main.ts' },
+  tshyve: { entry: 'dist/tshyve.cjs' },
+  bhyve: { entry: 'dist/bhyve.cjs' },
   step: { entry: 'src/cpu/testing/step-main.ts' },
   vectors: { entry: 'src/cpu/testing/vectors-main.ts' },
   test: { entry: 'scripts/test.ts' },
@@ -154,9 +154,12 @@ const NODE_FLAGS = [
   '--no-parallel-scavenge',
 ];
 
+/** Traces of a bundle name its sources where somebody wants to see them: reading the maps takes time. */
+const debugFlags = () => (process.env['TSHYVE_DEBUG'] ? ['--enable-source-maps'] : []);
+
 /** Run `node entry args` in place of this process, or, where Node cannot do that, as a child whose end is passed on. */
 function become(node, entry, args) {
-  const argv = [...NODE_FLAGS, root + entry, ...args];
+  const argv = [...NODE_FLAGS, ...debugFlags(), root + entry, ...args];
   if (typeof process.execve === 'function') process.execve(node, [node, ...argv], environment());
   const child = spawn(node, argv, { stdio: 'inherit', env: environment() });
   for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']) process.on(signal, () => child.kill(signal));

@@ -1,5 +1,5 @@
 /**
- * The build: layouts, AssemblyScript, emitted modules. A step runs only when what it reads has changed.
+ * The build: layouts, AssemblyScript, emitted modules, bundled programs. A step runs only when what it reads has changed.
  * Runs on: the command line, on any Node >= 20, called by bootstrap.mjs; the steps themselves run on the project's Node.
  */
 import { spawn } from 'node:child_process';
@@ -7,10 +7,10 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
 
 /**
- * The layouts come first, then the others at the same time. `reads`: files and folders, below which `.ts` files that are no tests count; `not`: folders to leave out.
+ * `reads`: files and folders, below which `.ts` files that are no tests count; `not`: folders to leave out.
  * `writes`: what must exist afterwards. A step whose script does not exist is left out.
  */
-const STEPS = [
+const LAYOUTS = [
   {
     name: 'layouts',
     script: 'scripts/generate.ts',
@@ -27,6 +27,8 @@ const STEPS = [
     ],
     writes: ['src/generated/vcpu-layout.ts', 'src/generated/vmm-layout.ts'],
   },
+];
+const MACHINE = [
   {
     name: 'assembly',
     script: 'scripts/build-assembly.ts',
@@ -51,6 +53,15 @@ const STEPS = [
     writes: ['src/generated/templates32.bin', 'src/generated/templates64.bin'],
   },
 ];
+const PROGRAMS = [
+  {
+    name: 'programs',
+    script: 'scripts/build-programs.ts',
+    reads: ['scripts/build-programs.ts', 'src'],
+    not: ['src/cpu/assembly', 'src/vmm/assembly', ...['cpu', 'vmm', 'bhyve', 'tshyve'].map((folder) => `src/${folder}/testing`)],
+    writes: ['tshyve', 'bhyve', 'vcpu', 'compiler'].map((name) => `dist/${name}.cjs`),
+  },
+];
 
 /** What must be of one build: the modules, which get its id, and what is read as source. */
 const MODULES = ['ram32', 'ram64', 'vmm', 'cpu', 'handlers32', 'handlers64'].map((name) => `src/generated/${name}.wasm`);
@@ -67,19 +78,28 @@ class BuildError extends Error {
   name = 'BuildError';
 }
 
-/** @returns paths below root of the sources that a step reads, sorted. */
-function sourcesOf(root, step) {
+/** @returns the files below root that steps may read, sorted: a glance takes each file's size and time once for all steps. */
+function filesOf(root) {
   const files = [];
-  const visit = (path) => {
-    if (step.not.includes(path)) return;
-    const stat = statSync(root + path, { throwIfNoEntry: false });
-    if (stat?.isDirectory()) for (const name of readdirSync(root + path)) visit(`${path}/${name}`);
-    else if (stat && path.endsWith('.ts') && !path.endsWith('.test.ts') && !path.endsWith('.bench.ts')) {
-      files.push({ path, sizeBytes: stat.size, mtimeMs: stat.mtimeMs });
+  const visit = (folder) => {
+    for (const entry of readdirSync(root + folder, { withFileTypes: true })) {
+      const path = `${folder}/${entry.name}`;
+      if (entry.isDirectory()) visit(path);
+      else if (path.endsWith('.ts') && !path.endsWith('.test.ts') && !path.endsWith('.bench.ts')) {
+        const { size, mtimeMs } = statSync(root + path);
+        files.push({ path, sizeBytes: size, mtimeMs });
+      }
     }
   };
-  for (const path of step.reads) visit(path);
+  visit('scripts');
+  visit('src');
   return files.sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+/** @returns those of `files` that a step reads. */
+function sourcesOf(files, step) {
+  const isOrIn = (path) => (place) => path === place || (path.startsWith(place) && path[place.length] === '/');
+  return files.filter(({ path }) => step.reads.some(isOrIn(path)) && !step.not.some(isOrIn(path)));
 }
 
 /** Names, sizes and times: read on every start, so it opens no file. */
@@ -153,19 +173,20 @@ function run(root, node, step) {
  */
 export async function bringUpToDate({ root, node, say, withLock }) {
   const stampFile = `${root}.cache/build.json`;
-  const isStale = (step, stamps) =>
+  const isStale = (step, files, stamps) =>
     existsSync(root + step.script) &&
-    (stamps[step.name]?.glance !== glanceOf(sourcesOf(root, step)) || !step.writes.every((file) => existsSync(root + file)));
-  const atStart = readStamps(stampFile);
+    (stamps[step.name]?.glance !== glanceOf(sourcesOf(files, step)) || !step.writes.every((file) => existsSync(root + file)));
+  const atStart = readStamps(stampFile),
+    filesAtStart = filesOf(root);
   const isSealed = () => existsSync(root + BUILD_ID) || !MODULES.some((file) => existsSync(root + file));
-  if (!STEPS.some((step) => isStale(step, atStart)) && isSealed()) return;
+  if (![...LAYOUTS, ...MACHINE, ...PROGRAMS].some((step) => isStale(step, filesAtStart, atStart)) && isSealed()) return;
 
   await withLock(async () => {
     const stamps = readStamps(stampFile);
-    const bring = async (step) => {
-      if (!isStale(step, stamps)) return;
-      const files = sourcesOf(root, step);
-      const stamp = { glance: glanceOf(files), digest: digestOf(root, files) };
+    const bring = async (step, files) => {
+      if (!isStale(step, files, stamps)) return;
+      const sources = sourcesOf(files, step);
+      const stamp = { glance: glanceOf(sources), digest: digestOf(root, sources) };
       if (stamps[step.name]?.digest !== stamp.digest || !step.writes.every((file) => existsSync(root + file))) {
         say(`building the ${step.name}`);
         await run(root, node, step);
@@ -175,10 +196,15 @@ export async function bringUpToDate({ root, node, say, withLock }) {
       writeFileSync(`${stampFile}.${process.pid}`, JSON.stringify(stamps));
       renameSync(`${stampFile}.${process.pid}`, stampFile);
     };
-    const [layouts, ...others] = STEPS;
-    await bring(layouts);
-    const failed = (await Promise.allSettled(others.map(bring))).find(({ status }) => status === 'rejected');
-    if (failed) throw failed.reason;
+    /** What comes later reads what these write. */
+    const bringAll = async (steps) => {
+      const files = filesOf(root);
+      const failed = (await Promise.allSettled(steps.map((step) => bring(step, files)))).find(({ status }) => status === 'rejected');
+      if (failed) throw failed.reason;
+    };
+    await bringAll(LAYOUTS);
+    await bringAll(MACHINE);
     if (existsSync(`${root}src/generated`)) seal(root);
+    await bringAll(PROGRAMS);
   });
 }

@@ -17,11 +17,12 @@ export interface CompilerInit {
 }
 
 giveWay();
-const { RegionCompiler } = await loadCompiler();
+const loaded = loadCompiler();
 
 /** @returns what takes a link's messages */
 async function begin({ memory0, memory1, traceFd }: CompilerInit): Promise<(link: CompilerLink) => void> {
-  const bits = RAM_INDEX_BITS[ramIndexOf(memory1.buffer.byteLength)],
+  const { RegionCompiler } = await loaded,
+    bits = RAM_INDEX_BITS[ramIndexOf(memory1.buffer.byteLength)],
     ahead = Uint8Array.from(readFileSync(new URL(`../generated/templates${bits}.bin`, import.meta.url)));
   const compiler = new RegionCompiler(ramBytes(memory1), undefined, { memory0: memory0.buffer, ahead });
   const RegionTrace = traceFd === undefined ? undefined : (await loadTrace()).RegionTrace;

@@ -10,29 +10,33 @@ import { startThreadsAhead } from './threads/index.ts';
 
 const program = 'bhyve';
 
-const commandLine = parseCommandLine(process.argv.slice(2), {
-  program,
-  readConfigFile,
-  warn: (message) => process.stderr.write(`${program}: ${message}\n`),
-});
-if (commandLine.kind === 'exit') {
-  process.stdout.write(commandLine.out);
-  process.stderr.write(commandLine.error);
-  process.exitCode = commandLine.status;
-} else {
-  startThreadsAhead();
-  const { createEngine } = await import('./machine-engine.ts');
-  const status = await runInForeground(
-    {
-      program,
-      tree: commandLine.tree,
-      process: nodeProcess(),
-      createEngine,
-      onReset: 'end',
-      logLevel: process.env['TSHYVE_DEBUG'] ? 'debug' : 'warn',
-    },
-    bhyveStatus,
-  );
-  // Standard input may still be open, and a guest's threads are gone: nothing is left to wait for.
-  process.exit(status);
+async function main(): Promise<void> {
+  const commandLine = parseCommandLine(process.argv.slice(2), {
+    program,
+    readConfigFile,
+    warn: (message) => process.stderr.write(`${program}: ${message}\n`),
+  });
+  if (commandLine.kind === 'exit') {
+    process.stdout.write(commandLine.out);
+    process.stderr.write(commandLine.error);
+    process.exitCode = commandLine.status;
+  } else {
+    startThreadsAhead();
+    const { createEngine } = await import('./machine-engine.ts');
+    const status = await runInForeground(
+      {
+        program,
+        tree: commandLine.tree,
+        process: nodeProcess(),
+        createEngine,
+        onReset: 'end',
+        logLevel: process.env['TSHYVE_DEBUG'] ? 'debug' : 'warn',
+      },
+      bhyveStatus,
+    );
+    // Standard input may still be open, and a guest's threads are gone: nothing is left to wait for.
+    process.exit(status);
+  }
 }
+
+void main();
