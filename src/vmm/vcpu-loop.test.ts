@@ -265,6 +265,17 @@ test('slices follow one another until something asks for attention', () => {
   equal(runs.length, 6);
 });
 
+test('a quick guest gets longer slices, up to a bound, and a slow one short ones at once', () => {
+  const { loop, shared, runs, state } = harness();
+  state.onRun = () => {
+    if (runs.length >= 7) state.nowNs += 1e6;
+    if (runs.length === 8) shared.request(0, REQUEST_KICK);
+    return RUN_BUDGET;
+  };
+  loop.turn();
+  deepEqual(runs, [10_000, 20_000, 40_000, 80_000, 160_000, 160_000, 160_000, 10_000]);
+});
+
 test('a synchronous exit waits for its answer in EXITED, and the answer is taken from the record', () => {
   const { loop, shared, sleeps, state, view, exit } = harness();
   let answer = 0;

@@ -38,8 +38,11 @@ import { ATOMICS, CONTROL, EXIT_STATE, RUN_STATE, SharedWords, VCPU_WORDS, vcpuB
 import type { ProcessorFactory, VcpuInit, VcpuProcessor } from './host.ts';
 import { counterIndex } from './stats.ts';
 
-/** Guest instructions per slice: a kick is seen within some 5 us, and the clock costs nothing. */
-const BUDGET = 10_000;
+/** Guest instructions per slice, at least and at most. */
+const MIN_BUDGET = 10_000,
+  MAX_BUDGET = 160_000;
+/** How long a slice should take: a kick is seen after that, a timer is late by as much. What lies between the slices costs about 1 us. */
+const SLICE_NS = 50_000;
 /** The kernel wakes a sleeper this late: wake early, and spin the rest. */
 const WAKE_LATENCY_NS = 60_000;
 /** Bits that say "look at the words"; the rest is for the processor. */
@@ -96,6 +99,8 @@ export class VcpuLoop {
   readonly #hold: number;
   /** Inside processor.run: an exit is in the middle of a slice then. */
   #executing = false;
+  /** Guest instructions of the next slice. */
+  #budget = MIN_BUDGET;
 
   constructor(init: VcpuInit, clock: LoopClock, createProcessor: ProcessorFactory) {
     this.#vcpu = init.vcpu;
@@ -171,10 +176,15 @@ export class VcpuLoop {
 
   #run(): void {
     const processor = this.#processor;
-    let reason: number;
+    let reason: number,
+      startNs = this.#clock.nowNs();
     this.#executing = true;
-    do reason = processor.run(BUDGET);
-    while (
+    do {
+      reason = processor.run(this.#budget);
+      const endNs = this.#clock.nowNs();
+      if (reason === RUN_BUDGET) this.#adapt(endNs - startNs);
+      startNs = endNs;
+    } while (
       reason === RUN_BUDGET &&
       this.#mayRun() &&
       Atomics.load(this.#words.i32, this.#hold) === 0 &&
@@ -188,6 +198,12 @@ export class VcpuLoop {
     else if (reason === RUN_EXCEPTION) this.#exception();
     // RUN_SUSPENDED and RUN_DEBUG say what the next turn reads in the words.
     this.#leave(RUN_STATE.PAUSED);
+  }
+
+  /** Slices become longer step by step where the guest is quick, and short at once where it no longer is. */
+  #adapt(tookNs: number): void {
+    if (tookNs > 2 * SLICE_NS) this.#budget = MIN_BUDGET;
+    else if (tookNs < SLICE_NS / 2 && this.#budget < MAX_BUDGET) this.#budget *= 2;
   }
 
   /** In HLT with nothing to deliver: sleep until a request or the next timer. */
