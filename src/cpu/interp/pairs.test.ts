@@ -139,7 +139,7 @@ test('pairs of instructions do what their instructions do one by one', () => {
   const pairs = pairsOf(machine.manifest),
     seed = Number(process.env['PAIR_SEED'] ?? 20_261_121),
     seen = new Set<number>();
-  ok(pairs.size > 500, 'the manifest holds pairs');
+  ok(pairs.size > 150, 'the manifest holds pairs');
   for (let program = 0; program < PROGRAMS; program++) {
     const random = createRandom(seed + program * 7919),
       code: number[] = [];
@@ -159,17 +159,17 @@ test('pairs of instructions do what their instructions do one by one', () => {
 });
 
 test('the second of a pair may be overwritten', () => {
-  // PAIR: mov rax, rbx; add rax, rcx; inc rsi; cmp rsi, 108; je END; jmp PATCH. PATCH makes the ADD a SUB and goes to PAIR. END: hlt.
+  // PAIR: mov rax, rbx; mov rax, rcx; inc rsi; cmp rsi, 108; je END; jmp PATCH. PATCH makes the second MOV a SUB and goes to PAIR. END: hlt.
   const pairAt = 0x40,
-    add = CODE + pairAt + 4;
-  const patch = [0xc6, 0x04, 0x25, add & 0xff, add >> 8, 0, 0, 0x29, 0xeb, pairAt - 12];
+    second = CODE + pairAt + 4;
+  const patch = [0xc6, 0x04, 0x25, second & 0xff, second >> 8, 0, 0, 0x29, 0xeb, pairAt - 12];
   const head = [0xeb, pairAt - 2, ...patch];
   const pair = [
     0x48,
     0x89,
     0xd8,
     0x48,
-    0x01,
+    0x89,
     0xc8,
     0x48,
     0xff,
