@@ -23,7 +23,8 @@ const loaded = loadCompiler();
 async function begin({ memory0, memory1, traceFd }: CompilerInit): Promise<(link: CompilerLink) => void> {
   const { RegionCompiler } = await loaded,
     bits = RAM_INDEX_BITS[ramIndexOf(memory1.buffer.byteLength)],
-    ahead = Uint8Array.from(readFileSync(new URL(`../generated/templates${bits}.bin`, import.meta.url)));
+    // So large a file has a buffer of its own.
+    ahead = readFileSync(new URL(`../generated/templates${bits}.bin`, import.meta.url));
   const compiler = new RegionCompiler(ramBytes(memory1), undefined, { memory0: memory0.buffer, ahead });
   const RegionTrace = traceFd === undefined ? undefined : (await loadTrace()).RegionTrace;
   const write =

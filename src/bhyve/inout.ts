@@ -21,6 +21,9 @@ export interface PortRange {
   readonly handler: PortHandler;
 }
 
+/** Both ends are part of it. */
+export type PortSpan = readonly [first: number, last: number];
+
 const PORT_COUNT = 0x10000;
 
 /** All ones of an access's width. */
@@ -42,10 +45,15 @@ export class PortTable {
     this.#strict = strict;
   }
 
-  /** Ports of in-core devices never leave the vCPU; all others read ones and drop writes there until somebody claims them. */
-  claimNothing(isInCore: (port: number) => boolean): void {
-    for (let port = 0; port < PORT_COUNT; port++) {
-      if (!isInCore(port) && this.#owner[port] === 0) this.#setNobody(port);
+  /**
+   * Before anybody registers: ports of in-core devices never leave the vCPU; all others read ones and drop writes there until somebody claims them.
+   * @param inCore in ascending order.
+   */
+  claimNothing(inCore: readonly PortSpan[]): void {
+    let next = 0;
+    for (const [first, last] of [...inCore, [PORT_COUNT, PORT_COUNT] as const]) {
+      if (first > next) this.#setNobody(next, first - next);
+      next = last + 1;
     }
   }
 
@@ -64,7 +72,7 @@ export class PortTable {
     const index = free >= 0 ? free : this.#ranges.length;
     this.#ranges[index] = range;
     this.#owner.fill(index + 1, port, port + sizeBytes);
-    for (let at = port; at < port + sizeBytes; at++) this.#modes.setMode(at, 'exit', 'exit');
+    this.#modes.setModes(port, sizeBytes, 'exit', 'exit');
   }
 
   /** @throws VmError ENOENT when this very range is not registered. */
@@ -73,12 +81,12 @@ export class PortTable {
     if (index < 0) throw new VmError('ENOENT', `ports ${rangeText(range)} of ${range.name} are not registered`);
     this.#ranges[index] = undefined;
     this.#owner.fill(0, range.port, range.port + range.sizeBytes);
-    for (let at = range.port; at < range.port + range.sizeBytes; at++) this.#setNobody(at);
+    this.#setNobody(range.port, range.sizeBytes);
   }
 
   /** For a device whose port can be answered without an exit. */
   setMode(port: number, read: PortRead, write: PortWrite): void {
-    this.#modes.setMode(port, read, write);
+    this.#modes.setModes(port, 1, read, write);
   }
 
   /** A PCI function answers on the data port. */
@@ -122,9 +130,9 @@ export class PortTable {
     return owner === undefined || owner === 0 ? undefined : this.#ranges[owner - 1];
   }
 
-  #setNobody(port: number): void {
+  #setNobody(port: number, ports: number): void {
     const mode = this.#strict ? 'exit' : 'open-bus';
-    this.#modes.setMode(port, mode, mode);
+    this.#modes.setModes(port, ports, mode, mode);
   }
 
   #unclaimed(direction: 'read' | 'write', port: number, sizeBytes: number): void {

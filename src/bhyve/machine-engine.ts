@@ -374,8 +374,8 @@ function machineVm(vm: Vm): MachineVm {
       },
     },
     ports: {
-      setMode: (port, read, write) => {
-        vm.setPortMode(port, read, write === 'open-bus' ? 'dropped' : write);
+      setModes: (port, ports, read, write) => {
+        vm.setPortModes(port, ports, read, write === 'open-bus' ? 'dropped' : write);
       },
       setShadow: (port, value) => {
         vm.setPortShadow(port, value);

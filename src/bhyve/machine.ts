@@ -21,7 +21,7 @@ import { PowerManagement } from './devices/pm.ts';
 import { QemuFwcfg } from './devices/qemu-fwcfg.ts';
 import { ResetPorts } from './devices/reset-ports.ts';
 import { e820Bytes, e820OfRam, type E820Entry } from './e820.ts';
-import { PortTable } from './inout.ts';
+import { PortTable, type PortSpan } from './inout.ts';
 import { COM_PORTS, KBD_IRQ, KIB, MIB, MOUSE_IRQ, MPTABLE_BASE, PORT, SCI_IRQ, SMBIOS_BASE } from './layout.ts';
 import { loadBootrom, loadKernel, type BootProtocol, type BootSource, type ImageFile } from './loaders/index.ts';
 import { MmioMap } from './mem.ts';
@@ -36,7 +36,7 @@ import type { ConfigReader, InitialState, MachineEnv, MachineSettings, MachineVm
 const MIN_LOWMEM_BYTES = 2 * MIB;
 
 /** Ports that vmm.wasm answers: this table never claims or opens them. */
-const IN_CORE_PORTS: readonly (readonly [first: number, last: number])[] = [
+const IN_CORE_PORTS: readonly PortSpan[] = [
   [0x20, 0x21],
   [0x40, 0x43],
   [0x61, 0x61],
@@ -101,7 +101,7 @@ export class Machine {
     }
     const { log } = env;
     this.ports = new PortTable(vm.ports, log.named('inout'), settings.strictIo);
-    this.ports.claimNothing((port) => IN_CORE_PORTS.some(([first, last]) => port >= first && port <= last));
+    this.ports.claimNothing(IN_CORE_PORTS);
     this.memory = new MmioMap();
 
     const suspend = (reason: SuspendReason): void => {

@@ -30,8 +30,8 @@ export type PortRead = 'exit' | 'shadow' | 'open-bus' | 'pci-data';
 export type PortWrite = 'exit' | 'posted' | 'notified' | 'open-bus' | 'pci-address';
 
 export interface PortModes {
-  /** Ports of in-core devices are never named. */
-  setMode(port: number, read: PortRead, write: PortWrite): void;
+  /** Of so many ports from `port` on, at least one. Ports of in-core devices are never named. */
+  setModes(port: number, ports: number, read: PortRead, write: PortWrite): void;
   setShadow(port: number, value: number): void;
   /** This PCI function answers: `pci-data` reads of all others give ones. */
   setPciFunction(bus: number, slot: number, func: number): void;

@@ -514,11 +514,12 @@ export class Vm {
     else Atomics.and(this.#words.i32, OPTIONS_INDEX, ~VM_OPTION_X2APIC);
   }
 
-  /** How vCPU threads answer a port without asking. @throws VmError EINVAL. */
-  setPortMode(port: number, read: PortReadMode, write: PortWriteMode): void {
+  /** How vCPU threads answer so many ports from `port` on without asking. @throws VmError EINVAL. */
+  setPortModes(port: number, ports: number, read: PortReadMode, write: PortWriteMode): void {
     checkPort(port);
+    checkPort(port + ports - 1);
     void this.devices; // whose set-up clears the table
-    this.#words.view.setUint8(PORT_MODES + port, READ_MODES[read] | (WRITE_MODES[write] << 4));
+    new Uint8Array(this.memory0.buffer, PORT_MODES + port, ports).fill(READ_MODES[read] | (WRITE_MODES[write] << 4));
   }
 
   /** What a read of a `shadow` port gives. */

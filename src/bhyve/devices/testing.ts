@@ -57,8 +57,8 @@ export class TestIrqLines implements IrqLines {
 export class TestPortModes implements PortModes {
   readonly modes = new Map<number, string>();
   readonly shadows = new Map<number, number>();
-  setMode(port: number, read: string, write: string): void {
-    this.modes.set(port, `${read} ${write}`);
+  setModes(port: number, ports: number, read: string, write: string): void {
+    for (let at = port; at < port + ports; at++) this.modes.set(at, `${read} ${write}`);
   }
   setShadow(port: number, value: number): void {
     this.shadows.set(port, value);
