@@ -200,7 +200,7 @@ export async function isFile(path: string, expected: { readonly sha256: string; 
   if (found?.size !== expected.sizeBytes) return false;
   const hash = createHash('sha256'),
     piece = Buffer.alloc(PIECE_BYTES),
-    file = openSync(path);
+    file = openSync(path, 'r');
   try {
     // The program waits for it anyway, and a thread of Node's takes its time to begin.
     for (let bytesRead; (bytesRead = readSync(file, piece)) > 0;) hash.update(piece.subarray(0, bytesRead));
