@@ -119,9 +119,11 @@ function digestOf(root, files) {
   return hash.digest('hex');
 }
 
-/** Give all modules the id of this build, and the program the same: whoever meets modules of another build can tell. */
+/** Give all modules the id of this build, and the program the same: whoever meets modules, or kept code, of another build can tell. */
 function seal(root) {
-  const hash = createHash('sha256');
+  // What the emitters make of all this is kept from run to run.
+  const emitters = MACHINE.find(({ name }) => name === 'templates'),
+    hash = createHash('sha256').update(digestOf(root, sourcesOf(filesOf(root), emitters)));
   const contents = new Map();
   for (const file of [...MODULES, ...SOURCES]) {
     if (!existsSync(root + file)) continue;

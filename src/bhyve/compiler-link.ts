@@ -4,7 +4,7 @@
  * Runs on: both threads.
  */
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
-import type { CompileEntry, CompiledModule, Compiler, RegionEvent } from '../vmmapi/index.ts';
+import { KeptRegions, regionsOf, type CompileEntry, type CompiledModule, type Compiler, type RegionEvent } from '../vmmapi/index.ts';
 
 /** One end; can be transferred with its port. */
 export interface CompilerLink {
@@ -17,6 +17,8 @@ export interface CompilerLink {
 
 /** From the VM's owner: the thread ends when all links are closed. */
 export const NO_MORE_LINKS = 'no more links';
+/** From the compiler: the image of regions of earlier runs comes first, if there are any. */
+export type CompilerAnswer = CompiledModule | SharedArrayBuffer;
 /** To the compiler. */
 export type CompilerMessage = readonly CompileEntry[] | RegionEvent;
 
@@ -25,6 +27,7 @@ export class RemoteCompiler implements Compiler {
   readonly #link: CompilerLink;
   #taken = 0;
   readonly tell: Compiler['tell'];
+  kept: KeptRegions | undefined;
 
   constructor(link: CompilerLink) {
     this.#link = link;
@@ -42,6 +45,9 @@ export class RemoteCompiler implements Compiler {
     const message = receiveMessageOnPort(port);
     if (message === undefined) return undefined;
     this.#taken = (this.#taken + 1) | 0;
-    return message.message as CompiledModule;
+    const answer = message.message as CompilerAnswer;
+    if (!(answer instanceof SharedArrayBuffer)) return answer;
+    this.kept = new KeptRegions(regionsOf(new Int32Array(answer)));
+    return undefined;
   }
 }

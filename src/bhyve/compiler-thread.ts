@@ -9,6 +9,9 @@ import { NO_MORE_LINKS, type CompilerLink } from './compiler-link.ts';
 import type { CompilerInit } from './compiler-worker.ts';
 import { takeThread, v8WorkersGiveWay } from './threads/index.ts';
 
+/** To keep what it has made. */
+const LONGEST_END_MS = 2000;
+
 export class CompilerThread {
   readonly #init: CompilerInit;
   readonly #log: Log;
@@ -16,8 +19,8 @@ export class CompilerThread {
   #ended: Promise<unknown> | undefined;
   #vcpus = 0;
 
-  constructor(init: CompilerInit, log: Log) {
-    this.#init = init;
+  constructor(init: Omit<CompilerInit, 'ending'>, log: Log) {
+    this.#init = { ...init, ending: new Int32Array(new SharedArrayBuffer(4)) };
     this.#log = log;
   }
 
@@ -33,17 +36,21 @@ export class CompilerThread {
     return { port: port2, answers, traced };
   }
 
-  /** A vCPU's thread is gone. After the last one, what is to be said about regions is said, if they are traced. */
+  /** A vCPU's thread is gone. After the last one, what is to be said about regions is said, if they are traced, and else they are kept, if they are to be. */
   disconnect(): void {
-    const worker = this.#worker;
+    const worker = this.#worker,
+      { traceFd, codeStore, ending } = this.#init;
     if (--this.#vcpus > 0 || !worker) return;
     this.#worker = undefined;
-    if (this.#init.traceFd === undefined) void worker.terminate();
+    if (traceFd === undefined) ending[0] = 1;
+    if (traceFd === undefined && codeStore === undefined) void worker.terminate();
     else worker.postMessage(NO_MORE_LINKS);
+    if (traceFd === undefined) setTimeout(() => void worker.terminate(), LONGEST_END_MS).unref();
   }
-  /** Is resolved when the last trace has been written. */
-  async traced(): Promise<void> {
-    if (this.#init.traceFd !== undefined && !this.#worker) await this.#ended;
+  /** Is resolved when the last trace has been written, or what was made has been kept. */
+  async ended(): Promise<void> {
+    const { traceFd, codeStore } = this.#init;
+    if (!this.#worker && (traceFd ?? codeStore) !== undefined) await this.#ended;
   }
 
   #start(): Worker {

@@ -4,9 +4,10 @@
  */
 import { readFileSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
-import { RAM_INDEX_BITS, loadCompiler, loadTrace, ramBytes, ramIndexOf, type CompiledModule } from '../vmmapi/index.ts';
+import { KeptRegions, RAM_INDEX_BITS, imageOf, loadCompiler, loadTrace, ramBytes, ramIndexOf, regionsOf } from '../vmmapi/index.ts';
+import { CODE_STORE_BYTES, CodeStore } from './code-store.ts';
 import { giveWay } from './threads/index.ts';
-import { NO_MORE_LINKS, type CompilerLink, type CompilerMessage } from './compiler-link.ts';
+import { NO_MORE_LINKS, type CompilerAnswer, type CompilerLink, type CompilerMessage } from './compiler-link.ts';
 
 /** What CompilerThread sends first; links follow. */
 export interface CompilerInit {
@@ -14,44 +15,62 @@ export interface CompilerInit {
   readonly memory1: WebAssembly.Memory;
   /** Open file for text about each region. */
   readonly traceFd: number | undefined;
+  /** Folder where regions are kept from one run to the next. What is traced is made anew. */
+  readonly codeStore?: string | undefined;
+  /** Not 0 when what is still asked for is of no use to anybody. */
+  readonly ending: Int32Array;
 }
 
 giveWay();
 const loaded = loadCompiler();
 
 /** @returns what takes a link's messages */
-async function begin({ memory0, memory1, traceFd }: CompilerInit): Promise<(link: CompilerLink) => void> {
-  const { RegionCompiler } = await loaded,
-    bits = RAM_INDEX_BITS[ramIndexOf(memory1.buffer.byteLength)],
-    // So large a file has a buffer of its own.
-    ahead = readFileSync(new URL(`../generated/templates${bits}.bin`, import.meta.url));
-  const compiler = new RegionCompiler(ramBytes(memory1), undefined, { memory0: memory0.buffer, ahead });
-  const RegionTrace = traceFd === undefined ? undefined : (await loadTrace()).RegionTrace;
-  const write =
-    traceFd === undefined
-      ? undefined
-      : (await import('./trace-writer.ts')).traceWriter(traceFd, (reason) => {
-          parentPort!.postMessage(reason);
-        });
+function begin({ memory0, memory1, traceFd, codeStore, ending }: CompilerInit): (link: CompilerLink) => void {
+  const bits = RAM_INDEX_BITS[ramIndexOf(memory1.buffer.byteLength)],
+    store = codeStore === undefined || traceFd !== undefined ? undefined : new CodeStore(codeStore, String(bits)),
+    image = store?.read(),
+    kept = store && new KeptRegions(image && regionsOf(new Int32Array(image)));
+  if (store && kept)
+    save = () => {
+      if (kept.added > 0) store.write(new Uint8Array(imageOf(kept.all(CODE_STORE_BYTES)).buffer));
+    };
+  // So large a file has a buffer of its own.
+  const ahead = readFileSync(new URL(`../generated/templates${bits}.bin`, import.meta.url)),
+    tracing = traceFd === undefined ? undefined : traceTo(traceFd),
+    ready = loaded.then(({ RegionCompiler }) => new RegionCompiler(ramBytes(memory1), undefined, { memory0: memory0.buffer, ahead, kept }));
   return ({ port, answers }) => {
-    const trace = RegionTrace && new RegionTrace(write!);
-    port.on('message', (message: CompilerMessage) => {
-      if ('what' in message) trace?.event(message);
-      else {
-        const done = (module: CompiledModule): void => {
-          port.postMessage(module);
-          Atomics.add(answers, 0, 1);
-        };
-        compiler.compile(message, done, trace);
-      }
+    const answer = (message: CompilerAnswer): void => {
+      port.postMessage(message);
+      Atomics.add(answers, 0, 1);
+    };
+    // The vCPU can use it at once.
+    if (image) answer(image);
+    void Promise.all([ready, tracing]).then(([compiler, newTrace]) => {
+      const trace = newTrace?.();
+      port.on('message', (message: CompilerMessage) => {
+        if ('what' in message) trace?.event(message);
+        else if (ending[0] === 0) compiler.compile(message, answer, trace);
+      });
     });
   };
 }
 
-let serve: Promise<(link: CompilerLink) => void> | undefined;
+async function traceTo(fd: number) {
+  const [{ RegionTrace }, { traceWriter }] = await Promise.all([loadTrace(), import('./trace-writer.ts')]),
+    write = traceWriter(fd, (reason) => {
+      parentPort!.postMessage(reason);
+    });
+  return () => new RegionTrace(write);
+}
+
+/** What has been made is worth keeping. */
+let save: (() => void) | undefined;
+let serve: ((link: CompilerLink) => void) | undefined;
 parentPort!.on('message', (message: CompilerInit | CompilerLink | typeof NO_MORE_LINKS) => {
   // What has been sent on a link that is closed now still arrives.
-  if (message === NO_MORE_LINKS) parentPort!.close();
-  else if ('memory0' in message) serve = begin(message);
-  else void serve!.then((take) => take(message));
+  if (message === NO_MORE_LINKS) {
+    save?.();
+    parentPort!.close();
+  } else if ('memory0' in message) serve = begin(message);
+  else serve!(message);
 });

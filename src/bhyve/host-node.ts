@@ -58,9 +58,11 @@ export interface NodeHostOptions {
   readonly worker?: URL;
   /** Open file for text about compiled code. */
   readonly traceFd?: number | undefined;
+  /** Folder where compiled code is kept from one run to the next. */
+  readonly codeStore?: string | undefined;
 }
 
-export function createNodeHost({ log, worker, traceFd }: NodeHostOptions): VmmHost {
+export function createNodeHost({ log, worker, traceFd, codeStore }: NodeHostOptions): VmmHost {
   const modules = new Map<RamIndex, EngineModules>(),
     modulesFor = (ramIndex: RamIndex): EngineModules => {
       const present = modules.get(ramIndex) ?? loadModules(ramIndex);
@@ -72,7 +74,7 @@ export function createNodeHost({ log, worker, traceFd }: NodeHostOptions): VmmHo
   const compilerOf = ({ memory0, memory1 }: VcpuInit): CompilerThread => {
     let compiler = compilers.get(memory1);
     if (!compiler) {
-      compiler = new CompilerThread({ memory0, memory1, traceFd }, log);
+      compiler = new CompilerThread({ memory0, memory1, traceFd, codeStore }, log);
       compilers.set(memory1, compiler);
     }
     return compiler;
@@ -117,7 +119,7 @@ function spawn(
   return {
     async terminate() {
       await thread.terminate();
-      await compiler?.traced();
+      await compiler?.ended();
     },
   };
 }

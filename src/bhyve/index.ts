@@ -2,6 +2,7 @@
  * The door of bhyve/: configuration, and a VM from its configuration to its end.
  * Runs on: main event loop.
  */
+export { cacheFolder, keepCode } from './cache-folder.ts';
 export { ConfigTree, escapeValue } from './config/tree.ts';
 export { getoptLong } from './config/getopt.ts';
 export type { LongOption } from './config/getopt.ts';

@@ -420,13 +420,13 @@ function setState(vm: Vm, state: InitialState): void {
   });
 }
 
-type MakeHost = (log: Log, settings: Pick<VmSettings, 'traceJit'>) => VmmHost;
+type MakeHost = (log: Log, settings: Pick<VmSettings, 'traceJit' | 'codeStore'>) => VmmHost;
 
 /** An engine whose threads, clock and modules are `makeHost`'s. */
 export function createEngineOn(makeHost: MakeHost): CreateEngine {
   return (request) => Promise.resolve().then(() => new MachineEngine(request, makeHost));
 }
 
-export const createEngine: CreateEngine = createEngineOn((log, { traceJit }) =>
-  createNodeHost({ log, traceFd: traceJit === undefined ? undefined : openTrace(traceJit) }),
+export const createEngine: CreateEngine = createEngineOn((log, { traceJit, codeStore }) =>
+  createNodeHost({ log, traceFd: traceJit === undefined ? undefined : openTrace(traceJit), codeStore }),
 );

@@ -3,6 +3,7 @@
  * Implements: bhyve(8). Runs on: main event loop.
  */
 import { readConfigFile } from './boot-files.ts';
+import { keepCode } from './cache-folder.ts';
 import { parseCommandLine } from './config/command-line.ts';
 import { bhyveStatus, runInForeground } from './foreground.ts';
 import { nodeProcess } from './node-process.ts';
@@ -22,6 +23,7 @@ async function main(): Promise<void> {
     process.exitCode = commandLine.status;
   } else {
     startThreadsAhead();
+    keepCode(commandLine.tree, process.env);
     const { createEngine } = await import('./machine-engine.ts');
     const status = await runInForeground(
       {

@@ -4,6 +4,8 @@
  */
 import { BUILD_ID } from '../generated/build-id.ts';
 
+export { BUILD_ID };
+
 const SECTION = 'build-id';
 
 /** @throws Error naming the first module of another build: they are being rebuilt, or were while this program started. */

@@ -13,9 +13,11 @@ export type { CpuidConfig, CpuidRow } from './cpuid.ts';
 export { MEMORY0_MAX_PAGES } from './wasm/limits.ts';
 export { CONSTANT_MSRS, writeMsrTable } from './msr.ts';
 
-export { checkBuild, manifestOf } from './build-id.ts';
+export { BUILD_ID, checkBuild, manifestOf } from './build-id.ts';
 export { TIER1_COUNTERS } from './jit/statistics.ts';
 export type { CompileEntry, CompiledModule, Compiler, RegionEvent } from './jit/compilation.ts';
+export { KeptRegions } from './jit/kept-regions.ts';
+export { imageOf, regionsOf } from './jit/kept-image.ts';
 export type { RegionLimits } from './jit/region-compiler.ts';
 
 /** The compiler brings all declarations with it, so it is loaded only where it runs. */

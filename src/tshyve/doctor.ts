@@ -7,8 +7,9 @@ import { access, mkdir, readFile, statfs } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { VmError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
+import { cacheFolder } from '../bhyve/index.ts';
 import { parseCommandLine, table, type Command, type CommandIo } from './command.ts';
-import { cacheFolder, listGuests, silentProgress } from './guests/index.ts';
+import { listGuests, silentProgress } from './guests/index.ts';
 
 const HELP = `usage: tshyve doctor [--mirror URL] [--offline]
 

@@ -3,8 +3,9 @@
  * Runs on: main event loop.
  */
 import { parseCommandLine, table, type Command } from './command.ts';
-import { cacheFolder, listGuests } from './guests/index.ts';
+import { listGuests } from './guests/index.ts';
 import { VmError } from '../base/errors.ts';
+import { cacheFolder } from '../bhyve/index.ts';
 
 const HELP = `usage: tshyve list [--json]
 

@@ -3,8 +3,9 @@
  * Runs on: main event loop.
  */
 import type { Log } from '../base/log.ts';
+import { cacheFolder } from '../bhyve/index.ts';
 import { parseCommandLine, type Command } from './command.ts';
-import { cacheFolder, createProgress, DEFAULT_GUEST, pullGuest, recipeOf, type Progress } from './guests/index.ts';
+import { createProgress, DEFAULT_GUEST, pullGuest, recipeOf, type Progress } from './guests/index.ts';
 import { DEBIAN_RECIPES } from './guests/recipes.ts';
 
 const HELP = `usage: tshyve pull [--mirror URL] [GUEST...]

@@ -13,6 +13,7 @@ import {
   exitStatus,
   getoptLong,
   isBzImage,
+  keepCode,
   nodeProcess,
   parseLpcDevice,
   parsePciSlot,
@@ -50,6 +51,7 @@ the machine:
   -o KEY=VALUE       configuration variable, as bhyve (docs/bhyve.md)
   --cpu-tier TIER    ${CPU_TIERS.join(' or ')}
   --code-cache SIZE  memory for compiled guest code, as --memory (default 256M)
+  --code-store DIR   keep compiled guest code there for the next run (default: code in the cache; none: not at all)
 
 the run:
   --no-reboot        end when the guest resets, in place of starting it again
@@ -72,6 +74,7 @@ const LONG_OPTIONS: readonly LongOption[] = [
   { name: 'cpus', argument: 'required', short: 'c' },
   { name: 'cpu-tier', argument: 'required' },
   { name: 'code-cache', argument: 'required' },
+  { name: 'code-store', argument: 'required' },
   { name: 'trace-jit', argument: 'optional' },
   { name: 'no-reboot', argument: 'none' },
   { name: 'stats', argument: 'none' },
@@ -137,6 +140,9 @@ export function parseRun(args: readonly string[], warn: (message: string) => voi
         break;
       case 'code-cache':
         setOr(tree, 'cpu.codecache', argument, '--code-cache', 'a size');
+        break;
+      case 'code-store':
+        setOr(tree, 'cpu.codestore', escapeValue(argument), '--code-store', 'the path of a folder, or none');
         break;
       case 'trace-jit':
         setOr(tree, 'cpu.tracejit', escapeValue(given ?? TRACE_STDERR), '--trace-jit', 'the path of a file');
@@ -251,6 +257,7 @@ export const runRun =
       io.stdout.write(request.tree.dump());
       return 1;
     }
+    keepCode(request.tree, io.env);
     return runInForeground(
       {
         program: 'tshyve',

@@ -23,13 +23,17 @@ export type { Stat } from './stats.ts';
 export { PostedRing, type PostedSink } from './posted-ring.ts';
 export { compilesElsewhere, loadProcessor } from './create-processor.ts';
 export {
+  BUILD_ID,
+  KeptRegions,
   RAM_INDEX_BITS,
   checkBuild,
+  imageOf,
   loadCompiler,
   loadTrace,
   manifestOf,
   ramBytes,
   ramIndexOf,
+  regionsOf,
   type CompileEntry,
   type CompiledModule,
   type Compiler,

@@ -64,6 +64,8 @@ export interface VmSettings {
   readonly cpuTier: CpuTier;
   /** Memory of the host that compiled guest code may take, for each vCPU. */
   readonly codeCacheBytes: number;
+  /** Folder where compiled code is kept from one run to the next; undefined: none. */
+  readonly codeStore: string | undefined;
   /** File for text about compiled code; undefined: none. */
   readonly traceJit: string | undefined;
   /** Ctrl-A keys on a stdio console that is a terminal. */
@@ -149,6 +151,7 @@ export function readSettings(tree: ConfigTree, limits: MachineLimits): VmSetting
     boot,
     cpuTier: readTier(tree),
     codeCacheBytes: parseMemorySize('cpu.codecache', tree.get('cpu.codecache') ?? '256M', CODE_CACHE_LIMIT),
+    codeStore: readCodeStore(tree),
     traceJit: readTraceJit(tree),
     consoleEscapes: tree.bool('console.escape', false),
   };
@@ -167,6 +170,15 @@ function readName(tree: ConfigTree): string {
 
 /** V8 reserves no more than 4 GiB of code for a process. */
 const CODE_CACHE_LIMIT = { maxBytes: 2 ** 31, because: 'room for code in one process' };
+
+/** In place of a folder. */
+const NO_STORE = 'none';
+
+function readCodeStore(tree: ConfigTree): string | undefined {
+  const path = tree.get('cpu.codestore');
+  if (path === '') throw new VmError('EINVAL', `cpu.codestore='': expected the path of a folder, or ${NO_STORE}`);
+  return path === NO_STORE ? undefined : path;
+}
 
 function readTier(tree: ConfigTree): CpuTier {
   const text = tree.get('cpu.tier') ?? 'default';

@@ -32,8 +32,10 @@ import { pageOf } from './code-window.ts';
 import { isBackEdge, unproved } from './flow-graph.ts';
 import { KnownEmit, REGISTER_FLAGS, REGISTER_MXCSR, REGISTER_ROTATED, RegionLocals } from './known-emit.ts';
 import type { KnownFlags, RegionContext, Template } from './known-emit.ts';
+import type { OpenField } from './open-fields.ts';
 import { perfectHash } from './perfect-hash.ts';
 import type { PerfectHash } from './perfect-hash.ts';
+import { emitPlace } from './relocations.ts';
 import { flowRegisters } from './register-flow.ts';
 import type { Bank, Flow, Point } from './register-flow.ts';
 import { rememberingBlocks } from './remembering.ts';
@@ -57,6 +59,8 @@ const ALIAS_PROVED = 500;
 const FRAME_BYTES = 256;
 
 export interface RegionBody extends FunctionBody {
+  /** Fields of the guest's code that might move, if the code did not depend on their values. */
+  readonly fixed: readonly OpenField[];
   /** For a reader of the code. */
   readonly localNames: () => ReadonlyMap<number, string>;
 }
@@ -71,6 +75,7 @@ const SCRATCH = new Bytes(1 << 16);
 function emptied(bytes: Bytes): Bytes {
   bytes.size = 0;
   bytes.hints = undefined;
+  bytes.marks = undefined;
   return bytes;
 }
 
@@ -125,7 +130,13 @@ class Assembler {
     live = flowRegisters(this.#region, this.#points, 'general');
     if (this.#usesVectors) liveVectors = flowRegisters(this.#region, this.#points, 'vectors');
     const out = f.filled();
-    return { params: f.params, locals: f.locals, out, localNames: () => this.#emit.localNames().set(this.#proved, 'proved') };
+    return {
+      params: f.params,
+      locals: f.locals,
+      out,
+      fixed: this.#emit.fixed,
+      localNames: () => this.#emit.localNames().set(this.#proved, 'proved'),
+    };
   }
 
   // --- ways in and out ---
@@ -293,7 +304,7 @@ class Assembler {
           const linear = f.pin(f.op('add', f.get(ripPage, 'i64'), f.i64(page * PAGE_BYTES))),
             entry = tlbEntry(f, f.get(tlb, 'i32'), linear),
             hva = f.op('add', linear, f.load('i64', entry, TLB_ADDEND)),
-            differs = f.op('or', f.op('xor', f.load('i64', entry, TLB_EXEC), linear), f.op('xor', hva, f.i64(this.#context.hvaOf(page))));
+            differs = f.op('or', f.op('xor', f.load('i64', entry, TLB_EXEC), linear), f.op('xor', hva, this.#placeOf(page)));
           f.if(
             f.compare('ne', differs, f.i64(0)),
             () => {
@@ -310,6 +321,11 @@ class Assembler {
       );
       f.flush();
     }
+  }
+
+  /** Where a page lies in memory 1. */
+  #placeOf(page: number): Node {
+    return this.#f.encoded('i64', (out) => emitPlace(out, 'i64', page * PAGE_BYTES, this.#context.hvaOf(page)));
   }
 
   // --- registers between locals and the record ---

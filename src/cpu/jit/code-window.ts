@@ -6,6 +6,7 @@
 import { PAGE_BYTES } from '../../base/memory-map.ts';
 import { DECODE_TRUNCATED } from '../decode/decoder.ts';
 import type { Decoder } from '../decode/decoder.ts';
+import { CODE_SIZE_MASK, MODE_64 } from '../state.ts';
 import type { CompileEntry } from './compilation.ts';
 import type { Hints } from './hints.ts';
 
@@ -69,6 +70,17 @@ export class CodeWindow {
     return this;
   }
 
+  /** The same for what is asked for. @param hints where they are to be had */
+  openFor({ pages, decoded, patched, mode, rip, offset, vcpu, tlb, changing }: Omit<CompileEntry, 'slot'>, hints: Hints | undefined): this {
+    const isLong = rip !== undefined && (mode & CODE_SIZE_MASK) === MODE_64;
+    return this.open(
+      pages,
+      decoded,
+      patched,
+      isLong ? hints?.seenFrom(vcpu, tlb, Number(BigInt.asIntN(64, rip)) - offset, changing) : undefined,
+    );
+  }
+
   #slotOf(page: number): number {
     if (page === this.#lastPage && this.#lastSlot >= 0) return this.#lastSlot;
     let slot = this.#slots.get(page);
@@ -104,15 +116,16 @@ export class CodeWindow {
   /** Has a byte of [start, end) been patched while code was compiled from it? */
   isPatched(start: number, end: number): boolean {
     const first = pageOf(start);
-    let bits = this.#patchedOf(first);
+    let bits = this.patchedOf(first);
     for (let offset = start; offset < end; offset++) {
       const at = offset & (PAGE_BYTES - 1);
-      if (at === 0 && offset > start) bits = this.#patchedOf(first + 1);
+      if (at === 0 && offset > start) bits = this.patchedOf(first + 1);
       if (bits !== undefined && ((bits[at >> 5]! >> (at & 31)) & 1) !== 0) return true;
     }
     return false;
   }
-  #patchedOf(page: number): Int32Array | undefined {
+  /** Bytes of a page that have been patched while code was compiled from it, a bit each. */
+  patchedOf(page: number): Int32Array | undefined {
     return Math.abs(page) <= WINDOW_REACH ? this.#patched?.[page + WINDOW_REACH] : this.#hints?.patchedOf(this.hvaOf(page));
   }
   wordsOf(page: number): Int32Array {
@@ -133,9 +146,12 @@ export class CodeWindow {
   isWorthCopying(offset: number): boolean {
     if (this.#decoded === undefined) return true;
     const page = pageOf(offset),
-      hvaPage = this.hvaOf(page),
-      isFar = Math.abs(page) > WINDOW_REACH;
-    return this.#hot.has(hvaPage + offset - page * PAGE_BYTES) && !(isFar && this.#hints!.isChanging(hvaPage));
+      hvaPage = this.hvaOf(page);
+    return this.#hot.has(hvaPage + offset - page * PAGE_BYTES) && !this.isChanging(page);
+  }
+  /** Is it a page far away whose code changes in ways that are not known? */
+  isChanging(page: number): boolean {
+    return Math.abs(page) > WINDOW_REACH && this.#hints!.isChanging(this.hvaOf(page));
   }
   /** Offsets to which the indirect jump, or call, at this one is likely to go. */
   targetsOf(offset: number): readonly number[] {

@@ -3,6 +3,8 @@
  * Runs on: any thread; types, and the limits that both know.
  */
 
+import type { KeptRegions } from './kept-regions.ts';
+
 /** Compile a region from here. */
 export interface CompileEntry {
   /** Place in the table that the region will have. */
@@ -26,6 +28,8 @@ export interface CompileEntry {
   readonly rip?: bigint;
   /** Pages of memory 1 whose changes have ended regions of other pages, with the bytes that were patched as in `patched`; undefined: no region far away has a copy of them. */
   readonly changing?: ReadonlyMap<number, Int32Array | undefined>;
+  /** Places in memory 1 that have become hot besides, and have regions of an earlier run. */
+  readonly alsoHot?: readonly number[];
   /** For a trace: how often it was reported again while it waited. */
   readonly reports?: number;
 }
@@ -78,6 +82,8 @@ export interface Compiler {
   submit(entries: readonly CompileEntry[]): void;
   /** The next finished module; hot, and cheap while there is none. */
   take(): CompiledModule | undefined;
+  /** Regions of earlier runs, from when they are known. */
+  readonly kept?: KeptRegions | undefined;
   /** Where regions are traced. */
   tell?: ((event: RegionEvent) => void) | undefined;
 }

@@ -50,6 +50,7 @@ import { pageOf } from './code-window.ts';
 import { emitCut, emitField } from './open-fields.ts';
 import type { OpenField } from './open-fields.ts';
 import { targetOf } from './region.ts';
+import { RELOCATION, emitCallee, emitMoving, emitSlot } from './relocations.ts';
 import type { Instruction } from './region.ts';
 import { MISS_CALLS, MISS_LEAVES, MISS_REMEMBERS } from './template-emit.ts';
 import type { KnownFlags, Miss } from './template-emit.ts';
@@ -77,6 +78,13 @@ export interface RegionContext {
   readonly fpuTrap: boolean;
 }
 
+/** How an immediate that may be relocated becomes a constant; by other cuts it does not. */
+const MOVING: Readonly<Record<number, number>> = {
+  [CUT.I32]: RELOCATION.FIELD32,
+  [CUT.I64]: RELOCATION.FIELD64,
+  [CUT.I64_S32]: RELOCATION.FIELD64,
+  [CUT.I64_U32]: RELOCATION.FIELD64_ZERO,
+};
 const GPR_END = 16 * 8;
 const VECTORS = 16,
   VECTOR_SHIFT = 5,
@@ -189,6 +197,8 @@ export class KnownEmit {
   /** Whether the instructions that come remember pages, and whether any of this region do. */
   remembers = false;
   remembersAny = false;
+  /** Fields on whose values the code depends after all. */
+  readonly fixed: OpenField[] = [];
   #pagePlaces = 0;
   #pagePlaceCount = 0;
   /** Locals by place: see HOLE_PAGE. */
@@ -226,8 +236,10 @@ export class KnownEmit {
   template(instruction: Instruction): Template {
     const miss = this.#missOf(instruction),
       template = this.#templates.find(instruction, this.#context.fpuTrap, this.known, miss);
-    if (instruction.openImmediate && this.#templates.asksValue(instruction, this.#context.fpuTrap, miss))
+    if ((instruction.openImmediate ?? instruction.movingImmediate) && this.#templates.asksValue(instruction, this.#context.fpuTrap, miss)) {
       instruction.openImmediate = undefined;
+      this.#fix(instruction);
+    }
     return template;
   }
   /**
@@ -358,6 +370,12 @@ export class KnownEmit {
             if (this.remembersAny) this.#f.laterHere((filled) => this.forgetPages(filled));
             continue;
           }
+          if (token >= HOLE_HELPER) {
+            out.size = size;
+            this.#callee(token - HOLE_HELPER);
+            size = out.size;
+            continue;
+          }
           value = this.#resolve(token);
         }
         while (value >= 0x80) {
@@ -380,14 +398,16 @@ export class KnownEmit {
     const numbers = this.#numbers;
     if (token >= HOLE_CAUGHT && token < HOLE_CAUGHT + MAX_INSIDE) return this.#caughtDepth + token - HOLE_CAUGHT;
     let value: number;
-    if (token >= HOLE_HELPER) value = this.#context.helperIndex(HELPER_NAMES[token - HOLE_HELPER]!);
-    else if (token >= HOLE_TEMPORARY) value = this.#f.newLocal(TEMPORARY_TYPES[Math.floor((token - HOLE_TEMPORARY) / MAX_TEMPORARIES)]!);
+    if (token >= HOLE_TEMPORARY) value = this.#f.newLocal(TEMPORARY_TYPES[Math.floor((token - HOLE_TEMPORARY) / MAX_TEMPORARIES)]!);
     else if (token >= HOLE_VECTOR) return this.#vector(token - HOLE_VECTOR);
     else if (token >= HOLE_REGISTER) return this.#register(token - HOLE_REGISTER);
     else if (token >= HOLE_PAGE) return this.#pageLocal(token - HOLE_PAGE);
     else return this.#field(this.#at.registers[token - HOLE_FIELD]!);
     numbers[token - FIRST_HOLE] = value;
     return value;
+  }
+  #callee(helper: number): void {
+    emitCallee(this.#out, helper, this.#context.helperIndex(HELPER_NAMES[helper]!));
   }
   #pageLocal(which: number): number {
     const local = this.#f.newLocal((which & 1) === 0 ? 'i64' : this.#context.ramIndex);
@@ -426,6 +446,9 @@ export class KnownEmit {
       emitCut(out, cutOf(token));
       return;
     }
+    if (source === SOURCE.SLOT) return emitSlot(out, low);
+    const moving = source === SOURCE.IMMEDIATE ? this.#at.movingImmediate : undefined;
+    if (moving && this.#moving(moving, cutOf(token))) return;
     switch (cutOf(token)) {
       case CUT.I32:
       case CUT.I64_S32:
@@ -447,6 +470,24 @@ export class KnownEmit {
       default:
         return out.s64(low, 0);
     }
+  }
+
+  /** The immediate, in such a way that it can be relocated. @returns false: it is written as any other, and the code holds for this value only */
+  #moving(field: OpenField, cut: number): boolean {
+    const { immediateLow: low, immediateHigh: high } = this.#at,
+      kind = MOVING[cut];
+    if (kind === undefined || (kind === RELOCATION.FIELD64 && field.sizeBytes === 4 && high !== low >> 31)) {
+      this.#fix(this.#at);
+      return false;
+    }
+    emitMoving(this.#out, field, kind, low, high);
+    return true;
+  }
+
+  #fix(instruction: Instruction): void {
+    if (!instruction.movingImmediate) return;
+    this.fixed.push(instruction.movingImmediate);
+    instruction.movingImmediate = undefined;
   }
 
   /** Base, scaled index and displacement of the memory operand, added: what is absent costs nothing. */
@@ -480,13 +521,16 @@ export class KnownEmit {
     }
     if (terms > 0 && low === 0 && high === 0) return;
     out.u8(0x42);
-    out.s64(low, high);
+    const { movingDisplacement: moving } = at;
+    if (moving) emitMoving(out, moving, RELOCATION.FIELD64, low, high, at.ripRelative ? at.offset + at.lengthBytes : 0);
+    else out.s64(low, high);
     if (terms > 0) out.u8(0x7c);
   }
 
-  #openField({ offset, sizeBytes }: OpenField): void {
-    const page = pageOf(offset);
-    emitField(this.#out, this.#context.hvaOf(page) + offset - page * PAGE_BYTES, sizeBytes, this.#context.ramIndex);
+  #openField(field: OpenField): void {
+    const { offset } = field,
+      page = pageOf(offset);
+    emitField(this.#out, field, this.#context.hvaOf(page) + offset - page * PAGE_BYTES, this.#context.ramIndex);
   }
 
   #registersOf(mask: number): number {

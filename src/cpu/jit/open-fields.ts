@@ -12,6 +12,7 @@ import { CUT } from '../wasm/holes.ts';
 import { pageOf } from './code-window.ts';
 import type { CodeWindow } from './code-window.ts';
 import { LINE_BYTES, eachLine } from './compilation.ts';
+import { emitPlace } from './relocations.ts';
 import type { SourceLines } from './compilation.ts';
 
 /** A field of an instruction in the region's window, by offset from the entry's page. */
@@ -64,7 +65,7 @@ export function openFields(window: CodeWindow, offset: number, decoder: Decoder)
 }
 
 /** The bits of fields of one page, as a mask of all its words; undefined where there are none. */
-export function openBits(fields: readonly OpenField[]): Int32Array | undefined {
+export function bitsOf(fields: readonly OpenField[]): Int32Array | undefined {
   if (fields.length === 0) return undefined;
   const bytes = new Uint8Array(PAGE_BYTES);
   for (const { offset, sizeBytes } of fields) {
@@ -80,14 +81,8 @@ const LOADS: Readonly<Record<number, number>> = { 1: 0x30, 2: 0x32, 4: 0x34, 8: 
 const HAS_MEMORY = 0x40;
 
 /** Its present value, sign-extended to an i64. @param hva where the field lies in memory 1 */
-export function emitField(out: Bytes, hva: number, sizeBytes: number, ramIndex: RamIndex): void {
-  if (ramIndex === 'i32') {
-    out.u8(0x41);
-    out.s32(hva | 0);
-  } else {
-    out.u8(0x42);
-    out.s64(hva | 0, Math.floor(hva / 0x1_0000_0000));
-  }
+export function emitField(out: Bytes, { offset, sizeBytes }: OpenField, hva: number, ramIndex: RamIndex): void {
+  emitPlace(out, ramIndex, offset, hva);
   out.u8(LOADS[sizeBytes]!);
   const memory = RAM_MEMORY[ramIndex];
   out.u8(memory === 0 ? 0 : HAS_MEMORY);

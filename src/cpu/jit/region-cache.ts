@@ -16,6 +16,8 @@ import { WINDOW_REACH, onlyPage } from './code-window.ts';
 import { TIER1_COUNTERS, noStatistics } from './statistics.ts';
 import { sameSource } from './compilation.ts';
 import type { CompileEntry, CompiledModule, CompiledRegion, Compiler, SourceLines } from './compilation.ts';
+import { KeptPlacer } from './kept-placer.ts';
+import type { Asked } from './kept-regions.ts';
 import { notePatches } from './open-fields.ts';
 
 export interface RegionCacheOptions {
@@ -44,6 +46,9 @@ export const HOST_BYTES_PER_BYTE = 8;
 export const HOST_BYTES_PER_MODULE = 32 * 1024;
 /** How long a hot entry waits for others. */
 const WAIT_NS = 2e6;
+/** So many entries that may have a region of an earlier run are looked up together, fewer when the first has waited long enough. */
+const KNOWN_BATCH = 16,
+  KNOWN_WAIT_NS = 1e6;
 /** Entries that the compiler has at a time: what waits beyond them goes by heat. */
 const MAX_COMPILING = 96;
 /** A region that was come to so often with another access class than its own goes. */
@@ -66,7 +71,11 @@ const WAITING = 0,
   INSTALLED = 2,
   REFUSED = 3,
   /** Forgotten, while the compiler has it. */
-  ORPHANED = 4;
+  ORPHANED = 4,
+  /** It may have a region of an earlier run. */
+  KNOWN = 5,
+  /** It may, but another region holds it. */
+  PUT_OFF = 6;
 
 /** An entry that has been hot: at most one per key of a page, in its `hot`. */
 interface HotEntry {
@@ -106,6 +115,11 @@ export class RegionCache implements RegionStore {
   readonly #parked = new Map<CodePage, Set<HotEntry>>();
   #waiting: HotEntry[] = [];
   #waitingSinceNs = 0;
+  #placer: KeptPlacer | undefined;
+  #known: HotEntry[] = [];
+  #knownSinceNs = 0;
+  /** Places in memory 1 of entries that got a region of an earlier run, of which the compiler has not been told. */
+  #placed: number[] = [];
   /** By slot. */
   readonly #compiling = new Map<number, HotEntry>();
   /** Oldest first. */
@@ -150,12 +164,22 @@ export class RegionCache implements RegionStore {
       source: [],
     };
     page.hot.set(key, entry);
+    if (this.#options.compiler.kept?.has(key & OFFSET_MASK)) this.#lookUp(entry);
+    else this.#wait(entry);
+  }
+  #lookUp(entry: HotEntry): void {
+    entry.state = KNOWN;
+    if (this.#known.push(entry) === 1) this.#knownSinceNs = this.#options.nowNs();
+  }
+  #wait(entry: HotEntry): void {
+    entry.state = WAITING;
     if (this.#waiting.push(entry) === 1) this.#waitingSinceNs = this.#options.nowNs();
   }
 
   /** A region that other access classes come to more and more makes room for one of theirs. */
   #again(entry: HotEntry, tlb: number): void {
     entry.reports++;
+    if (entry.state === PUT_OFF) this.#lookUp(entry);
     if (entry.state === INSTALLED && entry.tlb !== tlb && ++entry.otherTlbs === MAX_OTHER_TLBS) this.#remove(entry);
   }
 
@@ -181,6 +205,8 @@ export class RegionCache implements RegionStore {
     if (++this.#slices === SAMPLED_SLICES) this.#sample();
     const compiled = this.#options.compiler.take();
     if (compiled) this.#install(compiled);
+    const known = this.#known.length;
+    if (known >= KNOWN_BATCH || (known > 0 && this.#options.nowNs() - this.#knownSinceNs >= KNOWN_WAIT_NS)) this.#placeKept();
     const waiting = this.#waiting.length;
     if (waiting === 0 || this.#compiling.size >= MAX_COMPILING) return;
     if (waiting >= this.#options.batch || this.#options.nowNs() - this.#waitingSinceNs >= WAIT_NS) this.#submit();
@@ -196,32 +222,68 @@ export class RegionCache implements RegionStore {
     const hottest = this.#waiting.sort((a, b) => b.reports - a.reports).splice(0, this.#options.batch);
     this.#waitingSinceNs = this.#options.nowNs();
     const { code, onlyDecoded, compiler } = this.#options,
-      changing = new Map(
-        [...this.#changing].map(([hvaPage, times]) => [hvaPage, times > MAX_FAR_PATCHES ? undefined : code.patchedOf(hvaPage)]),
-      );
+      changing = this.#changingBytes(),
+      alsoHot = this.#placed.splice(0);
     compiler.submit(
-      hottest.map((entry): CompileEntry => {
-        const slot = this.#takeSlot();
-        entry.slot = slot;
-        entry.state = COMPILING;
-        this.#compiling.set(slot, entry);
-        const { page, key, pages, rip, tlb, reports } = entry;
-        return {
-          slot,
-          vcpu: this.#options.vcpu,
-          tlb,
-          hvaPage: page.hvaPage,
-          offset: key & OFFSET_MASK,
-          pages,
-          ...(onlyDecoded && { decoded: pages.map((hvaPage) => code.decodedOf(hvaPage)) }),
-          ...(pages.some((hvaPage) => code.patchedOf(hvaPage)) && { patched: pages.map((hvaPage) => code.patchedOf(hvaPage)) }),
-          mode: key >>> 12,
-          rip,
-          changing,
-          reports,
-        };
-      }),
+      hottest.map((entry, index): CompileEntry => ({
+        ...this.#asked(entry, changing),
+        slot: this.#reserve(entry),
+        ...(onlyDecoded && { decoded: entry.pages.map((hvaPage) => code.decodedOf(hvaPage)) }),
+        ...(index === 0 && { alsoHot }),
+      })),
     );
+  }
+
+  /** Regions of an earlier run for those that have one, at once. */
+  #placeKept(): void {
+    const { compiler, memory0, memory1 } = this.#options,
+      { kept } = compiler,
+      changing = this.#changingBytes(),
+      placer = (this.#placer ??= new KeptPlacer(memory0, memory1));
+    for (const entry of this.#known.splice(0)) {
+      const asked = this.#asked(entry, changing);
+      if (placer.putsOff(asked)) {
+        entry.state = PUT_OFF;
+        this.stats.covered++;
+        continue;
+      }
+      const slot = kept && placer.add(kept, asked, () => this.#reserve(entry));
+      if (slot === undefined) this.#wait(entry);
+      else {
+        this.#placed.push(entry.page.hvaPage + (entry.key & OFFSET_MASK));
+        this.stats.kept++;
+      }
+    }
+    const compiled = placer.finish();
+    if (compiled) this.#install(compiled);
+  }
+
+  /** The compiler, or whoever is it, has the entry. @returns the place in the table that its region will have */
+  #reserve(entry: HotEntry): number {
+    const slot = this.#takeSlot();
+    entry.slot = slot;
+    entry.state = COMPILING;
+    this.#compiling.set(slot, entry);
+    return slot;
+  }
+  #asked({ page, key, pages, rip, tlb, reports }: HotEntry, changing: NonNullable<Asked['changing']>): Asked {
+    const { code, vcpu } = this.#options;
+    return {
+      vcpu,
+      tlb,
+      hvaPage: page.hvaPage,
+      offset: key & OFFSET_MASK,
+      pages,
+      ...(pages.some((hvaPage) => code.patchedOf(hvaPage)) && { patched: pages.map((hvaPage) => code.patchedOf(hvaPage)) }),
+      mode: key >>> 12,
+      rip,
+      changing,
+      reports,
+    };
+  }
+  #changingBytes(): Map<number, Int32Array | undefined> {
+    const { code } = this.#options;
+    return new Map([...this.#changing].map(([hvaPage, times]) => [hvaPage, times > MAX_FAR_PATCHES ? undefined : code.patchedOf(hvaPage)]));
   }
 
   #takeSlot(): number {
@@ -369,7 +431,7 @@ export class RegionCache implements RegionStore {
       if (region.page !== page) deadElsewhere++;
     }
     if (deadElsewhere > 0) this.#noteChanging(page.hvaPage);
-    for (const [key, entry] of page.hot) if ((entry as HotEntry).state === REFUSED) page.hot.delete(key);
+    for (const [key, entry] of page.hot) if ([REFUSED, PUT_OFF].includes((entry as HotEntry).state)) page.hot.delete(key);
     if (dead === 0) return;
     this.stats.changed += dead;
     this.#backOff(page);
@@ -406,6 +468,7 @@ export class RegionCache implements RegionStore {
     this.#modules.clear();
     this.#parked.clear();
     this.#waiting.length = 0;
+    this.#known.length = 0;
     this.stats.hostBytes = 0;
   }
 

@@ -12,6 +12,7 @@ import { pageOf } from './code-window.ts';
 import type { CodeWindow } from './code-window.ts';
 import { ordered } from './flow-graph.ts';
 import { openFields } from './open-fields.ts';
+import { movingFields } from './relocations.ts';
 import type { OpenField } from './open-fields.ts';
 
 /** A decoded instruction that outlives the decoder's next one. Offsets count from the start of the entry's page and may be negative. */
@@ -21,11 +22,16 @@ export interface Instruction extends Formattable {
   readonly segmentSlot: number;
   readonly registers: readonly number[];
   readonly relative: boolean;
+  /** Displacement and immediate, at its end. */
+  readonly fieldBytes: number;
   /** Must the flags that it leaves be kept? */
   flagsWanted: boolean;
   /** Read from memory each time: see open-fields.ts. A template that depends on the immediate's value closes it. */
   readonly openDisplacement?: OpenField;
   openImmediate?: OpenField | undefined;
+  /** May be relocated: see relocations.ts. Code that depends on the immediate's value in another way fixes it. */
+  readonly movingDisplacement?: OpenField | undefined;
+  movingImmediate?: OpenField | undefined;
 }
 
 /** The entry's own code, or the copy of a function that one CALL has inside the region. */
@@ -224,7 +230,8 @@ export class RegionFormer {
   #decode(window: CodeWindow, offset: number, mode: number): Instruction | undefined {
     const d = this.#decoder;
     if (window.decode(d, offset, mode) !== DECODED || !compilable(d)) return undefined;
-    const { displacement, immediate } = openFields(window, offset, d);
+    const { displacement, immediate } = openFields(window, offset, d),
+      moving = displacement || immediate ? undefined : movingFields(offset, d);
     return {
       row: d.row,
       line: LINES[d.row.lineIndex]!,
@@ -246,9 +253,11 @@ export class RegionFormer {
       immediateLow: d.immediateLow,
       immediateHigh: d.immediateHigh,
       relative: d.relative,
+      fieldBytes: d.displacementBytes + d.immediateBytes,
       flagsWanted: true,
       ...(displacement && { openDisplacement: displacement }),
       ...(immediate && { openImmediate: immediate }),
+      ...moving,
     };
   }
 }

@@ -20,6 +20,7 @@ export interface Tier1Statistics {
   evicted: number;
   refused: number;
   covered: number;
+  kept: number;
 }
 
 /** In the order of the record's `counters`, from COUNTER_TIER1 on. */
@@ -40,6 +41,7 @@ export const TIER1_COUNTERS = [
   ['evicted', 'tier 1: regions evicted'],
   ['refused', 'tier 1: entries without a region worth having'],
   ['covered', 'tier 1: entries put off, since another region holds them'],
+  ['kept', 'tier 1: regions of earlier runs'],
 ] as const satisfies readonly (readonly [keyof Tier1Statistics, string])[];
 
 export const noStatistics = (): Tier1Statistics => ({
@@ -59,4 +61,5 @@ export const noStatistics = (): Tier1Statistics => ({
   evicted: 0,
   refused: 0,
   covered: 0,
+  kept: 0,
 });

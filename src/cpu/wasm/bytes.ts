@@ -5,14 +5,28 @@
 /** Below this, a loop is quicker than a view. */
 const SHORT_COPY_BYTES = 128;
 
+/** Entries of `marks` for each number. */
+export const MARK_WORDS = 5;
+
 export class Bytes {
   #data: Uint8Array;
   size = 0;
   /** Branches whose outcome is known in advance, in their order: twice the place of the opcode, plus 1 where it is mostly taken. */
   hints: number[] | undefined;
+  /** Numbers that can be written anew, in their order: MARK_WORDS entries each, the place of the number first. */
+  marks: number[] | undefined;
 
   constructor(capacity = 256) {
     this.#data = new Uint8Array(capacity);
+  }
+
+  /** Code that is there already. @param hints as `hints` */
+  static of(data: Uint8Array, hints: ArrayLike<number>): Bytes {
+    const bytes = new Bytes(0);
+    bytes.#data = data;
+    bytes.size = data.length;
+    bytes.hints = Array.from(hints);
+    return bytes;
   }
 
   u8(value: number): void {
@@ -51,6 +65,11 @@ export class Bytes {
   /** Branch to what lies outside of a template, `inside` labels further out than the template itself. */
   outside(_inside: number): void {
     throw new Error('only a template has an outside');
+  }
+
+  /** The number that is written next: what it is belongs to whoever writes it anew. */
+  mark(what: number, a = 0, b = 0, c = 0): void {
+    (this.marks ??= []).push(this.size, what, a, b, c);
   }
 
   /** The branch that is written next is mostly taken, or mostly not. */

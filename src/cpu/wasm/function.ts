@@ -7,7 +7,7 @@
  * (`clobbers`) first saves the readers that are still to be used.
  * Implements: WebAssembly core specification 5.4 Instructions. Runs on: any thread.
  */
-import { Bytes } from './bytes.ts';
+import { Bytes, MARK_WORDS } from './bytes.ts';
 import { ATOMIC_FENCE, COMPARE_EXCHANGE, COMPARISON, INTEGER, LANE, LOAD, PLAIN, SIMD, STORE, TYPE_CODE } from './opcodes.ts';
 import { maskedHole, signExtendedHole, widenedHole, wrappedHole } from './holes.ts';
 import type { CompareExchangeKind, ComparisonOp, IntegerOp, LaneOp, LoadKind, PlainOp, StoreKind, Type } from './opcodes.ts';
@@ -41,6 +41,8 @@ export class Node {
   memory = 0;
   /** Bytes after the opcode: a lane, a shuffle, a v128 constant. */
   immediate: readonly number[] | undefined;
+  /** Of a part that encodes itself. */
+  encode: ((out: Bytes) => void) | undefined;
   failure: Failure | undefined;
   reads = 0;
   serial = 0;
@@ -167,6 +169,13 @@ export class FunctionBuilder {
     const node = this.#node('part', type, []);
     node.code = token;
     return this.#reading(node, reads);
+  }
+
+  /** A constant that encodes itself, its opcode first. */
+  encoded(type: 'i32' | 'i64', encode: (out: Bytes) => void): Node {
+    const node = this.#node('part', type, []);
+    node.encode = encode;
+    return node;
   }
 
   /** @param bytes 16 bytes, lowest first. */
@@ -544,13 +553,15 @@ export class FunctionBuilder {
   /** The code, with what was left for later. */
   filled(): Bytes {
     const whole = new Bytes(this.out.size + this.#later.length * LATER_BYTES),
-      hints = this.out.hints ?? [],
+      { hints = [], marks = [] } = this.out,
       moved: number[] = [];
     let from = 0,
-      next = 0;
+      next = 0,
+      nextMark = 0;
     const take = (to: number): void => {
-      const distance = (whole.size - from) * 2;
-      while (next < hints.length && hints[next]! < to * 2) moved.push(hints[next++]! + distance);
+      const distance = whole.size - from;
+      while (next < hints.length && hints[next]! < to * 2) moved.push(hints[next++]! + distance * 2);
+      for (; nextMark < marks.length && marks[nextMark]! < to; nextMark += MARK_WORDS) marks[nextMark]! += distance;
       whole.append(this.out, from, to);
       from = to;
     };
@@ -560,6 +571,7 @@ export class FunctionBuilder {
     }
     take(this.out.size);
     whole.hints = moved;
+    whole.marks = marks;
     return whole;
   }
 
@@ -780,7 +792,8 @@ export class FunctionBuilder {
         out.u8(0x0b);
         break;
       case 'part':
-        out.number(node.code);
+        if (node.encode) node.encode(out);
+        else out.number(node.code);
         break;
       case 'load':
         this.#value(node.args[0]!);

@@ -3,6 +3,7 @@
  * Implements: WebAssembly core specification 5.4 (with threads, SIMD, bulk memory). Runs on: any thread.
  */
 export type Type = 'i32' | 'i64' | 'f32' | 'f64' | 'v128';
+export const TYPES: readonly Type[] = ['i32', 'i64', 'f32', 'f64', 'v128'];
 export const TYPE_CODE: Readonly<Record<Type, number>> = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b };
 
 /** Prefixed opcodes are written as (prefix << 16) | number. */

@@ -1,6 +1,5 @@
 /**
  * The guests that are ready to boot, on disk. A guest is there whole or not at all; whatever is interrupted leaves only litter.
- * Implements: XDG Base Directory Specification ($XDG_CACHE_HOME).
  * Runs on: main event loop.
  *
  *   lists/          package indexes, verified again at each use
@@ -11,8 +10,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
 import { mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VmError } from '../../base/errors.ts';
 
@@ -53,12 +51,6 @@ const LOCK_POLL_MS = 100;
 const LOCK_WRITING_MS = 5000;
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
-
-/** $XDG_CACHE_HOME/tshyve; a value that is not absolute is to be ignored, says the specification. */
-export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
-  const base = env['XDG_CACHE_HOME'];
-  return join(base !== undefined && isAbsolute(base) ? base : join(env['HOME'] || homedir(), '.cache'), 'tshyve');
-}
 
 export class GuestCache {
   readonly #folder: string;

@@ -3,12 +3,12 @@
  * Runs on: main event loop.
  */
 import { VmError } from '../../base/errors.ts';
+import { cacheFolder } from '../../bhyve/index.ts';
 import type { PullOptions } from './debian.ts';
-import { cacheFolder, GuestCache, type CachedGuest } from './guest-cache.ts';
+import { GuestCache, type CachedGuest } from './guest-cache.ts';
 import { DEBIAN_RECIPES, type DebianRecipe } from './recipes.ts';
 
 export { createProgress, silentProgress, type Progress } from './progress.ts';
-export { cacheFolder } from './guest-cache.ts';
 export type { PullOptions } from './debian.ts';
 
 /** What a loader needs to boot a guest. */

@@ -1,0 +1,318 @@
+/**
+ * Regions that are kept from one run to the next: their WebAssembly, with what has to be written anew when they are put elsewhere
+ * (relocations.ts), and the guest code that they were made from. An entry whose code is the same again, but for addresses that were relocated,
+ * need not be formed and emitted.
+ *
+ * All is plain data, so that whoever keeps it can clone or serialise it.
+ * Implements: docs/jit.md "Kept regions". Runs on: where regions are compiled.
+ */
+import { PAGE_BYTES } from '../../base/memory-map.ts';
+import { Bytes } from '../wasm/bytes.ts';
+import type { FunctionBody } from '../wasm/module.ts';
+import { TYPES } from '../wasm/opcodes.ts';
+import { pageOf } from './code-window.ts';
+import type { CodeWindow } from './code-window.ts';
+import { LINE_BYTES, eachLine, linesOf } from './compilation.ts';
+import type { CompileEntry, SourceLines } from './compilation.ts';
+import { bitsOf } from './open-fields.ts';
+import type { OpenField } from './open-fields.ts';
+import type { ModuleBatch } from './module-batch.ts';
+import type { Region } from './region.ts';
+import { relocate } from './relocations.ts';
+import type { Relocations } from './relocations.ts';
+
+/** Lines of a page that a region was made from. */
+export interface KeptLines {
+  /** Distance from the entry's page. */
+  readonly page: number;
+  readonly linesLow: number;
+  readonly linesHigh: number;
+  /** The marked lines, one after the other; which of their bits must be the same, and which of them the region reads when it runs. */
+  readonly bytes: Int32Array;
+  readonly fixed: Int32Array;
+  readonly open?: Int32Array | undefined;
+}
+
+export interface KeptRegion {
+  readonly offset: number;
+  readonly mode: number;
+  readonly vcpu: number;
+  readonly tlb: number;
+  /** Guest instructions. */
+  readonly size: number;
+  readonly lines: readonly KeptLines[];
+  /** Of its instructions with fields that it does not read when it runs: offset of the instruction, of its fields, of the next instruction. */
+  readonly fields: Int32Array;
+  /** Offsets of its blocks. */
+  readonly blocks: Int32Array;
+  /** Types of its locals, by their place in TYPES. */
+  readonly locals: Uint8Array;
+  readonly code: Uint8Array;
+  readonly hints: Int32Array;
+  readonly relocations: Relocations;
+  /** One word: number of the run that has used it last. It is the same memory for all who share the code. */
+  readonly lastUsed: Int32Array;
+}
+
+/** An entry, before it has a place in the table. */
+export type Asked = Omit<CompileEntry, 'slot'>;
+
+const FIELD_WORDS = 3;
+/** Regions of one entry: code that differs from run to run is not kept for ever. */
+const MAX_VARIANTS = 8;
+/** Besides its arrays. */
+const REGION_BYTES = 512;
+
+export class KeptRegions {
+  readonly #byEntry = new Map<number, KeptRegion[]>();
+  /** Offsets of all entries, a bit each. */
+  readonly #offsets = new Int32Array(PAGE_BYTES / 32);
+  readonly #run: number;
+  /** Regions that have been added. */
+  added = 0;
+
+  constructor(regions: readonly KeptRegion[] = []) {
+    this.#run = regions.reduce((last, { lastUsed }) => Math.max(last, lastUsed[0]!), 0) + 1;
+    for (const region of regions) {
+      this.#listOf(region).push(region);
+      this.#offsets[region.offset >> 5]! |= 1 << (region.offset & 31);
+    }
+  }
+
+  /** Is there one from an earlier run whose entry has this offset in its page? Hot. */
+  has(offset: number): boolean {
+    return ((this.#offsets[offset >> 5]! >> (offset & 31)) & 1) !== 0;
+  }
+
+  #listOf({ offset, mode }: Pick<KeptRegion, 'offset' | 'mode'>): KeptRegion[] {
+    const key = offset + mode * PAGE_BYTES;
+    let list = this.#byEntry.get(key);
+    if (!list) {
+      list = [];
+      this.#byEntry.set(key, list);
+    }
+    return list;
+  }
+
+  /** @param window of the entry. @returns undefined where there is none for the code that is there now */
+  find(entry: Asked, window: CodeWindow): KeptRegion | undefined {
+    const found = this.#byEntry
+      .get(entry.offset + entry.mode * PAGE_BYTES)
+      ?.find(
+        (kept) =>
+          kept.vcpu === entry.vcpu &&
+          kept.tlb === entry.tlb &&
+          kept.lines.every((lines) => isThere(window, lines)) &&
+          isAsOpen(window, kept),
+      );
+    if (found) found.lastUsed[0] = this.#run;
+    return found;
+  }
+
+  add(kept: Omit<KeptRegion, 'lastUsed'>): void {
+    const list = this.#listOf(kept),
+      same = list.findIndex((each) => isSame(each, kept));
+    if (same >= 0) list.splice(same, 1);
+    else if (list.length === MAX_VARIANTS)
+      list.splice(list.indexOf(list.reduce((oldest, each) => (each.lastUsed[0]! < oldest.lastUsed[0]! ? each : oldest))), 1);
+    list.push({ ...kept, lastUsed: Int32Array.of(this.#run) });
+    this.added++;
+  }
+
+  /** Those to be kept: what was used last comes first. @param limitBytes of them, about */
+  all(limitBytes: number): readonly KeptRegion[] {
+    let left = limitBytes;
+    return [...this.#byEntry.values()]
+      .flat()
+      .sort((a, b) => b.lastUsed[0]! - a.lastUsed[0]!)
+      .filter((region) => (left -= bytesOf(region)) >= 0);
+  }
+}
+
+const bytesOf = ({ lines, fields, blocks, locals, code, hints, relocations }: KeptRegion): number =>
+  lines.reduce(
+    (sum, { bytes, fixed, open }) => sum + bytes.byteLength + (open?.byteLength ?? 0) + fixed.byteLength,
+    REGION_BYTES + fields.byteLength + blocks.byteLength + locals.byteLength + code.byteLength + hints.byteLength + relocations.byteLength,
+  );
+
+/** Was it made of the same code? */
+const isSame = (a: Omit<KeptRegion, 'lastUsed'>, b: Omit<KeptRegion, 'lastUsed'>): boolean =>
+  a.vcpu === b.vcpu &&
+  a.tlb === b.tlb &&
+  a.lines.length === b.lines.length &&
+  a.lines.every(({ page, linesLow, linesHigh, bytes, fixed }, index) => {
+    const other = b.lines[index]!;
+    return (
+      page === other.page &&
+      linesLow === other.linesLow &&
+      linesHigh === other.linesHigh &&
+      bytes.every((word, at) => fixed[at] === other.fixed[at] && ((word ^ other.bytes[at]!) & fixed[at]!) === 0)
+    );
+  });
+
+/** Does the page hold the same code? */
+function isThere(window: CodeWindow, { page, linesLow, linesHigh, bytes, fixed }: KeptLines): boolean {
+  if (!window.has(page) || window.isChanging(page)) return false;
+  const words = window.wordsOf(page);
+  let at = 0,
+    same = true;
+  eachLine(linesLow, linesHigh, (line) => {
+    for (let i = 0, from = (line * LINE_BYTES) / 4; same && i < LINE_BYTES / 4; i++)
+      same = ((words[from + i]! ^ bytes[at + i]!) & fixed[at + i]!) === 0;
+    at += LINE_BYTES / 4;
+  });
+  return same;
+}
+
+/** Would it be made of the same code now? Not where a field has been patched since, which the region would read when it runs. */
+function isAsOpen(window: CodeWindow, { lines, fields }: KeptRegion): boolean {
+  if (!lines.some(({ page }) => window.patchedOf(page))) return true;
+  for (let i = 0; i < fields.length; i += FIELD_WORDS) if (isFieldPatched(window, fields[i]!, fields[i + 1]!, fields[i + 2]!)) return false;
+  return true;
+}
+const isFieldPatched = (window: CodeWindow, instruction: number, field: number, end: number): boolean =>
+  window.isPatched(field, end) && !window.isPatched(instruction, field);
+
+// --- a region that has just been made ---
+
+/** What a region has of one page. */
+class PageOfRegion {
+  low = 0;
+  high = 0;
+  readonly code: OpenField[] = [];
+  readonly open: OpenField[] = [];
+  readonly moving: OpenField[] = [];
+  /** Fields that might move, if the code did not depend on their values. */
+  readonly fixed: OpenField[] = [];
+}
+
+/** What the region was made from. @param fixed fields that might move, if the code did not depend on their values */
+export function linesIn(region: Region, window: CodeWindow, fixed: readonly OpenField[]): KeptLines[] {
+  const pages = new Map<number, PageOfRegion>(),
+    pageAt = (offset: number): PageOfRegion => {
+      const page = pageOf(offset),
+        found = pages.get(page) ?? new PageOfRegion();
+      pages.set(page, found);
+      return found;
+    };
+  for (const field of fixed) pageAt(field.offset).fixed.push(field);
+  for (const { instructions } of region.blocks)
+    for (const { offset, lengthBytes, openDisplacement, openImmediate, movingDisplacement, movingImmediate } of instructions) {
+      if (openDisplacement) pageAt(openDisplacement.offset).open.push(openDisplacement);
+      if (openImmediate) pageAt(openImmediate.offset).open.push(openImmediate);
+      if (movingDisplacement) pageAt(movingDisplacement.offset).moving.push(movingDisplacement);
+      if (movingImmediate) pageAt(movingImmediate.offset).moving.push(movingImmediate);
+      const end = offset + lengthBytes;
+      for (let start = offset; start < end;) {
+        const page = pageAt(start),
+          stop = Math.min(end, (Math.floor(start / LINE_BYTES) + 1) * LINE_BYTES),
+          line = Math.floor(start / LINE_BYTES);
+        page[line & 32 ? 'high' : 'low'] |= 1 << (line & 31);
+        page.code.push({ offset: start, sizeBytes: stop - start });
+        start = stop;
+      }
+    }
+  return [...pages].map(([page, { low, high, code, open, moving, fixed: fixedFields }]): KeptLines => {
+    const bits = bitsOf(code)!;
+    for (const [index, each] of (bitsOf([...open, ...moving]) ?? []).entries()) bits[index]! &= ~each;
+    for (const [index, each] of (bitsOf(fixedFields) ?? []).entries()) bits[index]! |= each;
+    const openBits = bitsOf(open);
+    return {
+      page,
+      linesLow: low,
+      linesHigh: high,
+      bytes: linesOf(window.wordsOf(page), low, high),
+      fixed: linesOf(bits, low, high),
+      open: openBits && linesOf(openBits, low, high),
+    };
+  });
+}
+
+/** @returns without `lastUsed` */
+export function keptRegion(
+  { offset, mode, vcpu, tlb }: CompileEntry,
+  region: Region,
+  window: CodeWindow,
+  lines: readonly KeptLines[],
+  { locals, out }: FunctionBody,
+): Omit<KeptRegion, 'lastUsed'> {
+  return {
+    offset,
+    mode,
+    vcpu,
+    tlb,
+    size: region.size,
+    lines,
+    fields: Int32Array.from(closedFields(region, window)),
+    blocks: Int32Array.from(region.blocks, ({ start }) => start),
+    locals: Uint8Array.from(locals, (type) => TYPES.indexOf(type)),
+    code: out.bytes(),
+    hints: Int32Array.from(out.hints ?? []),
+    relocations: Int32Array.from(out.marks ?? []),
+  };
+}
+
+/** @returns what has been patched already, and is not read all the same, will not be read later: it is not among them */
+function closedFields(region: Region, window: CodeWindow): number[] {
+  const fields: number[] = [];
+  for (const { instructions } of region.blocks)
+    for (const { offset, lengthBytes, fieldBytes, openDisplacement, openImmediate } of instructions) {
+      const end = offset + lengthBytes,
+        field = end - fieldBytes;
+      if (fieldBytes > 0 && !openDisplacement && !openImmediate && !isFieldPatched(window, offset, field, end))
+        fields.push(offset, field, end);
+    }
+  return fields;
+}
+
+// --- put in its place ---
+
+/** Where its pages are now, and what stands there. A page that is mapped at two places is one source. */
+export function sourceOf(lines: readonly KeptLines[], window: CodeWindow): SourceLines[] {
+  const sources = new Map<number, { page: number; low: number; high: number; open: Int32Array | undefined }>();
+  for (const { page, linesLow, linesHigh, open } of lines) {
+    const hvaPage = window.hvaOf(page),
+      source = sources.get(hvaPage) ?? { page, low: 0, high: 0, open: undefined };
+    sources.set(hvaPage, source);
+    source.low |= linesLow;
+    source.high |= linesHigh;
+    if (open) spread((source.open ??= new Int32Array(PAGE_BYTES / 4)), open, linesLow, linesHigh);
+  }
+  return [...sources].map(([hvaPage, { page, low, high, open }]) => ({
+    hvaPage,
+    linesLow: low,
+    linesHigh: high,
+    bytes: linesOf(window.wordsOf(page), low, high),
+    ...(open && { open: linesOf(open, low, high) }),
+  }));
+}
+
+/** Put lines where they lie in their page. */
+function spread(page: Int32Array, words: Int32Array, linesLow: number, linesHigh: number): void {
+  let at = 0;
+  eachLine(linesLow, linesHigh, (line) => {
+    for (let i = 0; i < LINE_BYTES / 4; i++) page[(line * LINE_BYTES) / 4 + i]! |= words[at++]!;
+  });
+}
+
+/** Its code, for where the entry is now, becomes part of a module. @param window of the entry */
+export function addKept(batch: ModuleBatch, kept: KeptRegion, slot: number, window: CodeWindow): void {
+  const code = kept.code.slice();
+  relocate(code, kept.relocations, {
+    slot,
+    helperIndex: batch.helperIndexOf,
+    placeOf: (offset) => window.hvaOf(pageOf(offset)) + offset - pageOf(offset) * PAGE_BYTES,
+    fieldAt: (offset, sizeBytes) => fieldOf(window.bytesAt(offset, sizeBytes)),
+  });
+  batch.add(
+    { slot, size: kept.size, source: sourceOf(kept.lines, window) },
+    { params: ['i32', 'i32'], locals: Array.from(kept.locals, (type) => TYPES[type]!), out: Bytes.of(code, kept.hints) },
+  );
+}
+
+/** @param bytes 4 or 8. @returns sign-extended */
+function fieldOf(bytes: Uint8Array): { low: number; high: number } {
+  const word = (at: number): number => bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24),
+    low = word(0);
+  return { low, high: bytes.length === 8 ? word(4) : low >> 31 };
+}
