@@ -17,6 +17,14 @@ const LITTER_MS = 7 * 24 * 3_600_000;
 
 const hashOf = (content: Uint8Array): Buffer => createHash('sha256').update(content).digest();
 
+function remove(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // it cannot be there
+  }
+}
+
 export class CodeStore {
   readonly #folder: string;
   readonly #path: string;
@@ -49,14 +57,14 @@ export class CodeStore {
       renameSync(unfinished, this.#path);
       this.#removeLitter();
     } catch {
-      rmSync(unfinished, { force: true }); // a full disk, or a folder that cannot be written
+      remove(unfinished); // a full disk, or a folder that cannot be written
     }
   }
 
   #removeLitter(): void {
     for (const name of readdirSync(this.#folder)) {
       const path = join(this.#folder, name);
-      if (path !== this.#path && Date.now() - statSync(path).mtimeMs > LITTER_MS) rmSync(path, { force: true });
+      if (path !== this.#path && Date.now() - statSync(path).mtimeMs > LITTER_MS) remove(path);
     }
   }
 }

@@ -72,6 +72,8 @@ export interface VmSettings {
   readonly consoleEscapes: boolean;
 }
 
+/** In place of the folder for code. */
+const NO_STORE = 'none';
 const MAX_NAME_CHARS = 229;
 /** Linux's own limit is 2047; a multiboot kernel or another loader may take more. */
 const MAX_CMDLINE_CHARS = 65_535;
@@ -151,7 +153,7 @@ export function readSettings(tree: ConfigTree, limits: MachineLimits): VmSetting
     boot,
     cpuTier: readTier(tree),
     codeCacheBytes: parseMemorySize('cpu.codecache', tree.get('cpu.codecache') ?? '256M', CODE_CACHE_LIMIT),
-    codeStore: readCodeStore(tree),
+    codeStore: tree.get('cpu.codestore') === NO_STORE ? undefined : tree.get('cpu.codestore'),
     traceJit: readTraceJit(tree),
     consoleEscapes: tree.bool('console.escape', false),
   };
@@ -170,15 +172,6 @@ function readName(tree: ConfigTree): string {
 
 /** V8 reserves no more than 4 GiB of code for a process. */
 const CODE_CACHE_LIMIT = { maxBytes: 2 ** 31, because: 'room for code in one process' };
-
-/** In place of a folder. */
-const NO_STORE = 'none';
-
-function readCodeStore(tree: ConfigTree): string | undefined {
-  const path = tree.get('cpu.codestore');
-  if (path === '') throw new VmError('EINVAL', `cpu.codestore='': expected the path of a folder, or ${NO_STORE}`);
-  return path === NO_STORE ? undefined : path;
-}
 
 function readTier(tree: ConfigTree): CpuTier {
   const text = tree.get('cpu.tier') ?? 'default';

@@ -73,13 +73,10 @@ export class KeptRegions {
 
   constructor(regions: readonly KeptRegion[] = []) {
     this.#run = regions.reduce((last, { lastUsed }) => Math.max(last, lastUsed[0]!), 0) + 1;
-    for (const region of regions) {
-      this.#listOf(region).push(region);
-      this.#offsets[region.offset >> 5]! |= 1 << (region.offset & 31);
-    }
+    for (const region of regions) this.#listOf(region).push(region);
   }
 
-  /** Is there one from an earlier run whose entry has this offset in its page? Hot. */
+  /** Is there one whose entry has this offset in its page? */
   has(offset: number): boolean {
     return ((this.#offsets[offset >> 5]! >> (offset & 31)) & 1) !== 0;
   }
@@ -90,6 +87,7 @@ export class KeptRegions {
     if (!list) {
       list = [];
       this.#byEntry.set(key, list);
+      this.#offsets[offset >> 5]! |= 1 << (offset & 31);
     }
     return list;
   }
@@ -296,7 +294,7 @@ function spread(page: Int32Array, words: Int32Array, linesLow: number, linesHigh
 }
 
 /** Its code, for where the entry is now, becomes part of a module. @param window of the entry */
-export function addKept(batch: ModuleBatch, kept: KeptRegion, slot: number, window: CodeWindow): void {
+export function addKept(batch: Pick<ModuleBatch, 'add' | 'helperIndexOf'>, kept: KeptRegion, slot: number, window: CodeWindow): void {
   const code = kept.code.slice();
   relocate(code, kept.relocations, {
     slot,

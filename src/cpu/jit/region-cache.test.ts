@@ -8,6 +8,8 @@ import { RUN_BUDGET, RUN_HALTED } from '../state.ts';
 import { CODE32, SmallMachine } from '../testing/small-machine.ts';
 import type { SmallMachineOptions } from '../testing/small-machine.ts';
 import type { CompileEntry, CompiledModule, Compiler } from './compilation.ts';
+import { imageOf, regionsOf } from './kept-image.ts';
+import { KeptRegions } from './kept-regions.ts';
 import { RegionCompiler } from './region-compiler.ts';
 
 const CODE = 0x1000;
@@ -17,7 +19,12 @@ const MS = 1e6;
 /** Compiles what was submitted when it is told to. */
 class HeldCompiler implements Compiler {
   readonly submitted: CompileEntry[] = [];
+  readonly kept: KeptRegions | undefined;
   readonly #finished: CompiledModule[] = [];
+
+  constructor({ kept }: { readonly kept?: KeptRegions } = {}) {
+    this.kept = kept;
+  }
 
   submit(entries: readonly CompileEntry[]): void {
     this.submitted.push(...entries);
@@ -216,4 +223,28 @@ test('code that was overwritten is found again without a look-up each time', () 
   machine.again();
   equal(machine.get('gpr'), 25_000n);
   ok(lookups - first <= first, `${lookups - first} look-ups`);
+});
+
+test('a region of an earlier run is there without the compiler, wherever its code lies now', () => {
+  const kept = new KeptRegions(),
+    first = new Machine(loop(20_000), { kept });
+  first.run();
+  deepEqual([first.regions.regions, first.regions.kept, kept.added], [1, 0, 1]);
+
+  const compiler = new HeldCompiler({ kept: new KeptRegions(regionsOf(imageOf(kept.all(Infinity)))) }),
+    machine = new Machine([], { compiler }),
+    elsewhere = CODE + 0x3000;
+  machine.ram.set(loop(20_000), elsewhere);
+  machine.set('rip', elsewhere);
+  machine.refresh();
+  machine.run();
+  equal(machine.get('gpr'), 60_000n);
+  deepEqual([machine.regions.regions, machine.regions.kept, compiler.submitted.length], [1, 1, 0]);
+  // Another loop's code is not what was kept: the compiler is asked.
+  machine.ram[elsewhere + 9] = 5;
+  machine.processor.code.written(HVA_RAM + elsewhere, 1, 0);
+  machine.set('rip', elsewhere);
+  machine.run();
+  equal(machine.get('gpr'), 100_000n);
+  deepEqual([machine.regions.kept, compiler.submitted.length], [1, 1]);
 });

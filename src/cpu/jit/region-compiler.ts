@@ -142,9 +142,17 @@ export class LocalCompiler implements Compiler {
   readonly #finished: CompiledModule[] = [];
   readonly #trace: RegionTrace | undefined;
   readonly tell: Compiler['tell'];
+  readonly kept: KeptRegions | undefined;
 
-  constructor(memory0: ArrayBufferLike | undefined, memory1: WebAssembly.Memory, limits?: RegionLimits, trace?: RegionTrace) {
-    this.#compiler = new RegionCompiler(ramBytes(memory1), limits, { memory0 });
+  constructor(
+    memory0: ArrayBufferLike | undefined,
+    memory1: WebAssembly.Memory,
+    limits?: RegionLimits,
+    trace?: RegionTrace,
+    kept?: KeptRegions,
+  ) {
+    this.#compiler = new RegionCompiler(ramBytes(memory1), limits, { memory0, kept });
+    this.kept = kept;
     this.#trace = trace;
     this.tell = trace && ((event) => trace.event(event));
   }

@@ -4,6 +4,7 @@
  * Implements: docs/jit.md "Trust". Runs on: any thread of Node.
  */
 import type { RamIndex } from '../guest-ram.ts';
+import { KeptRegions } from '../jit/kept-regions.ts';
 import type { RegionLimits } from '../jit/region-compiler.ts';
 import type { CpuTier } from '../processor.ts';
 import { CAPABILITY_STEP, RUN_BUDGET, RUN_HALTED, RUN_STEPPED, RUN_TRIPLE_FAULT } from '../state.ts';
@@ -20,6 +21,8 @@ const MAX_INSTRUCTIONS = 1500;
 const MAX_UNRETIRED = 20_000;
 /** A REP with a counter that something has overwritten. */
 const ENDLESS = 'endless';
+/** Budget of the run whose regions are kept. */
+const KEEPING_SLICE = 100;
 /** Where these are alike, the rest is compared. */
 const MARKS = [
   ['rip', 0],
@@ -34,6 +37,8 @@ export interface Engine {
   readonly limits?: RegionLimits;
   readonly hot?: number;
   readonly batch?: number;
+  /** Each program runs twice, the second time with the regions of the first. */
+  readonly keeps?: true;
 }
 export const ENGINES: readonly Engine[] = [
   { tier: 'always' },
@@ -45,6 +50,8 @@ export const ENGINES: readonly Engine[] = [
   { tier: 'interpreter' },
   { tier: 'always', ramIndex: 'i64' },
   { tier: 'jit', hot: 4, batch: 8, ramIndex: 'i64' },
+  { tier: 'jit', hot: 2, batch: 4, keeps: true },
+  { tier: 'jit', hot: 3, batch: 8, ramIndex: 'i64', keeps: true },
 ];
 /** Instructions in a slice: always the same number, or drawn from so many. */
 const SLICES = [[1], [2, 3, 5], [1, 3, 17, 1000], [7, 40, 100], [1000]] as const;
@@ -59,7 +66,7 @@ export class Lockstep {
   machine(engine: Engine): ProgramMachine {
     let machine = this.#machines.get(engine);
     if (!machine) {
-      machine = new ProgramMachine(engine);
+      machine = new ProgramMachine({ ...engine, kept: engine.keeps && new KeptRegions() });
       this.#machines.set(engine, machine);
     }
     return machine;
@@ -70,6 +77,10 @@ export class Lockstep {
     const right = this.#right,
       machine = this.machine(engine),
       random = new Random(seed ^ 0x1234567);
+    if (engine.keeps) {
+      machine.load(program, seed);
+      for (let left = MAX_INSTRUCTIONS; left > 0 && machine.processor.run(KEEPING_SLICE) === RUN_BUDGET;) left -= KEEPING_SLICE;
+    }
     for (const each of [right, machine]) each.load(program, seed);
     if (random.once(24)) breakpoints(random, [right, machine]);
     right.set('capabilities', CAPABILITY_STEP);
@@ -138,7 +149,7 @@ function breakpoints(random: Random, machines: readonly ProgramMachine[]): void 
 }
 
 /** How often each is drawn: a module for each region takes its time. */
-const SHARES = [0, 1, 2, 3, 3, 3, 4, 4, 4, 5, 5, 6, 7, 8, 8] as const;
+const SHARES = [0, 1, 2, 3, 3, 3, 4, 4, 4, 5, 5, 6, 7, 8, 8, 9, 9, 9, 10] as const;
 type Machines = readonly ProgramMachine[];
 /** What comes from outside between slices: an interrupt, a device that writes into the code, another mapping of a page of code. */
 const interrupt = (_random: Random, machines: Machines): void => {

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { GUEST_MAP_COUNT, GUEST_MAP_RANGES, HVA_RAM, VCPUS, WASM_PAGE_BYTES } from '../../base/memory-map.ts';
 import { manifestOf } from '../build-id.ts';
+import type { KeptRegions } from '../jit/kept-regions.ts';
 import { LocalCompiler } from '../jit/region-compiler.ts';
 import type { RegionLimits } from '../jit/region-compiler.ts';
 import { Processor, compiles, memory0Pages } from '../processor.ts';
@@ -57,6 +58,8 @@ export type SmallMachineOptions = {
   readonly ramIndex?: RamIndex;
   readonly bus?: Partial<Bus>;
   readonly limits?: RegionLimits;
+  /** Regions that it has made are used again where the same code becomes hot. */
+  readonly kept?: KeptRegions | undefined;
 } & Partial<Omit<ProcessorOptions, 'bus'>>;
 
 export class SmallMachine {
@@ -75,6 +78,7 @@ export class SmallMachine {
     bus,
     tier = 'interpreter',
     limits = { cap: 250, minimum: 1 },
+    kept,
     ...options
   }: SmallMachineOptions) {
     const memory0 = new WebAssembly.Memory({ initial: memory0Pages(1), maximum: MEMORY0_MAX_PAGES, shared: true });
@@ -100,7 +104,7 @@ export class SmallMachine {
       exit: () => {},
       random: (bytes) => bytes.fill(0x5a),
       tier,
-      compiler: compiles(tier) ? new LocalCompiler(memory0.buffer, memory1, limits) : undefined,
+      compiler: compiles(tier) ? new LocalCompiler(memory0.buffer, memory1, limits, undefined, kept) : undefined,
       ...options,
     });
   }
