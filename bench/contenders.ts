@@ -48,8 +48,8 @@ export function tshyve(tier: string | undefined): Contender {
         ...optional('--append', commandLine),
         ...optional('--cpu-tier', tier),
       ],
-      // As bin/tshyve.mjs sets it.
-      env: { ...process.env, NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? `${ROOT}.cache/v8` },
+      // As bin/tshyve.mjs starts it; MALLOC_ARENA_MAX is this program's own.
+      env: { ...process.env, NODE_COMPILE_CACHE: undefined },
     }),
   };
 }

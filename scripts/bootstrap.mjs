@@ -128,13 +128,14 @@ function isAlive(pid) {
   }
 }
 
-function environment() {
+/** @param entry of the program: bundles bring along what was compiled of them. */
+function environment(entry) {
   const path = process.env['PATH'] ?? '';
   const folder = binFolder.slice(0, -1);
   return {
     ...process.env,
     PATH: path.split(':')[0] === folder ? path : `${folder}:${path}`,
-    NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? `${cache}v8`,
+    ...(entry.endsWith('.ts') && { NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? `${cache}v8` }),
     // glibc gives each of our dozen threads a heap of its own otherwise, and each keeps what its largest moment took: 40 MiB in all.
     MALLOC_ARENA_MAX: process.env['MALLOC_ARENA_MAX'] ?? '1',
   };
@@ -160,8 +161,8 @@ const debugFlags = () => (process.env['TSHYVE_DEBUG'] ? ['--enable-source-maps']
 /** Run `node entry args` in place of this process, or, where Node cannot do that, as a child whose end is passed on. */
 function become(node, entry, args) {
   const argv = [...NODE_FLAGS, ...debugFlags(), root + entry, ...args];
-  if (typeof process.execve === 'function') process.execve(node, [node, ...argv], environment());
-  const child = spawn(node, argv, { stdio: 'inherit', env: environment() });
+  if (typeof process.execve === 'function') process.execve(node, [node, ...argv], environment(entry));
+  const child = spawn(node, argv, { stdio: 'inherit', env: environment(entry) });
   for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']) process.on(signal, () => child.kill(signal));
   // A terminal sends Ctrl-C to the child as well; only a signal meant for this process has to be handed on.
   process.on('SIGINT', () => process.stdin.isTTY || child.kill('SIGINT'));
@@ -183,7 +184,7 @@ export async function launch(name, args) {
     const fresh = existsSync(stampFile) && readFileSync(stampFile, 'utf8') === sha256(readFileSync(`${root}package-lock.json`));
     if (!fresh) await withLock(install);
     const node = findNode();
-    if (program.build !== false) await bringUpToDate({ root, node, say, withLock });
+    if (program.build !== false) await bringUpToDate({ root, node, flags: NODE_FLAGS, say, withLock });
     if (program.entry === undefined) return;
     if (!existsSync(root + program.entry)) throw new BootstrapError(`${name}: ${program.entry} is not part of this checkout`);
     become(node, program.entry, args);

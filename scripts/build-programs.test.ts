@@ -47,6 +47,30 @@ test('what a subcommand alone needs is loaded by it alone', () => {
   for (const name of ['http', 'tls', 'zlib', 'crypto']) equal(stdout.includes(`NativeModule ${name},`), false, name);
 });
 
+test('what was compiled in the run at build time is taken by V8', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tshyve-programs-')),
+    hook = join(folder, 'hook.cjs');
+  try {
+    writeFileSync(
+      hook,
+      `const vm = require('node:vm');
+      vm.Script = class extends vm.Script {
+        constructor(source, options) { super(source, options); process.stderr.write(options.cachedData.length > 0 && !this.cachedDataRejected ? 'taken' : 'refused'); }
+      };`,
+    );
+    const { stderr } = spawnSync(process.execPath, [join(root, 'bin/tshyve.mjs'), '--help'], {
+      encoding: 'utf8',
+      timeout: 60_000,
+      env: { ...process.env, NODE_OPTIONS: `--require=${hook}` },
+    });
+    equal(stderr, 'taken');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  for (const name of ['tshyve', 'bhyve', 'vcpu', 'compiler'])
+    equal(readdirSync(dist).filter((file) => new RegExp(`^${name}-\\w+\\.code$`).test(file)).length, 1, name);
+});
+
 test('a stack trace finds its way to the sources', () => {
   const maps = readdirSync(dist).filter((file) => file.endsWith('.cjs.map'));
   equal(maps.length, 4);

@@ -53,11 +53,15 @@ const MACHINE = [
     writes: ['src/generated/templates32.bin', 'src/generated/templates64.bin'],
   },
 ];
+/** Files that are no sources. */
+const OF_NODE = ['package-lock.json', 'scripts/bootstrap.mjs'];
 const PROGRAMS = [
   {
     name: 'programs',
     script: 'scripts/build-programs.ts',
-    reads: ['scripts/build-programs.ts', 'src'],
+    // The last two decide which Node, and how it is started: V8 takes back what the same one has compiled.
+    reads: ['scripts/build-programs.ts', 'scripts/record-code.ts', 'src', ...OF_NODE],
+    withFlags: true,
     not: ['src/cpu/assembly', 'src/vmm/assembly', ...['cpu', 'vmm', 'bhyve', 'tshyve'].map((folder) => `src/${folder}/testing`)],
     writes: ['tshyve', 'bhyve', 'vcpu', 'compiler'].map((name) => `dist/${name}.cjs`),
   },
@@ -81,16 +85,18 @@ class BuildError extends Error {
 /** @returns the files below root that steps may read, sorted: a glance takes each file's size and time once for all steps. */
 function filesOf(root) {
   const files = [];
+  const add = (path) => {
+    const { size, mtimeMs } = statSync(root + path);
+    files.push({ path, sizeBytes: size, mtimeMs });
+  };
   const visit = (folder) => {
     for (const entry of readdirSync(root + folder, { withFileTypes: true })) {
       const path = `${folder}/${entry.name}`;
       if (entry.isDirectory()) visit(path);
-      else if (path.endsWith('.ts') && !path.endsWith('.test.ts') && !path.endsWith('.bench.ts')) {
-        const { size, mtimeMs } = statSync(root + path);
-        files.push({ path, sizeBytes: size, mtimeMs });
-      }
+      else if (path.endsWith('.ts') && !path.endsWith('.test.ts') && !path.endsWith('.bench.ts')) add(path);
     }
   };
+  for (const path of OF_NODE) add(path);
   visit('scripts');
   visit('src');
   return files.sort((a, b) => (a.path < b.path ? -1 : 1));
@@ -157,9 +163,9 @@ function readStamps(file) {
   }
 }
 
-function run(root, node, step) {
+function run(root, node, step, flags) {
   return new Promise((resolve, reject) => {
-    const child = spawn(node, [root + step.script], { cwd: root, stdio: ['ignore', 2, 2] });
+    const child = spawn(node, [root + step.script, ...(step.withFlags ? flags : [])], { cwd: root, stdio: ['ignore', 2, 2] });
     child.on('error', reject);
     child.on('exit', (code, signal) => {
       if (code === 0) resolve();
@@ -170,10 +176,10 @@ function run(root, node, step) {
 }
 
 /**
- * @param options.withLock runs its argument while no other process builds
+ * @param options.flags of Node for programs. @param options.withLock runs its argument while no other process builds
  * @throws BuildError when a step fails; its own message is then already on standard error
  */
-export async function bringUpToDate({ root, node, say, withLock }) {
+export async function bringUpToDate({ root, node, flags, say, withLock }) {
   const stampFile = `${root}.cache/build.json`;
   const isStale = (step, files, stamps) =>
     existsSync(root + step.script) &&
@@ -191,7 +197,7 @@ export async function bringUpToDate({ root, node, say, withLock }) {
       const stamp = { glance: glanceOf(sources), digest: digestOf(root, sources) };
       if (stamps[step.name]?.digest !== stamp.digest || !step.writes.every((file) => existsSync(root + file))) {
         say(`building the ${step.name}`);
-        await run(root, node, step);
+        await run(root, node, step, flags);
       }
       stamps[step.name] = stamp;
       mkdirSync(`${root}.cache`, { recursive: true });
