@@ -118,7 +118,8 @@ function record(program: string, args: readonly string[]): void {
   const { status, stderr } = spawnSync(
     process.execPath,
     [...process.argv.slice(2), '--import', new URL('record-code.ts', import.meta.url).href, dist + program, ...args],
-    { timeout: RECORD_LIMIT_MS, encoding: 'latin1' },
+    // It leaves nothing in the user's cache.
+    { timeout: RECORD_LIMIT_MS, encoding: 'latin1', env: { ...process.env, XDG_CACHE_HOME: folder } },
   );
   if (status !== GUEST_STATUS)
     process.stderr.write(`${program}: what it compiles could not be recorded: ${stderr || `status ${status}`}\n`);
