@@ -119,7 +119,7 @@ export class Processor {
         options.random(random);
         bytes0.set(random, scratch);
       },
-      decode: () => this.code.lookup(),
+      decode: (_vcpu: number, hva: number) => this.code.lookup(hva),
       hot: () => this.code.hot(),
       codeWritten: (_vcpu: number, hvaPage: number) =>
         this.code.written(hvaPage, this.#view.getInt32(scratch, true), this.#view.getInt32(scratch + 4, true)),

@@ -28,7 +28,7 @@ import { fetchTranslate, instructionBreakpoint } from './memory';
 import { raise } from './raise';
 import { tlbFlushAll } from './tlb';
 
-@external('host', 'decode') declare function hostDecode(vcpu: usize): u32;
+@external('host', 'decode') declare function hostDecode(vcpu: usize, hva: f64): u32;
 @external('host', 'hot') declare function hostHot(vcpu: usize): void;
 @external('host', 'codeRequest') declare function hostCodeRequest(vcpu: usize): void;
 @external('bus', 'interruptAck') declare function busInterruptAck(vcpu: usize): i32;
@@ -91,7 +91,7 @@ function lookup(vcpu: usize): u32 {
   const key = hva | (<u64>mode << 48);
   let slot = vcpu + VCPU_CODE_CACHE + (<usize>((<u32>hva ^ <u32>(hva >> 12)) & (CODE_CACHE_SETS - 1)) << CODE_CACHE_SET_SHIFT);
   if (load<u64>(slot) != key) slot += CODE_CACHE_ENTRY_BYTES;
-  if (load<u64>(slot) != key) return hostDecode(vcpu);
+  if (load<u64>(slot) != key) return hostDecode(vcpu, <f64>hva);
   const heat = load<u32>(slot, 12) - 1;
   store<u32>(slot, heat, 12);
   if ((heat & (HEAT_PERIOD - 1)) == 0) hostHot(vcpu);
@@ -227,7 +227,8 @@ export function run(vcpu: usize, instructions: i32): u32 {
         // The second page is not in the TLB in use, or not the one this was decoded from: prove it, and do this one instruction.
         left -= start - load<i32>(vcpu, VCPU_BUDGET);
         start = 1;
-        uop = hostDecode(vcpu);
+        const hva = fetchTranslate(vcpu, linearOfRip(vcpu, load<u64>(vcpu, VCPU_RIP)));
+        uop = hva == NEVER ? 0 : hostDecode(vcpu, <f64>hva);
         reason = executeOne(vcpu, uop != 0 && load<u16>(<usize>uop, UOP_HANDLER) == HANDLER_STRADDLE ? uop + UOP_BYTES : uop);
       }
       const executed = start - load<i32>(vcpu, VCPU_BUDGET);

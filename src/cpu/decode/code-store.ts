@@ -39,11 +39,11 @@ import {
   HANDLER_STRADDLE,
   HANDLER_TOO_LONG,
   HANDLER_UNDEFINED,
+  PairTable,
   VARIANTS,
   pairsOf,
   variantOf,
 } from './variants.ts';
-import type { Pairs } from './variants.ts';
 
 /** Translate a linear address for fetching: an hva, or undefined with a fault raised in the record. */
 export type FetchTranslate = (linear: bigint) => number | undefined;
@@ -91,6 +91,8 @@ export interface CodePage {
   readonly decoded: Int32Array;
   /** Jumps that wait for their target in this page to be decoded, by offset | mode << 12. */
   readonly waiting: Map<number, number[]>;
+  /** Offsets that something waits for, or has waited for, in any mode: a bit each. */
+  readonly awaited: Int32Array;
   /** Micro-ops that were overwritten, by the same key, newest last: whoever still comes to one goes on where that key is decoded next. */
   readonly stale: Map<number, number[]>;
   /** Straddling micro-ops whose second half lies here: [page of the first half, key there]. */
@@ -126,7 +128,7 @@ export class CodeStore {
   readonly #cache: Int32Array;
   readonly #decoder = new Decoder();
   readonly #scratch = new Uint8Array(MAX_LENGTH);
-  readonly #pairs: Pairs;
+  readonly #pairs: PairTable;
   #pages = new ByPage<CodePage>();
   #tables = new LineTables();
   /** Tier 1, where there is one. */
@@ -141,7 +143,7 @@ export class CodeStore {
   constructor(options: CodeStoreOptions) {
     this.#options = options;
     this.#view = new DataView(options.memory0);
-    this.#pairs = pairsOf(options.manifest);
+    this.#pairs = new PairTable(pairsOf(options.manifest));
     this.#words = new Int32Array(options.memory0);
     this.#lines = new Int32Array(options.memory0, CODE_LINES);
     this.#cache = new Int32Array(options.memory0, options.vcpu + VCPU_CODE_CACHE, CODE_CACHE_SETS << (CODE_CACHE_SET_SHIFT - 2));
@@ -152,21 +154,19 @@ export class CodeStore {
 
   /**
    * Micro-op of the vCPU's rip, decoding what is not known yet; it is entered into the code cache.
-   * @returns 0 when fetching faults (the fault is in the record).
+   * @param hva where rip is fetched from
+   * @returns 0 when fetching the rest of an instruction faults (the fault is in the record).
    */
-  lookup(): number {
+  lookup(hva: number): number {
     const view = this.#view,
-      mode = this.#mode(),
-      linear = this.#linearOfRip();
-    const hva = this.#options.fetchTranslate(linear);
-    if (hva === undefined) return 0;
+      mode = this.#mode();
     const offset = hva % PAGE_BYTES,
       hvaPage = hva - offset,
       key = offset | (mode << 12);
     const page = this.page(hvaPage);
     let uop = page.entries.get(key);
     if (uop !== 0 && view.getUint16(uop + UOP_HANDLER, true) === HANDLER_STRADDLE) {
-      const second = this.#options.fetchTranslate(linear - BigInt(offset) + 4096n);
+      const second = this.#pageAfterRip(offset);
       if (second === undefined) return 0;
       if (BigInt(second) !== view.getBigUint64(uop + UOP_IMM, true)) {
         this.#kill(page, key, uop);
@@ -174,17 +174,18 @@ export class CodeStore {
       }
     }
     if (uop === 0) {
-      uop = this.#decodeRun(page, offset, mode, linear);
+      uop = this.#decodeRun(page, offset, mode);
       if (uop === 0) return 0;
     }
-    const slot = setOf(hva);
-    this.#cache.copyWithin(slot + CODE_CACHE_ENTRY_WORDS, slot, slot + CODE_CACHE_ENTRY_WORDS);
-    this.#cache[slot] = hva | 0;
-    this.#cache[slot + 1] = Math.floor(hva / 0x1_0000_0000) | (mode << 16);
-    this.#cache[slot + 2] = uop;
-    this.#cache[slot + 3] = this.#options.threshold;
+    const cache = this.#cache,
+      slot = setOf(hva);
+    for (let at = slot; at < slot + CODE_CACHE_ENTRY_WORDS; at++) cache[at + CODE_CACHE_ENTRY_WORDS] = cache[at]!;
+    cache[slot] = hva | 0;
+    cache[slot + 1] = Math.floor(hva / 0x1_0000_0000) | (mode << 16);
+    cache[slot + 2] = uop;
+    cache[slot + 3] = this.#options.threshold;
     if (this.jit && this.#options.threshold === 1) {
-      this.jit.add(this.page(hvaPage), key, linear);
+      this.jit.add(this.page(hvaPage), key, this.#linearOfRip());
       this.jit.settle();
     }
     return uop;
@@ -194,7 +195,7 @@ export class CodeStore {
   hot(): void {
     const { jit } = this;
     if (!jit) return;
-    const hva = this.#hvaOfRip();
+    const hva = this.hvaOfRip();
     if (hva === undefined) return; // the jump that was going there will find out by itself
     const offset = hva % PAGE_BYTES,
       page = this.#pages.get(hva - offset);
@@ -230,8 +231,13 @@ export class CodeStore {
     return (this.#mode() & 3) === 2 ? rip : BigInt.asUintN(32, rip + view.getBigUint64(vcpu + VCPU.offset.segBase + 8, true));
   }
 
+  /** Where the page after that of rip is fetched from, or undefined with a fault raised. @param offset of rip in its page */
+  #pageAfterRip(offset: number): number | undefined {
+    return this.#options.fetchTranslate(this.#linearOfRip() - BigInt(offset) + BigInt(PAGE_BYTES));
+  }
+
   /** As a fetch would find it, without its fault. */
-  #hvaOfRip(): number | undefined {
+  hvaOfRip(): number | undefined {
     const hva = this.#options.fetchTranslate(this.#linearOfRip());
     if (hva === undefined) this.#view.setUint32(this.#options.vcpu + VCPU.offset.fault, 0, true);
     return hva;
@@ -317,6 +323,7 @@ export class CodeStore {
         entries: new PageEntries(this.#tables),
         decoded: new Int32Array(PAGE_BYTES / 32),
         waiting: new Map(),
+        awaited: new Int32Array(PAGE_BYTES / 32),
         stale: new Map(),
         tails: [],
         regions: [],
@@ -368,10 +375,10 @@ export class CodeStore {
   }
 
   /** Straight-line code, up to what may never be executed: what follows a branch is decoded when it is come to. */
-  #decodeRun(page: CodePage, offset: number, mode: number, linear: bigint): number {
+  #decodeRun(page: CodePage, offset: number, mode: number): number {
     if (this.#next + RUN_RESERVE_BYTES > this.#end) {
       this.flush();
-      return this.#decodeRun(this.page(page.hvaPage), offset, mode, linear);
+      return this.#decodeRun(this.page(page.hvaPage), offset, mode);
     }
     const resumes = this.#resumes(page, offset | (mode << 12));
     const decoder = this.#decoder,
@@ -405,7 +412,7 @@ export class CodeStore {
           this.#pseudo(HANDLER_CONTINUE, at, 0);
           break;
         }
-        second = this.#options.fetchTranslate(linear - BigInt(at) + 4096n);
+        second = this.#pageAfterRip(at);
         if (second === undefined) {
           if (resumes) this.#next += UOP_BYTES;
           return 0;
@@ -465,8 +472,8 @@ export class CodeStore {
     const view = this.#view;
     const first = second - UOP_BYTES;
     const own = view.getUint16(first + UOP_HANDLER, true);
-    const both = this.#pairs.get(own * 0x10000 + view.getUint16(second + UOP_HANDLER, true));
-    if (both === undefined) return;
+    const both = this.#pairs.find(own, view.getUint16(second + UOP_HANDLER, true));
+    if (both === 0) return;
     view.setUint16(first + UOP_REG2, own, true);
     view.setUint16(first + UOP_HANDLER, both, true);
   }
@@ -547,13 +554,17 @@ export class CodeStore {
       this.#view.setInt32(uop + UOP_TARGET, target, true);
       return;
     }
-    const waiting = page.waiting.get(key);
+    const offset = key & (PAGE_BYTES - 1),
+      waiting = page.waiting.get(key);
+    page.awaited[offset >> 5]! |= 1 << (offset & 31);
     if (waiting) waiting.push(uop);
     else page.waiting.set(key, [uop]);
   }
 
   #resolve(page: CodePage, key: number, uop: number): void {
     if (page.stale.size > 0) this.#redirect(page, key, uop);
+    const offset = key & (PAGE_BYTES - 1);
+    if (((page.awaited[offset >> 5]! >> (offset & 31)) & 1) === 0) return;
     const waiting = page.waiting.get(key);
     if (!waiting) return;
     // A jump that was overwritten meanwhile leads to what stands there now, and no further.

@@ -43,6 +43,9 @@ export class PageEntries {
   readonly #modes: number[] = [];
   /** By mode, the tables of the lines. */
   readonly #lines: Int32Array[] = [];
+  /** The mode asked for last, and its tables. */
+  #mode = -1;
+  #linesOfMode: Int32Array | undefined;
 
   constructor(tables: LineTables) {
     this.#tables = tables;
@@ -50,22 +53,32 @@ export class PageEntries {
 
   /** @param key offset | mode << 12 @returns the micro-op, or 0 */
   get(key: number): number {
-    const index = this.#modes.indexOf(key >>> 12);
-    if (index < 0) return 0;
-    const table = this.#lines[index]![(key & OFFSET_MASK) >> LINE_SHIFT]!;
+    const lines = this.#linesOf(key >>> 12);
+    if (lines === undefined) return 0;
+    const table = lines[(key & OFFSET_MASK) >> LINE_SHIFT]!;
     return table === 0 ? 0 : this.#tables.read(table, key & LINE_MASK);
   }
   set(key: number, uop: number): void {
     const mode = key >>> 12,
       line = (key & OFFSET_MASK) >> LINE_SHIFT;
-    let index = this.#modes.indexOf(mode);
-    if (index < 0) {
-      index = this.#modes.push(mode) - 1;
-      this.#lines.push(new Int32Array(LINES));
+    let lines = this.#linesOf(mode);
+    if (lines === undefined) {
+      lines = new Int32Array(LINES);
+      this.#modes.push(mode);
+      this.#lines.push(lines);
+      this.#mode = mode;
+      this.#linesOfMode = lines;
     }
-    const lines = this.#lines[index]!;
     if (lines[line] === 0) lines[line] = this.#tables.take();
     this.#tables.write(lines[line]!, key & LINE_MASK, uop);
+  }
+  #linesOf(mode: number): Int32Array | undefined {
+    if (mode !== this.#mode) {
+      const index = this.#modes.indexOf(mode);
+      this.#mode = mode;
+      this.#linesOfMode = index < 0 ? undefined : this.#lines[index];
+    }
+    return this.#linesOfMode;
   }
   delete(key: number): void {
     this.set(key, 0);

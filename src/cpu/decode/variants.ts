@@ -20,6 +20,8 @@ export function variantOf(sizeIndex: number, isMemory: boolean, environment: num
   return ((sizeIndex * 2 + (isMemory ? 1 : 0)) * 4 + environment) * 4 + prefix;
 }
 
+import { FIRST_REGION } from './pseudo.ts';
+
 export * from './pseudo.ts';
 
 /** What HANDLER_FPU_CHECK finds in its immediate; cpu/assembly/run.ts reads the same numbers. */
@@ -27,6 +29,32 @@ export const FPU_CLASS = { none: 0, x87: 1, mmx: 2, sse: 3, fwait: 4 } as const;
 
 /** Where both halves of a pair are found: first handler * 65536 + second handler. */
 export type Pairs = ReadonlyMap<number, number>;
+
+/** The same for whoever asks at each instruction: 0 where there is no pair. */
+export class PairTable {
+  /** By handler, which first and which second of a pair it is; 0: none. */
+  readonly #firsts = new Uint8Array(FIRST_REGION);
+  readonly #seconds = new Uint8Array(FIRST_REGION);
+  readonly #both = new Uint16Array(0x10000);
+
+  constructor(pairs: Pairs) {
+    const numberOf = (numbers: Uint8Array, handler: number, next: number): number => (numbers[handler] ||= next);
+    let firsts = 0,
+      seconds = 0;
+    for (const [key, both] of pairs) {
+      const first = numberOf(this.#firsts, key >>> 16, firsts + 1),
+        second = numberOf(this.#seconds, key & 0xffff, seconds + 1);
+      firsts = Math.max(firsts, first);
+      seconds = Math.max(seconds, second);
+      this.#both[(first << 8) | second] = both;
+    }
+    if (firsts > 255 || seconds > 255) throw new RangeError('more handlers begin or end pairs than a byte counts');
+  }
+
+  find(first: number, second: number): number {
+    return this.#both[(this.#firsts[first]! << 8) | this.#seconds[second]!]!;
+  }
+}
 
 /** The handlers of two instructions at the end of a manifest: triples (first, second, both), then how many there are. */
 export function pairsOf(manifest: Uint16Array): Pairs {

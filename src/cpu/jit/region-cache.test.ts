@@ -215,7 +215,7 @@ test('code that was overwritten is found again without a look-up each time', () 
   let lookups = 0;
   const { code } = machine.processor,
     { lookup } = code;
-  code.lookup = () => (lookups++, lookup.call(code));
+  code.lookup = (hva) => (lookups++, lookup.call(code, hva));
   machine.run();
   const first = lookups;
   machine.ram[CODE + 12 + 0x40 + 2] = 5;

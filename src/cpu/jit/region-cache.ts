@@ -445,7 +445,7 @@ export class RegionCache implements RegionStore {
 
   /** What was decoded anew leads to the regions that wait for it. */
   decoded(page: CodePage): void {
-    const parked = this.#parked.get(page);
+    const parked = this.#parked.size === 0 ? undefined : this.#parked.get(page);
     if (!parked) return;
     for (const entry of parked) {
       const uop = page.entries.get(entry.key);

@@ -189,8 +189,9 @@ export class ProcessorEngine implements StepEngine {
   /** Where a region can hold the instruction, it runs in one instead of being stepped; the region ends after it. */
   #compile(): void {
     const { jit, code } = this.#processor,
-      before = jit!.stats.regions;
-    if (code.lookup() === 0) {
+      before = jit!.stats.regions,
+      hva = code.hvaOfRip();
+    if (hva === undefined || code.lookup(hva) === 0) {
       this.#view.setUint32(VCPUS + offset.fault, 0, true); // the run will meet it again
       return;
     }
