@@ -226,12 +226,6 @@ class Assembler {
     const low = this.#siteOf(offset);
     this.#f.later((out) => this.#siteIs(out, low, dirty('general'), dirty('vectors')));
   }
-  /** The same at once, where nothing is pending: every instruction that may fault has one. */
-  #setSiteHere(offset: number, point: () => Point): void {
-    const low = this.#siteOf(offset);
-    this.#f.here();
-    this.#f.laterHere((out) => this.#siteIs(out, low, point().general.dirtyBefore, point().vectors.dirtyBefore));
-  }
   #siteIs(out: Bytes, low: number, high: number, vectors: number): void {
     const { site, siteVectors } = this.#locals;
     out.u8(0x42);
@@ -600,7 +594,10 @@ class Assembler {
   }
   #instruction(block: Block, instruction: Instruction): Point {
     const template = this.#emit.template(instruction);
-    if (template.faults) this.#setSiteHere(instruction.offset, () => point);
+    if (template.faults) {
+      const low = this.#siteOf(instruction.offset);
+      this.#emit.site = (out) => this.#siteIs(out, low, point.general.dirtyBefore, point.vectors.dirtyBefore);
+    }
     const point = this.#emitted(block, instruction, template);
     if (isRepeated(instruction)) this.#leaveIfChanged(instruction.offset, point);
     this.#uncharged++;

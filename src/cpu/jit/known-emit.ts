@@ -92,6 +92,11 @@ const VECTORS = 16,
 /** A LEB128 number is this long at most. */
 const MAX_NUMBER_BYTES = 10;
 const OPEN = -1;
+const IF = 0x04,
+  END = 0x0b,
+  BR = 0x0c,
+  BR_IF = 0x0d,
+  EMPTY_BLOCK = 0x40;
 /** A place for each base register, and one for all other operands; a loop's registers are dear, so only so many are used. */
 const PAGE_PLACES = 17,
   MAX_PAGE_PLACES = 4;
@@ -194,6 +199,8 @@ export class KnownEmit {
   #caughtDepth = 0;
   /** Offset of the region's first instruction. */
   start = 0;
+  /** Code that sets the local `site` for the next instruction; for `later`. */
+  site: (out: Bytes) => void = () => {};
   /** Whether the instructions that come remember pages, and whether any of this region do. */
   remembers = false;
   remembersAny = false;
@@ -376,6 +383,13 @@ export class KnownEmit {
             size = out.size;
             continue;
           }
+          if (token >= HOLE_CAUGHT && token < HOLE_CAUGHT + MAX_INSIDE) {
+            out.size = size - 1;
+            this.#leave(this.#caughtDepth + token - HOLE_CAUGHT, data[size - 1] === BR_IF);
+            data = out.reserve((end - i) * MAX_NUMBER_BYTES);
+            size = out.size;
+            continue;
+          }
           value = this.#resolve(token);
         }
         while (value >= 0x80) {
@@ -393,10 +407,22 @@ export class KnownEmit {
     out.size = size;
   }
 
+  /** In place of a branch to `caught`: only who goes there says where it comes from. */
+  #leave(depth: number, isConditional: boolean): void {
+    const out = this.#out;
+    if (isConditional) {
+      out.u8(IF);
+      out.u8(EMPTY_BLOCK);
+    }
+    this.#f.laterHere(this.site);
+    out.u8(BR);
+    out.u32(isConditional ? depth + 1 : depth);
+    if (isConditional) out.u8(END);
+  }
+
   /** A number that is asked for the first time in this region. */
   #resolve(token: number): number {
     const numbers = this.#numbers;
-    if (token >= HOLE_CAUGHT && token < HOLE_CAUGHT + MAX_INSIDE) return this.#caughtDepth + token - HOLE_CAUGHT;
     let value: number;
     if (token >= HOLE_TEMPORARY) value = this.#f.newLocal(TEMPORARY_TYPES[Math.floor((token - HOLE_TEMPORARY) / MAX_TEMPORARIES)]!);
     else if (token >= HOLE_VECTOR) return this.#vector(token - HOLE_VECTOR);
