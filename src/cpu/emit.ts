@@ -28,7 +28,6 @@ import type { RamIndex } from './guest-ram.ts';
 import { HELPERS } from './helpers.ts';
 import type { HelperName } from './helpers.ts';
 import { SEG, VCPU } from './state.ts';
-import { tlbEntry } from './tlb-entry.ts';
 import { CLOBBERS_ALL } from './wasm/function.ts';
 import type { Failure, FunctionBuilder, Label, Node } from './wasm/function.ts';
 import type { ComparisonOp, IntegerOp, LaneOp, LoadKind, PlainOp, StoreKind, Type } from './wasm/opcodes.ts';
@@ -229,7 +228,12 @@ export abstract class Emit {
   protected rememberedPage(_access: 'read' | 'write'): RememberedPage | undefined {
     return undefined;
   }
-  protected abstract tlb(): Value;
+  /** Where the TLB has an address, pinned: with `tlbField` as offset, that is a place in memory 0. */
+  protected abstract tlbEntry(va: Value): Value;
+  /** @param field TLB_* */
+  protected tlbField(field: number): number {
+    return field;
+  }
   /** What the run loop must see before a helper that asks for rip runs. */
   protected abstract publishRip(): void;
   /** Where the stage keeps registers in locals, it writes them back before and reads them again after a helper. */
@@ -843,7 +847,7 @@ export abstract class Emit {
     return this.f.op('add', this.#indexOf(va), addend);
   }
   #addend(entry: Value): Value {
-    return this.f.load(this.ramIndex, entry, TLB_ADDEND);
+    return this.f.load(this.ramIndex, entry, this.tlbField(TLB_ADDEND));
   }
   #sized(node: Value, size: number): Value {
     return this.f.resized(size < 4 ? this.f.op('and', node, this.f.i32(size === 1 ? 0xff : 0xffff)) : node, size);
@@ -864,16 +868,16 @@ export abstract class Emit {
       alignedPage = (): Value => f.op('and', va, f.i64(-4096 | (size - 1))),
       lastPage = (): Value => f.op('and', f.op('add', va, f.i64(size - 1)), f.i64(-4096)),
       // The entry holds the page of the first and of the last byte. Non-canonical addresses never match.
-      hits = (entry: Value): Value => f.compare('eq', f.load('i64', entry, tag), aligned ? alignedPage() : lastPage()),
+      hits = (entry: Value): Value => f.compare('eq', f.load('i64', entry, this.tlbField(tag)), aligned ? alignedPage() : lastPage()),
       miss = (): void => {
         if (aligned) f.if(f.wrap(f.op('and', va, f.i64(size - 1))), () => this.raise(GP, 'error'));
         whereNot();
       };
     if (!remembered) {
-      const entry = tlbEntry(f, this.tlb(), va),
+      const entry = this.tlbEntry(va),
         missed = this.missed();
       if (missed) {
-        f.brIf(f.compare('ne', f.load('i64', entry, tag), aligned ? alignedPage() : lastPage()), missed, 'unlikely');
+        f.brIf(f.compare('ne', f.load('i64', entry, this.tlbField(tag)), aligned ? alignedPage() : lastPage()), missed, 'unlikely');
         hit(this.#place(va, this.#addend(entry)));
       } else f.if(hits(entry), () => hit(this.#place(va, this.#addend(entry))), miss, 'likely');
       return;
@@ -884,7 +888,7 @@ export abstract class Emit {
       f.compare('eq', alignedPage(), f.get(page, 'i64')),
       () => hit(host()),
       () => {
-        const entry = tlbEntry(f, this.tlb(), va);
+        const entry = this.tlbEntry(va);
         f.if(
           hits(entry),
           () => {

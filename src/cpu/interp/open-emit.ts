@@ -161,8 +161,8 @@ export class OpenEmit extends Emit {
   helperIndex(name: HelperName): number {
     return this.#context.helperIndex(name);
   }
-  protected tlb(): Value {
-    return this.f.load('i32', this.vcpu(), VCPU.offset.tlb);
+  protected tlbEntry(va: Value): Value {
+    return tlbEntry(this.f, this.f.load('i32', this.vcpu(), VCPU.offset.tlb), va);
   }
   protected aroundHelper(_name: HelperName, call: () => void): void {
     call();

@@ -23,7 +23,7 @@ import { ENV_LONG32, ENV_LONG64 } from '../decode/variants.ts';
 import { LEAVE_OTHER_CLASS, LEAVE_REGION_FAULT, LEAVE_RETURN } from '../interp/leave.ts';
 import { ifJumpKnown, returnIfAwaited } from '../interp/open-emit.ts';
 import { VCPU } from '../state.ts';
-import { tlbEntry } from '../tlb-entry.ts';
+import { tlbIndex } from '../tlb-entry.ts';
 import { Bytes } from '../wasm/bytes.ts';
 import { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { Node } from '../wasm/function.ts';
@@ -40,6 +40,7 @@ import { flowRegisters } from './register-flow.ts';
 import type { Bank, Flow, Point } from './register-flow.ts';
 import { rememberingBlocks } from './remembering.ts';
 import { isRepeated } from './region.ts';
+import { CHANGES_CLASS } from './template-emit.ts';
 import type { Block, Instruction, Region } from './region.ts';
 
 /**
@@ -55,6 +56,8 @@ const VECTOR_BYTES = 32,
 /** So many targets of an indirect jump are told apart by a table, fewer by comparing one after the other. */
 const LEAST_TABLE = 4;
 const ALIAS_PROVED = 500;
+/** Instructions behind which accesses may be of another class. */
+const CLASS_CHANGES: ReadonlySet<string> = CHANGES_CLASS;
 /** What a frame of the baseline compiler takes besides its locals, roughly. */
 const FRAME_BYTES = 256;
 
@@ -105,7 +108,8 @@ class Assembler {
     this.#long = environment === ENV_LONG64 || environment === ENV_LONG32;
     this.#emit = new KnownEmit(this.#f, this.#long, this.#locals, this.#caught, context);
     this.#remembering = rememberingBlocks(region);
-    this.#emit.start = region.entry.start;
+    const changesClass = region.blocks.some(({ instructions }) => instructions.some(({ line }) => CLASS_CHANGES.has(line.name)));
+    this.#emit.begin(region.entry.start, changesClass);
     this.#emit.remembersAny = this.#remembering !== undefined;
   }
 
@@ -115,7 +119,6 @@ class Assembler {
       liveVectors = 0;
     // What is in a local takes a register of the host everywhere; a constant becomes part of the addresses.
     f.set(0, f.i32(this.#context.vcpu));
-    f.set(this.#locals.tlb, f.i32(this.#context.tlb));
     f.flush();
     f.later((out) => this.#load(out, live, liveVectors));
     this.#begin();
@@ -288,7 +291,7 @@ class Assembler {
   /** Is what the region was made from still mapped here? Whoever finds out once knows it until the region is left: see #call. */
   #provePages(block: Block): void {
     const f = this.#f,
-      { ripPage, tlb } = this.#locals;
+      { ripPage, otherTlb } = this.#locals;
     for (const page of unproved(block)) {
       const bit = 1 << this.#region.pages.indexOf(page),
         get = (): Node => f.get(this.#proved, 'i32', ALIAS_PROVED);
@@ -296,9 +299,11 @@ class Assembler {
         f.compare('eqz', f.op('and', get(), f.i32(bit))),
         () => {
           const linear = f.pin(f.op('add', f.get(ripPage, 'i64'), f.i64(page * PAGE_BYTES))),
-            entry = tlbEntry(f, f.get(tlb, 'i32'), linear),
-            hva = f.op('add', linear, f.load('i64', entry, TLB_ADDEND)),
-            differs = f.op('or', f.op('xor', f.load('i64', entry, TLB_EXEC), linear), f.op('xor', hva, this.#placeOf(page)));
+            index = tlbIndex(f, linear),
+            entry = f.pin(this.#emit.changesClass ? f.op('add', index, f.get(otherTlb, 'i32')) : index),
+            field = (offset: number): Node => f.load('i64', entry, this.#emit.tlbStart + offset),
+            hva = f.op('add', linear, field(TLB_ADDEND)),
+            differs = f.op('or', f.op('xor', field(TLB_EXEC), linear), f.op('xor', hva, this.#placeOf(page)));
           f.if(
             f.compare('ne', differs, f.i64(0)),
             () => {

@@ -2,6 +2,7 @@
  * What the templates of x86 instructions leave open: see wasm/holes.ts. Everything here is a token, or the source of a constant.
  * Implements: docs/internals.md "Templates". Runs on: any thread; holds no state.
  */
+import { TLB_ENTRY_BYTES } from '../../base/memory-map.ts';
 import { HELPERS } from '../helpers.ts';
 import type { HelperName } from '../helpers.ts';
 import { FIRST_HOLE, NUMBER_HOLES } from '../wasm/holes.ts';
@@ -22,14 +23,20 @@ export const HOLE_FIELD = FIRST_HOLE,
   /** Not a number: the next branch is mostly not taken, or mostly taken. */
   HOLE_UNLIKELY = HOLE_PAGE + PAGE_LOCALS,
   HOLE_LIKELY = HOLE_UNLIKELY + 1,
+  /** Code that adds the distance of the present access class's TLB, where it may be another one than the region's. */
+  HOLE_CLASS = HOLE_LIKELY + 1,
+  /** Offsets in memory 0 of the first entry of the region's TLB, by field: see tlbHole. */
+  HOLE_TLB = HOLE_CLASS + 1,
   /** Locals of the general registers that an instruction implies. */
-  HOLE_REGISTER = FIRST_HOLE + 16,
+  HOLE_REGISTER = HOLE_TLB + TLB_ENTRY_BYTES / 8,
   HOLE_CONTROL = HOLE_REGISTER + 16,
   /** Locals of the XMM registers; XMM0 is implied by some instructions. */
   HOLE_VECTOR = HOLE_CONTROL + 16;
 /** Locals of a region, in the order of their holes. */
-export const CONTROL = ['tlb', 'changed', 'ripPage', 'exitRip', 'op', 'p', 'q', 'r', 'budget', 'mxcsr'] as const;
+export const CONTROL = ['otherTlb', 'changed', 'ripPage', 'exitRip', 'op', 'p', 'q', 'r', 'budget', 'mxcsr'] as const;
 export type Control = (typeof CONTROL)[number];
+/** @param field TLB_* */
+export const tlbHole = (field: number): number => HOLE_TLB + field / 8;
 export const controlHole = (name: Control): number => HOLE_CONTROL + CONTROL.indexOf(name);
 
 /** Registers of a template, bit by bit: 0 to 15 general ones, then those in its fields, in its address, the flag record in two parts, XMM0 and MXCSR. */
@@ -92,5 +99,7 @@ export const SOURCE = {
   FIELD: 7,
   /** Instructions before this one for which the budget has not been charged yet. */
   UNCHARGED: 10,
+  /** Address of the TLB that the region is for. */
+  TLB: 11,
 } as const;
-export const SOURCES = SOURCE.UNCHARGED + 1;
+export const SOURCES = SOURCE.TLB + 1;

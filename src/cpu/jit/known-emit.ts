@@ -5,7 +5,7 @@
  * Faults: whoever may raise branches to `caught`. An instruction that jumps leaves the new rip in `exitRip`, a branch its condition.
  * Implements: docs/internals.md "Templates". Runs on: where regions are compiled; per instruction it allocates nothing.
  */
-import { PAGE_BYTES } from '../../base/memory-map.ts';
+import { PAGE_BYTES, TLB_ENTRY_BYTES, VCPU_TLB } from '../../base/memory-map.ts';
 import { ENV_LONG64 } from '../decode/variants.ts';
 import { MXCSR_LOOKED_AT, MXCSR_WANTED, NO_PAGE } from '../emit.ts';
 import type { RamIndex } from '../guest-ram.ts';
@@ -20,6 +20,7 @@ import {
   CONTROL,
   HELPER_NAMES,
   HOLE_ADDRESS,
+  HOLE_CLASS,
   HOLE_CAUGHT,
   HOLE_FIELD,
   HOLE_FORGET,
@@ -44,6 +45,7 @@ import {
   SOURCES,
   TEMPORARY_TYPES,
   controlHole,
+  tlbHole,
   HOLE_UNLIKELY,
 } from './holes.ts';
 import { pageOf } from './code-window.ts';
@@ -91,7 +93,7 @@ const VECTORS = 16,
   VECTOR_END = VCPU.offset.vector + (VECTORS << VECTOR_SHIFT);
 /** A LEB128 number is this long at most. */
 const MAX_NUMBER_BYTES = 10;
-const OPEN = -1;
+const OPEN = 0xffff_ffff;
 const IF = 0x04,
   END = 0x0b,
   BR = 0x0c,
@@ -115,8 +117,8 @@ export const REGISTER_FLAGS = 1 << 16,
 
 /** Locals of the function that a region becomes, beside the registers. */
 export class RegionLocals {
-  /** TLB of the access class; instructions left; whether the region's own code has changed. */
-  readonly tlb: number;
+  /** Distance of the present access class's TLB from the first one, where the class may change; instructions left; whether the region's own code has changed. */
+  readonly otherTlb: number;
   readonly budget: number;
   readonly changed: number;
   /** Where the present instruction is, for a fault: jit/assemble.ts packs it (i64). */
@@ -141,7 +143,12 @@ export class RegionLocals {
 
   constructor(f: FunctionBuilder) {
     this.#f = f;
-    [this.tlb, this.budget, this.changed, this.returnTop] = [f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32')];
+    [this.otherTlb, this.budget, this.changed, this.returnTop] = [
+      f.newLocal('i32'),
+      f.newLocal('i32'),
+      f.newLocal('i32'),
+      f.newLocal('i32'),
+    ];
     [this.op, this.siteVectors, this.mxcsr] = [f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32')];
     [this.ripPage, this.exitRip, this.site] = [f.newLocal('i64'), f.newLocal('i64'), f.newLocal('i64')];
     [this.p, this.q, this.r] = [f.newLocal('i64'), f.newLocal('i64'), f.newLocal('i64')];
@@ -191,7 +198,7 @@ export class KnownEmit {
   readonly #locals: RegionLocals;
   readonly #templates: Templates;
   /** Number of each hole less FIRST_HOLE; OPEN where it is not known yet. */
-  readonly #numbers = new Int32Array(NUMBER_HOLES).fill(OPEN);
+  readonly #numbers = new Uint32Array(NUMBER_HOLES).fill(OPEN);
   /** The two halves of each source of constants. */
   readonly #low = new Int32Array(SOURCES);
   readonly #high = new Int32Array(SOURCES);
@@ -201,6 +208,9 @@ export class KnownEmit {
   start = 0;
   /** Code that sets the local `site` for the next instruction; for `later`. */
   site: (out: Bytes) => void = () => {};
+  /** What is the start of the TLB that offsets count from: the region's own, or the first, where the access class may change. */
+  tlbStart = 0;
+  changesClass = false;
   /** Whether the instructions that come remember pages, and whether any of this region do. */
   remembers = false;
   remembersAny = false;
@@ -209,7 +219,7 @@ export class KnownEmit {
   #pagePlaces = 0;
   #pagePlaceCount = 0;
   /** Locals by place: see HOLE_PAGE. */
-  readonly #pageNumbers = new Int32Array(PAGE_PLACES * PAGE_LOCALS).fill(OPEN);
+  readonly #pageNumbers = new Uint32Array(PAGE_PLACES * PAGE_LOCALS).fill(OPEN);
   readonly #pageLocals: number[] = [];
 
   constructor(f: FunctionBuilder, long: boolean, locals: RegionLocals, caught: Label, context: RegionContext) {
@@ -274,6 +284,22 @@ export class KnownEmit {
       out.s32(NO_PAGE);
       out.localSet(local);
     }
+  }
+  /** @param changesClass may the region go on in another access class than it is for? */
+  begin(start: number, changesClass: boolean): void {
+    const { vcpu, tlb } = this.#context;
+    this.start = start;
+    this.changesClass = changesClass;
+    // A distance from there is no negative number, which an address cannot have for its index.
+    this.tlbStart = changesClass ? vcpu + VCPU_TLB : tlb;
+    for (let field = 0; field < TLB_ENTRY_BYTES; field += 8) this.#numbers[tlbHole(field) - FIRST_HOLE] = this.tlbStart + field;
+    this.#low[SOURCE.TLB] = this.tlbStart;
+    if (changesClass) this.#f.set(this.#locals.otherTlb, this.#f.i32(tlb - this.tlbStart));
+  }
+  /** Code that makes a place in the first TLB one in that of the present access class. */
+  inPresentTlb(out: Bytes): void {
+    out.localGet(this.#locals.otherTlb);
+    out.u8(0x6a);
   }
   /** The local `mxcsr` from the record, as Emit.fpIsSpecial has it; for `later`. */
   learnMxcsr(out: Bytes): void {
@@ -370,6 +396,13 @@ export class KnownEmit {
           if (token === HOLE_UNLIKELY || token === HOLE_LIKELY) {
             out.size = size;
             out.hint(token === HOLE_LIKELY);
+            continue;
+          }
+          if (token === HOLE_CLASS) {
+            out.size = size;
+            if (this.changesClass) this.inPresentTlb(out);
+            data = out.reserve((end - i) * MAX_NUMBER_BYTES);
+            size = out.size;
             continue;
           }
           if (token === HOLE_FORGET) {

@@ -19,6 +19,7 @@ import { LINES } from '../isa/index.ts';
 import type { Line } from '../isa/inst.ts';
 import { shapesOf } from '../shapes.ts';
 import { VCPU } from '../state.ts';
+import { tlbIndex } from '../tlb-entry.ts';
 import type { Label } from '../wasm/function.ts';
 import { CUT, constantHole } from '../wasm/holes.ts';
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts';
@@ -26,6 +27,7 @@ import type { TemplateBuilder } from '../wasm/template.ts';
 import {
   CONTROL,
   HOLE_ADDRESS,
+  HOLE_CLASS,
   HOLE_FORGET,
   HOLE_PAGE,
   HOLE_FIELD,
@@ -39,6 +41,7 @@ import {
   MASK_ROTATED,
   SOURCE,
   controlHole,
+  tlbHole,
   helperHole,
 } from './holes.ts';
 import type { Control } from './holes.ts';
@@ -58,7 +61,7 @@ const REPLACE_ELEMENT = {
 } as const;
 const VECTOR_STORE: Readonly<Record<AccessSize, StoreKind>> = { 1: 'u8', 2: 'u16', 4: 'i32', 8: 'i64', 16: 'v128' };
 /** Helpers that change the access class, and with it the TLB. */
-const CHANGES_CLASS = new Set<HelperName>(['stac', 'clac']);
+export const CHANGES_CLASS = new Set<HelperName>(['stac', 'clac']);
 /** Helpers that read the flag record, and that write it. */
 const READS_FLAGS = new Set<HelperName>(['readFlags', 'pushFlags', 'lar', 'lsl', 'verr', 'verw', 'arpl']);
 const WRITES_FLAGS = new Set<HelperName>([
@@ -160,8 +163,11 @@ export class TemplateEmit extends Emit {
   helperIndex(name: HelperName): number {
     return helperHole(name);
   }
-  protected tlb(): Value {
-    return this.f.get(CONTROLS.tlb, 'i32');
+  protected tlbEntry(va: Value): Value {
+    return this.f.pin(this.f.part(HOLE_CLASS, 'i32', 0, [tlbIndex(this.f, va)]));
+  }
+  protected override tlbField(field: number): number {
+    return -tlbHole(field);
   }
 
   // --- registers and operands ---
@@ -331,7 +337,10 @@ export class TemplateEmit extends Emit {
     call();
     if (!('bare' in HELPERS[name] || COMPUTES.test(name))) this.afterSlowAccess();
     if (SETS_MXCSR.test(name)) this.#learnMxcsr();
-    if (CHANGES_CLASS.has(name)) f.set(CONTROLS.tlb, f.load('i32', this.vcpu(), VCPU.offset.tlb, ALIAS_STATE));
+    if (CHANGES_CLASS.has(name)) {
+      const present = f.load('i32', this.vcpu(), VCPU.offset.tlb, ALIAS_STATE);
+      f.set(CONTROLS.otherTlb, f.op('sub', present, f.openConstant('i32', constantHole(SOURCE.TLB, CUT.I32))));
+    }
     if (!WRITES_FLAGS.has(name)) return;
     this.#known = undefined;
     f.set(CONTROLS.op, f.load('i32', this.vcpu(), flagOp, ALIAS_STATE), ALIAS_RECORD);

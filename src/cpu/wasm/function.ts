@@ -164,9 +164,9 @@ export class FunctionBuilder {
     return node;
   }
 
-  /** An expression that is put together when the template is copied. @param reads its alias class */
-  part(token: number, type: Type, reads: number): Node {
-    const node = this.#node('part', type, []);
+  /** An expression that is put together when the template is copied. @param reads its alias class @param args what it finds on the wasm stack */
+  part(token: number, type: Type, reads: number, args: readonly Node[] = []): Node {
+    const node = this.#node('part', type, args);
     node.code = token;
     return this.#reading(node, reads);
   }
@@ -792,6 +792,7 @@ export class FunctionBuilder {
         out.u8(0x0b);
         break;
       case 'part':
+        for (const arg of node.args) this.#value(arg);
         if (node.encode) node.encode(out);
         else out.number(node.code);
         break;
