@@ -33,8 +33,8 @@ const RAM_MIB = `${RAM_BYTES / 2 ** 20}`;
 
 const optional = (flag: string, value: string | undefined): string[] => (value === undefined ? [] : [flag, value]);
 
-/** @param tier as of `tshyve run --cpu-tier`; undefined: its default */
-export function tshyve(tier: string | undefined): Contender {
+/** @param tier as of `tshyve run --cpu-tier`; undefined: its default. @param codeStore where compiled code is kept from boot to boot */
+export function tshyve(tier: string | undefined, codeStore: string): Contender {
   return {
     name: 'tshyve',
     ramOffsetBytes: RAM_START.i32 + HVA_RAM,
@@ -43,7 +43,7 @@ export function tshyve(tier: string | undefined): Contender {
       program: process.execPath,
       args: [
         ...[...process.execArgv, `${ROOT}dist/tshyve.cjs`, 'run', '--stats', '--no-reboot'],
-        ...['--memory', `${RAM_MIB}M`, '--kernel', kernel],
+        ...['--memory', `${RAM_MIB}M`, '--kernel', kernel, '--code-store', codeStore],
         ...optional('--initrd', initrd),
         ...optional('--append', commandLine),
         ...optional('--cpu-tier', tier),

@@ -36,6 +36,7 @@ const setting: Setting = {
 };
 
 const results: Results = {
+  firstBoots: [boot(7), boot(5.5)],
   boot: { tshyve: [boot(4, 2e9), boot(5, 2e9), boot(6, 2e9)], 'QEMU TCG': [boot(10), boot(10), boot(10)] },
   start: { tshyve: [0.3], 'QEMU TCG': [0.2] },
   workloads: {
@@ -49,6 +50,7 @@ const results: Results = {
 test('the page has medians, spreads, ratios and means', () => {
   const page = markdownReport(results, setting, 'benchmarks.svg');
   match(page, /wall time, s \| 5\.00 \(±20 %\) \| 10\.00 \(±0 %\) \| 2\.00 \|/);
+  match(page, /it had none: the first one took 7\.00 s \(8\.00 s of CPU time\); 2 were not counted/);
   match(page, /instructions a second of wall time, millions \| 400 /);
   match(page, /first instruction of a kernel, s \| 0\.300 \| 0\.200 \|/);
   match(page, /resident memory above that, MiB \| 120 /);
@@ -83,7 +85,7 @@ test('without QEMU the page and the picture have our own figures', () => {
   match(page, /wall time, s \| 5\.00 \(±20 %\) \| - \| - \|/);
   ok(!page.includes('NaN') && !page.includes('Infinity'));
   match(chart(alone, { ...setting, contenders: setting.contenders.slice(0, 1) })!, /5\.00 s/);
-  equal(chart({ boot: {}, start: {}, workloads: {}, native: [], failures: [] }, setting), undefined);
+  equal(chart({ firstBoots: [], boot: {}, start: {}, workloads: {}, native: [], failures: [] }, setting), undefined);
 });
 
 test('the picture has a bar for each ratio, faster ones to the right of 1', () => {

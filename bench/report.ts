@@ -13,6 +13,8 @@ type Name = Contender['name'];
 export type RunsOf<T> = Partial<Record<Name, T[]>>;
 
 export interface Results {
+  /** Of tshyve, before those of `boot`: the first one with nothing kept. */
+  readonly firstBoots: readonly BootRun[];
   readonly boot: RunsOf<BootRun>;
   readonly start: RunsOf<number>;
   readonly workloads: RunsOf<WorkloadsRun>;
@@ -96,7 +98,7 @@ export function markdownReport(results: Results, setting: Setting, picture: stri
     "`npm run bench` measures and writes this page. tshyve and QEMU's own recompiler (TCG) run the same guest side by side, with one vCPU\nand the same memory, in alternating order. Figures are medians; ± is half the distance between the slowest and the fastest run.\nTCG / tshyve compares times: more is better for tshyve.",
     table(['', ''], setting.facts, 2),
     ...(picture === undefined ? [] : [`![TCG's time divided by tshyve's](${picture})`]),
-    ...(setting.parts.has('boot') ? bootSection(results.boot) : []),
+    ...(setting.parts.has('boot') ? bootSection(results) : []),
     ...smallSection(results, setting),
     ...(setting.parts.has('guest') ? workloadSection(results, setting) : []),
     ...(results.failures.length === 0 ? [] : ['## Not measured', results.failures.map((failure) => `- ${oneLine(failure)}`).join('\n')]),
@@ -107,7 +109,7 @@ export function markdownReport(results: Results, setting: Setting, picture: stri
 /** A pipe or a line end would break a table or a list. */
 const oneLine = (text: string): string => text.replace(/[\r\n]+/g, ' ').replaceAll('|', '\\|');
 
-function bootSection(boot: Results['boot']): string[] {
+function bootSection({ boot, firstBoots }: Results): string[] {
   const pick = (name: Name, value: (run: BootRun) => number): number[] => (boot[name] ?? []).map(value);
   const row = (label: string, value: (run: BootRun) => number): string[] => [
     label,
@@ -148,6 +150,11 @@ function bootSection(boot: Results['boot']): string[] {
             ]),
       ],
     ),
+    ...(firstBoots.length === 0
+      ? []
+      : [
+          `tshyve keeps compiled code from boot to boot. Before these boots it had none: the first one took ${show(firstBoots[0]!.wallSeconds, 2)} s (${show(firstBoots[0]!.cpuSeconds, 2)} s of CPU time); ${firstBoots.length} were not counted.`,
+        ]),
     ...(counted.length === 0 ? [] : ['The instructions are those up to the power-off that is typed at the prompt.']),
   ];
 }
