@@ -26,8 +26,8 @@ export type SuspendReason = 'reset' | 'poweroff' | 'halt' | 'triplefault';
 
 /** How the vCPU's thread treats a port (vmm/layout.ts PORT_MODE_*). `exit`: a synchronous exit to the machine; `open-bus`: ones, dropped. */
 export type PortRead = 'exit' | 'shadow' | 'open-bus' | 'pci-data';
-/** `posted` writes arrive later and in order, before any exit; `notified` ones wake the main event loop at once. `pci-address` is `posted`. */
-export type PortWrite = 'exit' | 'posted' | 'notified' | 'open-bus' | 'pci-address';
+/** `posted` writes arrive later and in order, before any exit; `notified` ones wake the main event loop at once. `pci-address` is `posted`. `unless-same`: `exit`, but not for the byte that is shadowed. */
+export type PortWrite = 'exit' | 'posted' | 'notified' | 'open-bus' | 'pci-address' | 'unless-same';
 
 export interface PortModes {
   /** Of so many ports from `port` on, at least one. Ports of in-core devices are never named. */

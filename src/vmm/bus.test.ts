@@ -12,6 +12,7 @@ import {
   PORT_MODE_PCI_DATA,
   PORT_MODE_POSTED,
   PORT_MODE_SHADOW,
+  PORT_MODE_UNLESS_SAME,
   POSTED_ENTRIES,
 } from './layout.ts';
 import { PostedRing, type PostedSink } from './posted-ring.ts';
@@ -79,6 +80,20 @@ test('shadowed reads and open-bus ports ask nobody', () => {
   equal(m.exits.length, 0);
   m.vmm.portRead(m.cpu(), 0x3fd, 2);
   equal(m.exits.length, 1, 'wider than the shadow');
+});
+
+test('a write of what a port holds already leaves only where somebody else would see it', () => {
+  const m = new InCoreMachine();
+  setMode(m, 0x3f9, PORT_MODE_SHADOW, PORT_MODE_UNLESS_SAME);
+  m.view.setUint8(PORT_SHADOWS + 0x3f9, 5);
+  m.out(0x3f9, 5);
+  equal(m.exits.length, 0);
+  m.out(0x3f9, 0);
+  m.vmm.portWrite(m.cpu(), 0x3f9, 2, 0x0005);
+  equal(m.exits.length, 2, 'another value; wider than the shadow');
+  setMode(m, 0x3f9, 0, PORT_MODE_UNLESS_SAME);
+  m.out(0x3f9, 5);
+  equal(m.exits.length, 3, 'nothing is shadowed: the byte may be old');
 });
 
 test('the PCI data port asks only for functions that are there', () => {

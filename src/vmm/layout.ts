@@ -44,6 +44,7 @@ export const LAPIC_TIMER_HZ = 134217728;
  * EXIT: a synchronous exit to the main loop. IN_CORE: a device of vmm.wasm. SHADOW (reads): the byte in PORT_SHADOWS.
  * POSTED, NOTIFIED (writes): into the posted ring without waiting; NOTIFIED wakes the main loop at once.
  * OPEN_BUS: reads give ones, writes are dropped, nobody is asked.
+ * UNLESS_SAME (writes): an exit, but nothing at all where a byte is written that PORT_SHADOWS holds and reads answer from there.
  * PCI_ADDRESS (writes): posted, and a dword is kept; PCI_DATA (reads): ones where the kept address names no function, else an exit.
  */
 export const PORT_MODE_EXIT = 0,
@@ -53,7 +54,8 @@ export const PORT_MODE_EXIT = 0,
   PORT_MODE_NOTIFIED = 4,
   PORT_MODE_OPEN_BUS = 5,
   PORT_MODE_PCI_ADDRESS = 6,
-  PORT_MODE_PCI_DATA = 7;
+  PORT_MODE_PCI_DATA = 7,
+  PORT_MODE_UNLESS_SAME = 8;
 
 /** Bits of VM.options. */
 export const VM_OPTION_X2APIC = 1,

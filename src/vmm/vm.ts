@@ -42,6 +42,7 @@ import {
   PORT_MODE_PCI_DATA,
   PORT_MODE_POSTED,
   PORT_MODE_SHADOW,
+  PORT_MODE_UNLESS_SAME,
   VM_OPTION_LENIENT_MSR,
   VM_OPTION_X2APIC,
 } from './layout.ts';
@@ -81,7 +82,7 @@ export interface MapEntry extends Mapping {
 
 /** How the vCPU's thread answers a port: see vmm/layout.ts PORT_MODE_*. */
 export type PortReadMode = 'exit' | 'in-core' | 'shadow' | 'open-bus' | 'pci-data';
-export type PortWriteMode = 'exit' | 'in-core' | 'posted' | 'notified' | 'dropped' | 'pci-address';
+export type PortWriteMode = 'exit' | 'in-core' | 'posted' | 'notified' | 'dropped' | 'pci-address' | 'unless-same';
 
 const DEVMEM_BYTES = 384 * 2 ** 20;
 /** Eight times the LAPIC timer: Linux multiplies CPUID 15h's crystal (in kHz) and numerator in 32 bits, so the ratio has to be small. */
@@ -108,6 +109,7 @@ const WRITE_MODES: Readonly<Record<PortWriteMode, number>> = {
   notified: PORT_MODE_NOTIFIED,
   dropped: PORT_MODE_OPEN_BUS,
   'pci-address': PORT_MODE_PCI_ADDRESS,
+  'unless-same': PORT_MODE_UNLESS_SAME,
 };
 
 export class Vm {

@@ -6,7 +6,7 @@
 import type { Log } from '../../base/log.ts';
 import type { CharBackend } from '../chars/backend.ts';
 import type { PortTable } from '../inout.ts';
-import type { IrqLines } from '../ports-of-machine.ts';
+import type { IrqLines, PortWrite } from '../ports-of-machine.ts';
 import type { IrqLine } from './device.ts';
 import { Uart16550 } from './uart16550.ts';
 
@@ -46,16 +46,17 @@ export function attachCom(com: ComPort, ports: PortTable, lines: IrqLines, backe
 
   // What each port was last told, so that a byte of output costs no call when nothing changed.
   const told: (number | undefined)[] = [];
-  const shadow = (offset: number, value: number | undefined): void => {
+  const shadow = (offset: number, value: number | undefined, write: PortWrite = 'exit'): void => {
     if (told[offset] === value && offset in told) return;
     told[offset] = value;
     if (value !== undefined) ports.setShadow(com.port + offset, value);
-    ports.setMode(com.port + offset, value === undefined ? 'exit' : 'shadow', 'exit');
+    ports.setMode(com.port + offset, value === undefined ? 'exit' : 'shadow', value === undefined ? 'exit' : write);
   };
   let posted: boolean | undefined;
   uart.onChange = () => {
     const shadows = uart.shadows();
-    shadow(IER, shadows.ier);
+    // Linux turns interrupts off around each line of its console, where they are off already.
+    shadow(IER, shadows.ier, 'unless-same');
     shadow(IIR, shadows.iir);
     shadow(LCR, shadows.lcr);
     shadow(MCR, shadows.mcr);

@@ -9,7 +9,7 @@ import { VCPU_EXIT_IN, VCPU_EXIT_PORT, VCPU_EXIT_REASON, VCPU_EXIT_VALUE, VCPU_E
 import { EXIT_INOUT } from '../exits.ts';
 import {
   PORT_ELCR1, PORT_ELCR2, PORT_MODE_IN_CORE, PORT_MODE_NOTIFIED, PORT_MODE_OPEN_BUS, PORT_MODE_PCI_ADDRESS, PORT_MODE_PCI_DATA, PORT_MODE_POSTED,
-  PORT_MODE_SHADOW, PORT_NMI_STATUS, PORT_PIC1, PORT_PIC2, PORT_PIT,
+  PORT_MODE_SHADOW, PORT_MODE_UNLESS_SAME, PORT_NMI_STATUS, PORT_PIC1, PORT_PIC2, PORT_PIT,
   PORT_PM_TIMER, PORT_RTC_DATA, PORT_RTC_INDEX,
 } from '../layout.ts';
 import { hostExit } from './host.ts';
@@ -144,6 +144,10 @@ export function writePort(vcpu: usize, port: u32, sizeBytes: u32, value: u32): v
       return;
     case PORT_MODE_POSTED: case PORT_MODE_NOTIFIED: postPort(vcpu, port, sizeBytes, value, mode); return;
     case PORT_MODE_OPEN_BUS: return;
+    case PORT_MODE_UNLESS_SAME:
+      if (sizeBytes == 1 && readMode(port) == PORT_MODE_SHADOW && <u32>atomic.load<u8>(PORT_SHADOWS + port) == value) return;
+      exitWrite(vcpu, port, sizeBytes, value);
+      return;
     default: exitWrite(vcpu, port, sizeBytes, value); return;
   }
   for (let i: u32 = 0; i < sizeBytes; i++) writePort(vcpu, port + i, 1, value >> (i << 3) & 0xff);
