@@ -7,11 +7,11 @@ import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 
-/** USER_HZ: what utime and stime of /proc/PID/stat count in, on every Linux architecture that Node knows. */
 const PAGE_BYTES = 4096;
 /** Of each page, and of its last byte the bit that says it has memory (proc(5), /proc/PID/pagemap). */
 const PAGEMAP_ENTRY_BYTES = 8,
   PAGEMAP_PRESENT = 0x80;
+/** USER_HZ: what utime and stime of /proc/PID/stat count in, on every Linux architecture that Node knows. */
 const TICKS_A_SECOND = 100;
 /** How long a program may take to end after it was asked. */
 const END_LIMIT_MS = 10_000;

@@ -2,6 +2,8 @@
  * Which handler an instruction gets: a line and its variant (operand size, register or memory, environment, prefix).
  * Implements: SDM vol. 2A 2.1 Instruction Format. Runs on: any thread; tables only.
  */
+import { FIRST_REGION } from './pseudo.ts';
+
 export const PREFIX_PLAIN = 0,
   PREFIX_REP = 1,
   PREFIX_REPNE = 2,
@@ -19,8 +21,6 @@ export const VARIANTS = 3 * 2 * 4 * 4;
 export function variantOf(sizeIndex: number, isMemory: boolean, environment: number, prefix: number): number {
   return ((sizeIndex * 2 + (isMemory ? 1 : 0)) * 4 + environment) * 4 + prefix;
 }
-
-import { FIRST_REGION } from './pseudo.ts';
 
 export * from './pseudo.ts';
 

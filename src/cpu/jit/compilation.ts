@@ -89,7 +89,7 @@ export interface Compiler {
 }
 
 export const LINE_BYTES = 64;
-const LINE_WORDS = LINE_BYTES / 4;
+export const LINE_WORDS = LINE_BYTES / 4;
 
 /** @param words memory 1. Do the lines still hold what the region was made from? */
 export function sameSource(words: Int32Array, { hvaPage, linesLow, linesHigh, bytes, open }: SourceLines): boolean {

@@ -3,11 +3,11 @@
  * It is read as it was written: whoever keeps it sees to that.
  * Implements: docs/jit.md "Kept regions". Runs on: any thread.
  */
+import { LINE_WORDS } from './compilation.ts';
 import type { KeptLines, KeptRegion } from './kept-regions.ts';
 
 /** Lines of one page: distance, lines, whether some are open; then the words of each of its arrays. */
-const LINES_HEAD = 4,
-  LINE_WORDS = 16;
+const LINES_HEAD = 4;
 /** offset, mode, vcpu, tlb, size, last use; then lengths: pages, fields, blocks, hints, relocations, and in bytes locals and code. */
 const HEAD = 13,
   LAST_USED = 5;
@@ -26,9 +26,9 @@ function write(regions: readonly KeptRegion[], out: Words): void {
   for (const { offset, mode, vcpu, tlb, size, lastUsed, lines, fields, blocks, hints, relocations, locals, code } of regions) {
     for (const value of [offset, mode, vcpu, tlb, size, lastUsed[0]!]) out.word(value);
     for (const list of [lines, fields, blocks, hints, relocations, locals, code]) out.word(list.length);
-    for (const { page, linesLow, linesHigh, bytes, fixed, open } of lines) {
+    for (const { page, linesLow, linesHigh, bytes, free, open } of lines) {
       for (const value of [page, linesLow, linesHigh, open ? 1 : 0]) out.word(value);
-      for (const list of [bytes, fixed, open]) if (list) out.words(list);
+      for (const list of [bytes, free, open]) if (list) out.words(list);
     }
     for (const list of [fields, blocks, hints, relocations]) out.words(list);
     for (const list of [locals, code]) out.bytes(list);
@@ -102,7 +102,7 @@ export function regionsOf(image: Int32Array): KeptRegion[] {
           linesLow,
           linesHigh,
           bytes: words(length),
-          fixed: words(length),
+          free: words(length),
           open: isOpen ? words(length) : undefined,
         };
       }),

@@ -65,7 +65,7 @@ class Memory {
     addKept(
       {
         // As a module has them: behind the two functions that each begins with, in the order in which they are asked for.
-        helperIndexOf: (helper) => (helpers.includes(helper) ? helpers.indexOf(helper) : helpers.push(helper) - 1) + 2,
+        helperIndex: (helper) => (helpers.includes(helper) ? helpers.indexOf(helper) : helpers.push(helper) - 1) + 2,
         add: (_region, { out }) => {
           code = Buffer.from(out.bytes()).toString('hex');
         },

@@ -12,7 +12,7 @@ import type { FunctionBody } from '../wasm/module.ts';
 import { TYPES } from '../wasm/opcodes.ts';
 import { pageOf } from './code-window.ts';
 import type { CodeWindow } from './code-window.ts';
-import { LINE_BYTES, eachLine, linesOf } from './compilation.ts';
+import { LINE_BYTES, LINE_WORDS, eachLine, linesOf, sameSource } from './compilation.ts';
 import type { CompileEntry, SourceLines } from './compilation.ts';
 import { bitsOf } from './open-fields.ts';
 import type { OpenField } from './open-fields.ts';
@@ -27,9 +27,9 @@ export interface KeptLines {
   readonly page: number;
   readonly linesLow: number;
   readonly linesHigh: number;
-  /** The marked lines, one after the other; which of their bits must be the same, and which of them the region reads when it runs. */
+  /** The marked lines, one after the other; which of their bits may differ, and which of them the region reads when it runs. */
   readonly bytes: Int32Array;
-  readonly fixed: Int32Array;
+  readonly free: Int32Array;
   readonly open?: Int32Array | undefined;
 }
 
@@ -129,7 +129,7 @@ export class KeptRegions {
 
 const bytesOf = ({ lines, fields, blocks, locals, code, hints, relocations }: KeptRegion): number =>
   lines.reduce(
-    (sum, { bytes, fixed, open }) => sum + bytes.byteLength + (open?.byteLength ?? 0) + fixed.byteLength,
+    (sum, { bytes, free, open }) => sum + bytes.byteLength + free.byteLength + (open?.byteLength ?? 0),
     REGION_BYTES + fields.byteLength + blocks.byteLength + locals.byteLength + code.byteLength + hints.byteLength + relocations.byteLength,
   );
 
@@ -138,29 +138,19 @@ const isSame = (a: Omit<KeptRegion, 'lastUsed'>, b: Omit<KeptRegion, 'lastUsed'>
   a.vcpu === b.vcpu &&
   a.tlb === b.tlb &&
   a.lines.length === b.lines.length &&
-  a.lines.every(({ page, linesLow, linesHigh, bytes, fixed }, index) => {
+  a.lines.every(({ page, linesLow, linesHigh, bytes, free }, index) => {
     const other = b.lines[index]!;
     return (
       page === other.page &&
       linesLow === other.linesLow &&
       linesHigh === other.linesHigh &&
-      bytes.every((word, at) => fixed[at] === other.fixed[at] && ((word ^ other.bytes[at]!) & fixed[at]!) === 0)
+      bytes.every((word, at) => free[at] === other.free[at] && ((word ^ other.bytes[at]!) & ~free[at]!) === 0)
     );
   });
 
 /** Does the page hold the same code? */
-function isThere(window: CodeWindow, { page, linesLow, linesHigh, bytes, fixed }: KeptLines): boolean {
-  if (!window.has(page) || window.isChanging(page)) return false;
-  const words = window.wordsOf(page);
-  let at = 0,
-    same = true;
-  eachLine(linesLow, linesHigh, (line) => {
-    for (let i = 0, from = (line * LINE_BYTES) / 4; same && i < LINE_BYTES / 4; i++)
-      same = ((words[from + i]! ^ bytes[at + i]!) & fixed[at + i]!) === 0;
-    at += LINE_BYTES / 4;
-  });
-  return same;
-}
+const isThere = (window: CodeWindow, { page, free, ...lines }: KeptLines): boolean =>
+  window.has(page) && !window.isChanging(page) && sameSource(window.wordsOf(page), { ...lines, hvaPage: 0, open: free });
 
 /** Would it be made of the same code now? Not where a field has been patched since, which the region would read when it runs. */
 function isAsOpen(window: CodeWindow, { lines, fields }: KeptRegion): boolean {
@@ -220,7 +210,7 @@ export function linesIn(region: Region, window: CodeWindow, fixed: readonly Open
       linesLow: low,
       linesHigh: high,
       bytes: linesOf(window.wordsOf(page), low, high),
-      fixed: linesOf(bits, low, high),
+      free: linesOf(bits, low, high).map((fixedBits) => ~fixedBits),
       open: openBits && linesOf(openBits, low, high),
     };
   });
@@ -289,16 +279,16 @@ export function sourceOf(lines: readonly KeptLines[], window: CodeWindow): Sourc
 function spread(page: Int32Array, words: Int32Array, linesLow: number, linesHigh: number): void {
   let at = 0;
   eachLine(linesLow, linesHigh, (line) => {
-    for (let i = 0; i < LINE_BYTES / 4; i++) page[(line * LINE_BYTES) / 4 + i]! |= words[at++]!;
+    for (let i = 0; i < LINE_WORDS; i++) page[line * LINE_WORDS + i]! |= words[at++]!;
   });
 }
 
 /** Its code, for where the entry is now, becomes part of a module. @param window of the entry */
-export function addKept(batch: Pick<ModuleBatch, 'add' | 'helperIndexOf'>, kept: KeptRegion, slot: number, window: CodeWindow): void {
+export function addKept(batch: Pick<ModuleBatch, 'add' | 'helperIndex'>, kept: KeptRegion, slot: number, window: CodeWindow): void {
   const code = kept.code.slice();
   relocate(code, kept.relocations, {
     slot,
-    helperIndex: batch.helperIndexOf,
+    helperIndex: batch.helperIndex,
     placeOf: (offset) => window.hvaOf(pageOf(offset)) + offset - pageOf(offset) * PAGE_BYTES,
     fieldAt: (offset, sizeBytes) => fieldOf(window.bytesAt(offset, sizeBytes)),
   });

@@ -9,7 +9,6 @@ import { PAGE_BYTES, TLB_ENTRY_BYTES, VCPU_TLB } from '../../base/memory-map.ts'
 import { ENV_LONG64 } from '../decode/variants.ts';
 import { MXCSR_LOOKED_AT, MXCSR_WANTED, NO_PAGE } from '../emit.ts';
 import type { RamIndex } from '../guest-ram.ts';
-import type { HelperName } from '../helpers.ts';
 import { GPR_NAMES, VCPU } from '../state.ts';
 import type { FpuUse } from '../isa/inst.ts';
 import type { Bytes } from '../wasm/bytes.ts';
@@ -18,7 +17,6 @@ import type { Value } from '../emit.ts';
 import { CONSTANT_HOLE, CUT, FIRST_HOLE, NUMBER_HOLES, cutOf, sourceOf } from '../wasm/holes.ts';
 import {
   CONTROL,
-  HELPER_NAMES,
   HOLE_ADDRESS,
   HOLE_CLASS,
   HOLE_CAUGHT,
@@ -62,7 +60,8 @@ import type { Template, Templates } from './templates.ts';
 export type { KnownFlags, Template };
 
 export interface RegionContext {
-  readonly helperIndex: (name: HelperName) => number;
+  /** Function of a helper, by its number in HELPER_NAMES. */
+  readonly helperIndex: (helper: number) => number;
   /** Function that goes on at a rip: (vcpu, rip, instructions left). */
   readonly gotoIndex: (long: boolean) => number;
   /** Type of handlers and regions. */
@@ -466,7 +465,7 @@ export class KnownEmit {
     return value;
   }
   #callee(helper: number): void {
-    emitCallee(this.#out, helper, this.#context.helperIndex(HELPER_NAMES[helper]!));
+    emitCallee(this.#out, helper, this.#context.helperIndex(helper));
   }
   #pageLocal(which: number): number {
     const local = this.#f.newLocal((which & 1) === 0 ? 'i64' : this.#context.ramIndex);

@@ -40,11 +40,12 @@ export class ModuleBatch {
     for (const name of GOTO_NAMES) this.#import('tier0', name, ['i32', ...GOTO.parameters], ['i32']);
   }
 
-  readonly helperIndex = (name: HelperName): number => {
-    const helper: { readonly parameters: readonly Type[]; readonly result?: Type; readonly bare?: true } = HELPERS[name];
+  /** @param number of the helper, in HELPER_NAMES */
+  readonly helperIndex = (number: number): number => {
+    const name = HELPER_NAMES[number]!,
+      helper: { readonly parameters: readonly Type[]; readonly result?: Type; readonly bare?: true } = HELPERS[name];
     return this.#import('cpu', name, helper.bare ? helper.parameters : ['i32', ...helper.parameters], helper.result ? [helper.result] : []);
   };
-  readonly helperIndexOf = (helper: number): number => this.helperIndex(HELPER_NAMES[helper]!);
   /** The same in each module: it is part of kept code. */
   readonly gotoIndex = (long: boolean): number => GOTO_NAMES.indexOf(long ? 'goto64' : 'gotoLegacy');
 
