@@ -6,12 +6,13 @@ import { parentPort } from 'node:worker_threads';
 import { loadProcessor, runVcpu } from '../vmmapi/index.ts';
 import { RemoteCompiler } from './compiler-link.ts';
 import { monotonicNs, type NodeVcpuInit } from './host-node.ts';
+import { hostRandom } from './host-random.ts';
 
 async function work(init: NodeVcpuInit): Promise<void> {
-  const remote = init.compiler && new RemoteCompiler(init.compiler);
+  const elsewhere = init.compiler && new RemoteCompiler(init.compiler);
   // It is used where everything is compiled here. A reader that goes away is nobody's concern.
   const trace = init.traceFd === undefined ? undefined : (await import('./trace-writer.ts')).traceWriter(init.traceFd, () => {});
-  runVcpu(init, { nowNs: monotonicNs }, await loadProcessor(init, remote, trace));
+  runVcpu(init, { nowNs: monotonicNs }, await loadProcessor(init, { elsewhere, trace, random: hostRandom }));
 }
 
 // What spawn in host-node.ts hands over: see threads.ts.

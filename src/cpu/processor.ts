@@ -8,6 +8,7 @@ import { CodeStore } from './decode/code-store.ts';
 import type { Compiler } from './jit/compilation.ts';
 import { ramBytes } from './guest-ram.ts';
 import { RegionCache } from './jit/region-cache.ts';
+import { RandomPool } from './random-pool.ts';
 import { VCPU } from './state.ts';
 
 export interface ProcessorModules {
@@ -59,7 +60,7 @@ export interface ProcessorOptions {
   readonly exit: (reason: number) => void;
   /** Pages of memory 1 that someone else has written; undefined: any. Called on REQUEST_CODE. */
   readonly takeWrittenPages?: () => readonly number[] | undefined;
-  /** Fills 8 bytes (RDRAND, RDSEED). */
+  /** Fills a block of any size (RDRAND, RDSEED). */
   readonly random: (bytes: Uint8Array) => void;
   readonly tier?: CpuTier;
   /** Who compiles, where the tier does. */
@@ -109,15 +110,14 @@ export class Processor {
     checkBuild({ ram: modules.ram, ...(modules.vmm && { vmm: modules.vmm }), cpu: modules.cpu, handlers: modules.handlers });
     this.vcpu = vcpu;
     this.#view = new DataView(memory0Buffer);
-    const random = new Uint8Array(8),
+    const random = new RandomPool(options.random),
       bytes0 = new Uint8Array(memory0Buffer),
       scratch = vcpu + VCPU.offset.scratch;
     const host = {
       nowNs: options.nowNs,
       exit: (_vcpu: number, reason: number) => options.exit(reason),
       random: () => {
-        options.random(random);
-        bytes0.set(random, scratch);
+        random.take(bytes0, scratch);
       },
       decode: (_vcpu: number, hva: number) => this.code.lookup(hva),
       hot: () => this.code.hot(),

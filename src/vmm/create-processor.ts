@@ -8,14 +8,20 @@ import type { ProcessorFactory, VcpuInit } from './host.ts';
 /** Is there work for a thread that compiles? Where everything is compiled, it happens on the vCPU's, before it is executed. */
 export const compilesElsewhere = (tier: CpuTier | undefined): boolean => compiles(tier) && tier !== 'always';
 
-/**
- * Load what the tier needs; the factory it resolves to makes processors of that tier.
- * @param elsewhere compiles on another thread; absent: this one does, and `trace`, if there is one, is given text about each region.
- */
+/** What the processors of a thread are given by the program around it. */
+export interface ProcessorNeeds {
+  /** Compiles on another thread; absent: this one does. */
+  readonly elsewhere?: Compiler | undefined;
+  /** Is given text about each region that is compiled here. */
+  readonly trace?: ((text: string) => void) | undefined;
+  /** Fills all of `bytes` from a source that is fit for keys. */
+  readonly random: (bytes: Uint8Array) => void;
+}
+
+/** Load what the tier needs; the factory it resolves to makes processors of that tier. */
 export async function loadProcessor(
   { cpuTier, memory0, memory1 }: VcpuInit,
-  elsewhere?: Compiler,
-  trace?: (text: string) => void,
+  { elsewhere, trace, random }: ProcessorNeeds,
 ): Promise<ProcessorFactory> {
   const local = async (limits?: RegionLimits): Promise<Compiler> => {
     const { LocalCompiler } = await loadCompiler();
@@ -38,8 +44,6 @@ export async function loadProcessor(
         host.exit(reason);
       },
       takeWrittenPages: () => host.takeWrittenPages(),
-      random: (bytes) => {
-        crypto.getRandomValues(bytes as Uint8Array<ArrayBuffer>);
-      },
+      random,
     });
 }

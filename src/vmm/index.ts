@@ -21,7 +21,7 @@ export {
 } from './registers.ts';
 export type { Stat } from './stats.ts';
 export { PostedRing, type PostedSink } from './posted-ring.ts';
-export { compilesElsewhere, loadProcessor } from './create-processor.ts';
+export { compilesElsewhere, loadProcessor, type ProcessorNeeds } from './create-processor.ts';
 export {
   BUILD_ID,
   KeptRegions,
