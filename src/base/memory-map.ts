@@ -10,6 +10,7 @@
  *   0x0005_0000  PCI configuration address, and which functions there are
  *   0x0008_0000  CPUID and MSR tables
  *   0x0100_0000  code lines: one u64 per page of memory 1, a bit per 64 bytes that have been decoded
+ *   0x0300_0000  PCI configuration space of every function (resident is only what is there)
  *   0x0400_0000  vCPU 0, vCPU 1, ... 64 MiB apart (resident is only what they touch)
  */
 export const WASM_PAGE_BYTES = 65536;
@@ -31,7 +32,7 @@ export const PORT_MODES = 0x20000;
 export const PORT_SHADOWS = 0x30000;
 export const POSTED_RING = 0x40000;
 export const POSTED_RING_BYTES = 0x10000;
-/** u32 copy of the register at CF8h; a bit per function that answers, by bus << 8 | slot << 3 | function: vmm/assembly/ports.ts. */
+/** u32: the register at CF8h; a bit per function that answers, by bus << 8 | slot << 3 | function: vmm/assembly/ports.ts. */
 export const PCI_CONFIG_ADDRESS = 0x50000;
 export const PCI_FUNCTIONS = 0x52000;
 export const PCI_FUNCTIONS_BYTES = 0x2000;
@@ -50,6 +51,9 @@ export const MSR_WRITE_FAULTS = 0,
 export const CRC32C_TABLE = 0x98000;
 export const CODE_LINES = 0x1000000;
 export const CODE_LINES_BYTES = 0x2000000;
+/** What the configuration registers read as: 256 bytes a function, by its number; the main loop writes, as dwords. */
+export const PCI_CONFIG = 0x3000000;
+export const PCI_CONFIG_FUNCTION_BYTES = 256;
 
 export const VCPUS = 0x4000000;
 export const VCPU_STRIDE = 0x4000000;

@@ -94,6 +94,19 @@ export class PortTable {
     this.#modes.setPciFunction(bus, slot, func);
   }
 
+  /** What a dword of its configuration space reads as. */
+  setPciConfig(bus: number, slot: number, func: number, offset: number, value: number): void {
+    this.#modes.setPciConfig(bus, slot, func, offset, value);
+  }
+
+  /** The register at CF8h, wherever it is kept. */
+  get pciAddress(): number {
+    return this.#modes.pciAddress;
+  }
+  set pciAddress(value: number) {
+    this.#modes.pciAddress = value;
+  }
+
   setShadow(port: number, value: number): void {
     this.#modes.setShadow(port, value);
   }

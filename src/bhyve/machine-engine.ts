@@ -383,6 +383,15 @@ function machineVm(vm: Vm): MachineVm {
       setPciFunction: (bus, slot, func) => {
         vm.setPciFunction(bus, slot, func);
       },
+      setPciConfig: (bus, slot, func, offset, value) => {
+        vm.setPciConfig(bus, slot, func, offset, value);
+      },
+      get pciAddress() {
+        return vm.pciAddress;
+      },
+      set pciAddress(value) {
+        vm.pciAddress = value;
+      },
     },
     suspend: (reason) => {
       suspend(vm, reason);

@@ -25,16 +25,20 @@ export interface IrqLines {
 export type SuspendReason = 'reset' | 'poweroff' | 'halt' | 'triplefault';
 
 /** How the vCPU's thread treats a port (vmm/layout.ts PORT_MODE_*). `exit`: a synchronous exit to the machine; `open-bus`: ones, dropped. */
-export type PortRead = 'exit' | 'shadow' | 'open-bus' | 'pci-data';
-/** `posted` writes arrive later and in order, before any exit; `notified` ones wake the main event loop at once. `pci-address` is `posted`. `unless-same`: `exit`, but not for the byte that is shadowed. */
+export type PortRead = 'exit' | 'shadow' | 'open-bus' | 'pci-address' | 'pci-data';
+/** `posted` writes arrive later and in order, before any exit; `notified` ones wake the main event loop at once. `pci-address`: `pciAddress`. `unless-same`: `exit`, but not for the byte that is shadowed. */
 export type PortWrite = 'exit' | 'posted' | 'notified' | 'open-bus' | 'pci-address' | 'unless-same';
 
 export interface PortModes {
   /** Of so many ports from `port` on, at least one. Ports of in-core devices are never named. */
   setModes(port: number, ports: number, read: PortRead, write: PortWrite): void;
   setShadow(port: number, value: number): void;
-  /** This PCI function answers: `pci-data` reads of all others give ones. */
+  /** This PCI function answers `pci-data` reads, as setPciConfig says; those of all others give ones. */
   setPciFunction(bus: number, slot: number, func: number): void;
+  /** What the 4 bytes at `offset`, a multiple of 4 below 256, of its configuration space read as. */
+  setPciConfig(bus: number, slot: number, func: number, offset: number, value: number): void;
+  /** The register behind `pci-address` ports, which selects what `pci-data` reads give. */
+  pciAddress: number;
 }
 
 export const SEGMENT_NAMES = ['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr'] as const;

@@ -89,6 +89,7 @@ interface VmmExports extends Bus {
   poll(vcpu: number): void;
   sleepNs(vcpu: number): number;
   nextDeadlineNs(vcpu: number): number;
+  announcePosted(): void;
 }
 
 const NO_TRANSLATION = -1n;
@@ -179,6 +180,9 @@ export class Processor {
   }
   poll(): void {
     this.vmm?.poll(this.vcpu);
+  }
+  announcePosted(): void {
+    this.vmm?.announcePosted();
   }
   nextDeadlineNs(): number {
     return this.vmm?.nextDeadlineNs(this.vcpu) ?? Infinity;

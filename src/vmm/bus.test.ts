@@ -3,7 +3,7 @@ import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
-import { PCI_FUNCTIONS, PORT_MODES, PORT_SHADOWS, VM_BASE } from '../base/memory-map.ts';
+import { PCI_CONFIG, PCI_CONFIG_FUNCTION_BYTES, PCI_FUNCTIONS, PORT_MODES, PORT_SHADOWS, VM_BASE } from '../base/memory-map.ts';
 import { EXIT_INOUT, EXIT_INST_EMUL } from './exits.ts';
 import {
   PORT_MODE_NOTIFIED,
@@ -96,27 +96,37 @@ test('a write of what a port holds already leaves only where somebody else would
   equal(m.exits.length, 3, 'nothing is shadowed: the byte may be old');
 });
 
-test('the PCI data port asks only for functions that are there', () => {
+test('PCI configuration space is read where the vCPU is', () => {
   const m = new InCoreMachine();
-  setMode(m, 0xcf8, 0, PORT_MODE_PCI_ADDRESS);
-  setMode(m, 0xcfc, PORT_MODE_PCI_DATA, 0);
-  m.view.setUint8(PCI_FUNCTIONS + (((3 << 8) | (31 << 3)) >> 3), 1 << 2); // 3:31:2
-  m.answer = 0x1fb0_1fb0n;
-  const read = (address: number): number => {
-    m.vmm.portWrite(m.cpu(), 0xcf8, 4, address);
-    return m.vmm.portRead(m.cpu(), 0xcfc, 4) >>> 0;
-  };
-  equal(read(0x8003_fa00), 0x1fb01fb0);
-  equal(m.exits.length, 1);
-  equal(read(0x8003_f900), 0xffffffff, 'another function');
-  equal(read(0x0003_fa00), 0xffffffff, 'the enable bit is clear');
-  equal(m.exits.length, 1);
-  m.vmm.portWrite(m.cpu(), 0xcf8, 4, 0x8003_fa00);
+  setMode(m, 0xcf8, PORT_MODE_PCI_ADDRESS, PORT_MODE_PCI_ADDRESS);
+  for (let port = 0xcfc; port <= 0xcff; port++) setMode(m, port, PORT_MODE_PCI_DATA, 0);
+  const number = (3 << 8) | (31 << 3) | 2;
+  m.view.setUint8(PCI_FUNCTIONS + (number >> 3), 1 << 2); // 3:31:2
+  m.view.setUint32(PCI_CONFIG + number * PCI_CONFIG_FUNCTION_BYTES + 0x40, 0x44332211, true);
+  const select = (address: number): void => m.vmm.portWrite(m.cpu(), 0xcf8, 4, address);
+  const read = (port = 0xcfc, sizeBytes = 4): number => m.vmm.portRead(m.cpu(), port, sizeBytes) >>> 0;
+  select(0x8003_fa40);
+  equal(read(), 0x44332211);
+  deepEqual([read(0xcfd, 1), read(0xcfe, 2), read(0xcff, 1)], [0x22, 0x4433, 0x44]);
+  equal(read(0xcf8), 0x8003_fa40, 'the register itself');
+  select(0xff03_fa43);
+  equal(read(0xcf8), 0x8003_fa40, 'bits that it does not have');
+  equal(read(), 0x44332211);
+  select(0x8003_f940);
+  equal(read(), 0xffffffff, 'another function');
+  select(0x0003_fa40);
+  equal(read(), 0xffffffff, 'the enable bit is clear');
+  equal(m.exits.length, 0);
+  select(0x8003_fa40);
   m.vmm.portWrite(m.cpu(), 0xcf8, 1, 0x55);
-  m.vmm.portRead(m.cpu(), 0xcfc, 4);
-  equal(m.exits.length, 2, 'only a dword is the address');
+  equal(read(), 0x44332211, 'only a dword is the address');
+  read(0xcf8, 2);
+  read(0xcfd, 2);
+  read(0xcfe, 4);
+  m.vmm.portWrite(m.cpu(), 0xcfc, 4, 1);
+  equal(m.exits.length, 5, 'parts of the register, crooked accesses and writes ask');
   m.vmm.vmmReset();
-  equal(m.vmm.portRead(m.cpu(), 0xcfc, 4) >>> 0, 0xffffffff, 'a reset clears it');
+  equal(read(), 0xffffffff, 'a reset clears the address');
 });
 
 test('device memory exits with address, width and value; reads are cut to the width', () => {
@@ -190,7 +200,7 @@ test('a sink that drains the ring itself sees each write once', () => {
   deepEqual(values, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
 });
 
-test('the consumer sleeps until a notified write, or until a slice ends', async () => {
+test('the consumer sleeps until a notified write, until posted ones are old or many, or until the vCPU stops', async () => {
   const m = new InCoreMachine();
   const seen = new Recorder(),
     ring = new PostedRing(m.memory, seen, () => nextTurn());
@@ -207,13 +217,35 @@ test('the consumer sleeps until a notified write, or until a slice ends', async 
   await nextTurn();
   await nextTurn();
   equal(seen.writes.length, 1, 'not announced yet');
-  m.vmm.poll(m.cpu());
+  m.advance(0);
+  await nextTurn();
+  await nextTurn();
+  equal(seen.writes.length, 1, 'a slice has ended, a moment later');
+  m.advance(3_000_000);
   await until(2);
-  equal(seen.writes.length, 2);
+  equal(seen.writes.length, 2, 'old');
   for (let i = 0; i < 1500; i++) m.out(0x101, 3);
+  await until(1502);
+  ok(seen.writes.length > 1002, 'many');
   m.vmm.nextDeadlineNs(m.cpu());
   await until(1502);
-  equal(seen.writes.length, 1502);
+  equal(seen.writes.length, 1502, 'before a sleep');
+  m.out(0x101, 4);
+  m.vmm.announcePosted();
+  await until(1503);
+  equal(seen.writes.length, 1503, 'before a stop');
+  m.advance(0);
+  m.out(0x101, 5);
+  m.advance(0);
+  ring.drainAll();
+  m.out(0x101, 6);
+  m.advance(3_000_000);
+  await nextTurn();
+  await nextTurn();
+  equal(seen.writes.length, 1504, 'what was decided for others does not count');
+  m.advance(3_000_000);
+  await until(1505);
+  equal(seen.writes.length, 1505);
   ring.close();
   await served;
 });

@@ -60,9 +60,11 @@ export interface ProcessorHost {
 export interface VcpuProcessor {
   /** Execute about `budget` instructions. @returns RUN_* */
   run(budget: number): number;
-  /** Run what is due on device timers, and tell the owner of posted writes. */
+  /** Run what is due on device timers, and tell the owner of writes that were posted a while ago. */
   poll(): void;
-  /** When a timer of this vCPU or of a shared device is due, on the clock of nowNs(); Infinity: never. */
+  /** Tell the owner of posted writes at once: nothing is executed from here on. */
+  announcePosted(): void;
+  /** Before a sleep, of which the owner of posted writes is told. When a timer of this vCPU or of a shared device is due, on the clock of nowNs(); Infinity: never. */
   nextDeadlineNs(): number;
   /** Recompute what is derived from registers: they were written from outside. */
   refreshState(): void;

@@ -45,7 +45,8 @@ export const LAPIC_TIMER_HZ = 134217728;
  * POSTED, NOTIFIED (writes): into the posted ring without waiting; NOTIFIED wakes the main loop at once.
  * OPEN_BUS: reads give ones, writes are dropped, nobody is asked.
  * UNLESS_SAME (writes): an exit, but nothing at all where a byte is written that PORT_SHADOWS holds and reads answer from there.
- * PCI_ADDRESS (writes): posted, and a dword is kept; PCI_DATA (reads): ones where the kept address names no function, else an exit.
+ * PCI_ADDRESS: a dword is kept and read back there, another width is an exit. PCI_DATA (reads): from the function's bytes at PCI_CONFIG, ones where
+ * the kept address names no function that is in PCI_FUNCTIONS; an exit where the access is not aligned.
  */
 export const PORT_MODE_EXIT = 0,
   PORT_MODE_IN_CORE = 1,

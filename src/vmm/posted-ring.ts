@@ -27,6 +27,7 @@ export class PostedRing {
   readonly #tail = (POSTED_RING + POSTED.offset.tail) >> 2;
   readonly #asleep = (POSTED_RING + POSTED.offset.asleep) >> 2;
   readonly #signal = (POSTED_RING + POSTED.offset.signal) >> 2;
+  readonly #due = (POSTED_RING + POSTED.offset.due) >> 2;
   readonly #entries = (POSTED_RING + POSTED.offset.entries) >> 2;
   #closed = false;
 
@@ -63,7 +64,10 @@ export class PostedRing {
       if ((control & POSTED_MEMORY) !== 0) this.#sink.writeMemory((control & 0xfffff) * 2 ** 32 + address, sizeBytes, low, high, vcpu);
       else this.#sink.writePort(address, sizeBytes, low, vcpu);
     }
-    if (done > 0) Atomics.notify(words, this.#tail);
+    if (done > 0) {
+      Atomics.store(words, this.#due, 0); // that was for what is out now
+      Atomics.notify(words, this.#tail);
+    }
     return done;
   }
 

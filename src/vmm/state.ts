@@ -193,6 +193,7 @@ export const POSTED = layout('POSTED', {
   tail: field('u32', 'shared: entries consumed, ever; producers wait here while the ring is full', { at: 0x40 }),
   asleep: field('u32', 'shared: 1 while the consumer sleeps on `signal`', { at: 0x80 }),
   signal: field('u32', 'shared: goes up to wake the consumer', { at: 0xc0 }),
+  due: field('u32', 'shared: when the consumer is woken for what is in the ring, in 2^16 ns of the host clock; 0: not decided'),
   entries: field('u8', 'POSTED_ENTRY records', { at: 0x100, count: 2048 * 16 }),
 });
 

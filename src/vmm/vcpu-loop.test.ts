@@ -49,7 +49,14 @@ function harness(vcpus = 1) {
   const sleeps: Sleep[] = [];
   const runs: number[] = [];
   const polls: number[] = [];
-  const state = { nowNs: 1_000_000, refreshes: 0, sleepNs: Infinity, onWait: (): void => {}, onRun: (): number => RUN_BUDGET };
+  const state = {
+    nowNs: 1_000_000,
+    refreshes: 0,
+    announced: 0,
+    sleepNs: Infinity,
+    onWait: (): void => {},
+    onRun: (): number => RUN_BUDGET,
+  };
   const names = new Map<number, string>();
   const waits: Waits = {
     wait(words, index, value, timeoutMs) {
@@ -78,6 +85,9 @@ function harness(vcpus = 1) {
     poll: () => {
       polls.push(state.nowNs);
     },
+    announcePosted: () => {
+      state.announced++;
+    },
     nextDeadlineNs: () => state.nowNs + state.sleepNs,
     refreshState: () => {
       state.refreshes++;
@@ -100,6 +110,7 @@ test('a stopped vCPU sleeps on its request word and nowhere else', () => {
   const { loop, shared, sleeps, runs, state } = harness();
   shared.store(0, 'control', CONTROL.STOP);
   state.onWait = () => {
+    equal(state.announced, 1, 'posted writes are known before');
     shared.request(0, REQUEST_KICK);
   };
   loop.turn();
@@ -365,6 +376,7 @@ test('told to end, the loop ends; a processor that throws ends it visibly', () =
       throw new Error('broken');
     },
     poll() {},
+    announcePosted() {},
     nextDeadlineNs: () => 0,
     refreshState() {},
     settleFlags() {},

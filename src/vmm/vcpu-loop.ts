@@ -130,6 +130,7 @@ export class VcpuLoop {
     }
     if (this.#words.suspendHow !== 0) this.#joinSuspended();
     if (!this.#mayRun()) {
+      this.#processor.announcePosted();
       this.#leave(RUN_STATE.IDLE);
       this.#wait(seen);
       return true;

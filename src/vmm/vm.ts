@@ -3,6 +3,9 @@
  * Implements: bhyve-map 2.1, 3.1-3.3, 3.5 (libvmmapi's calls on a vmctx). Runs on: the VM's owner, which sleeps in Atomics.waitAsync; nothing polls.
  */
 import {
+  PCI_CONFIG,
+  PCI_CONFIG_ADDRESS,
+  PCI_CONFIG_FUNCTION_BYTES,
   PCI_FUNCTIONS,
   PORT_MODES,
   PORT_SHADOWS,
@@ -81,7 +84,7 @@ export interface MapEntry extends Mapping {
 }
 
 /** How the vCPU's thread answers a port: see vmm/layout.ts PORT_MODE_*. */
-export type PortReadMode = 'exit' | 'in-core' | 'shadow' | 'open-bus' | 'pci-data';
+export type PortReadMode = 'exit' | 'in-core' | 'shadow' | 'open-bus' | 'pci-address' | 'pci-data';
 export type PortWriteMode = 'exit' | 'in-core' | 'posted' | 'notified' | 'dropped' | 'pci-address' | 'unless-same';
 
 const DEVMEM_BYTES = 384 * 2 ** 20;
@@ -100,6 +103,7 @@ const READ_MODES: Readonly<Record<PortReadMode, number>> = {
   'in-core': PORT_MODE_IN_CORE,
   shadow: PORT_MODE_SHADOW,
   'open-bus': PORT_MODE_OPEN_BUS,
+  'pci-address': PORT_MODE_PCI_ADDRESS,
   'pci-data': PORT_MODE_PCI_DATA,
 };
 const WRITE_MODES: Readonly<Record<PortWriteMode, number>> = {
@@ -530,15 +534,29 @@ export class Vm {
     this.#words.view.setUint8(PORT_SHADOWS + port, value);
   }
 
-  /** A PCI function answers: reads of a `pci-data` port ask nobody while the register at CF8h selects another. @throws VmError EINVAL. */
+  /** A PCI function answers reads of `pci-data` ports, as setPciConfig says, while the register at CF8h selects it. @throws VmError EINVAL. */
   setPciFunction(bus: number, slot: number, func: number): void {
-    const number = (bus << 8) | (slot << 3) | func;
-    if (number < 0 || number > 0xffff || slot > 31 || func > 7)
-      throw new VmError('EINVAL', `PCI function ${bus}:${slot}:${func}: expected up to 255:31:7`);
+    const number = pciNumber(bus, slot, func);
     void this.devices; // whose set-up clears the set
     const at = PCI_FUNCTIONS + (number >> 3),
       { view } = this.#words;
     view.setUint8(at, view.getUint8(at) | (1 << (number & 7)));
+  }
+
+  /** What 4 bytes of a function's configuration space read as, until they are set again. @throws VmError EINVAL. */
+  setPciConfig(bus: number, slot: number, func: number, offset: number, value: number): void {
+    if (!Number.isInteger(offset / 4) || offset < 0 || offset >= PCI_CONFIG_FUNCTION_BYTES)
+      throw new VmError('EINVAL', `PCI configuration register ${offset}: expected 0 to 252, a multiple of 4`);
+    const at = PCI_CONFIG + pciNumber(bus, slot, func) * PCI_CONFIG_FUNCTION_BYTES + offset;
+    Atomics.store(this.#words.i32, at >>> 2, value | 0);
+  }
+
+  /** The register at CF8h: `pci-address` ports are kept there, where the vCPUs' threads find it. */
+  get pciAddress(): number {
+    return Atomics.load(this.#words.i32, PCI_CONFIG_ADDRESS >>> 2) >>> 0;
+  }
+  set pciAddress(value: number) {
+    Atomics.store(this.#words.i32, PCI_CONFIG_ADDRESS >>> 2, value | 0);
   }
 
   // --- the inside ---
@@ -690,6 +708,14 @@ export class Vm {
     const mapping = this.#map.find(gpa, 1);
     return mapping === undefined ? 0 : this.#map.hvaOf(mapping) + gpa - mapping.gpa;
   }
+}
+
+/** @throws VmError EINVAL. */
+function pciNumber(bus: number, slot: number, func: number): number {
+  const number = (bus << 8) | (slot << 3) | func;
+  if (number < 0 || number > 0xffff || slot > 31 || func > 7)
+    throw new VmError('EINVAL', `PCI function ${bus}:${slot}:${func}: expected up to 255:31:7`);
+  return number;
 }
 
 function checkPort(port: number): void {

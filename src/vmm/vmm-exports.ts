@@ -32,6 +32,7 @@ export interface VmmExports {
   poll(vcpu: number): void;
   /** On the host's clock; Infinity: nothing is due, ever. */
   nextDeadlineNs(vcpu: number): number;
+  announcePosted(): void;
   sleepNs(vcpu: number): number;
 
   isaAssert(atpicIrq: number, ioapicIrq: number): Errno;

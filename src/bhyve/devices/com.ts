@@ -8,7 +8,7 @@ import type { CharBackend } from '../chars/backend.ts';
 import type { PortTable } from '../inout.ts';
 import type { IrqLines, PortWrite } from '../ports-of-machine.ts';
 import type { IrqLine } from './device.ts';
-import { Uart16550 } from './uart16550.ts';
+import { IER_ETBEI, Uart16550 } from './uart16550.ts';
 
 export interface ComPort {
   readonly name: string;
@@ -52,7 +52,7 @@ export function attachCom(com: ComPort, ports: PortTable, lines: IrqLines, backe
     if (value !== undefined) ports.setShadow(com.port + offset, value);
     ports.setMode(com.port + offset, value === undefined ? 'exit' : 'shadow', value === undefined ? 'exit' : write);
   };
-  let posted: boolean | undefined;
+  let sent: PortWrite | undefined;
   uart.onChange = () => {
     const shadows = uart.shadows();
     // Linux turns interrupts off around each line of its console, where they are off already.
@@ -63,10 +63,12 @@ export function attachCom(com: ComPort, ports: PortTable, lines: IrqLines, backe
     shadow(SCR, shadows.scr);
     shadow(LSR, shadows.lsr);
     shadow(MSR, shadows.msr);
-    if (posted !== shadows.transmitOnly) {
-      posted = shadows.transmitOnly;
-      ports.setMode(com.port + THR, 'exit', posted ? 'notified' : 'exit');
-    }
+    // Who waits for the transmitter's interrupt waits for the byte to be taken; others see an empty transmitter all the time.
+    const isAwaited = ((shadows.ier ?? 0) & IER_ETBEI) !== 0;
+    const transmit = !shadows.transmitOnly ? 'exit' : isAwaited ? 'notified' : 'posted';
+    if (transmit === sent) return;
+    sent = transmit;
+    ports.setMode(com.port + THR, 'exit', transmit);
   };
   uart.changed();
   return uart;

@@ -67,6 +67,12 @@ export class TestPortModes implements PortModes {
   setPciFunction(bus: number, slot: number, func: number): void {
     this.pciFunctions.push(`${bus}:${slot}:${func}`);
   }
+  /** By function and offset. */
+  readonly pciConfig = new Map<string, number>();
+  setPciConfig(bus: number, slot: number, func: number, offset: number, value: number): void {
+    this.pciConfig.set(`${bus}:${slot}:${func} ${offset}`, value);
+  }
+  pciAddress = 0;
 }
 
 interface Registers {

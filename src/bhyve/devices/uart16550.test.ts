@@ -127,11 +127,12 @@ test('com1 posts THR and shadows what has no side effect', () => {
   const ports = new PortTable(modes, silentLog, false);
   const backend = new MemoryBackend();
   attachCom({ name: 'com1', port: 0x3f8, irq: 4 }, ports, lines, backend, silentLog);
-  deepEqual([modes.modes.get(0x3f8), modes.modes.get(0x3fd), modes.shadows.get(0x3fd)], ['exit notified', 'shadow exit', 0x60]);
+  deepEqual([modes.modes.get(0x3f8), modes.modes.get(0x3fd), modes.shadows.get(0x3fd)], ['exit posted', 'shadow exit', 0x60]);
   deepEqual([modes.modes.get(0x3f9), modes.shadows.get(0x3f9)], ['shadow unless-same', 0]);
   ports.write(0x3f9, 1, 0x03);
   equal(modes.shadows.get(0x3f9), 0x03);
   deepEqual(lines.take(), ['isaAssert 4 4']);
+  equal(modes.modes.get(0x3f8), 'exit notified'); // the guest waits for the next interrupt
   equal(modes.modes.get(0x3fa), 'exit exit'); // a read of IIR now takes the interrupt
   equal(ports.read(0x3fa, 1), 0x02);
   deepEqual(lines.take(), ['isaDeassert 4 4']);

@@ -42,7 +42,7 @@ type Decoded = { readonly kind: 'io'; readonly range: PortRange } | { readonly k
 
 export class PciBus implements Device {
   readonly schema = PCI_BUS_STATE;
-  readonly state: StateOf<typeof PCI_BUS_STATE> = PCI_BUS_STATE.fresh();
+  readonly state: StateOf<typeof PCI_BUS_STATE>;
   readonly #functions = new Map<number, PciFunction>();
   readonly #decoded = new Map<Bar, Decoded>();
   /** BARs whose address is taken by something else; retried whenever a range is given up. */
@@ -63,7 +63,17 @@ export class PciBus implements Device {
     readonly pirq: PirqRouter;
     readonly log: Log;
   }) {
-    this.#ports = ends.ports;
+    const { ports } = ends;
+    this.#ports = ports;
+    // Kept where the vCPUs' threads write it and look up what it selects.
+    this.state = {
+      get address() {
+        return ports.pciAddress;
+      },
+      set address(value) {
+        ports.pciAddress = value;
+      },
+    };
     this.#memory = ends.memory;
     this.#lines = ends.lines;
     this.#pirq = ends.pirq;
@@ -152,6 +162,9 @@ export class PciBus implements Device {
         pci.setConfig(REG.COMMAND, 2, pci.command | kinds | COMMAND_MASTER);
       }
       pci.powerUp({
+        configChanged: (changed, offset, sizeBytes) => {
+          this.#publish(changed, offset, sizeBytes);
+        },
         decodeChanged: (changed) => {
           this.#decode(changed);
         },
@@ -173,8 +186,8 @@ export class PciBus implements Device {
       sizeBytes: 4,
       handler: this.#addressPort(reset),
     });
-    // Half of every configuration access; a read of the register, or of the data, comes after it. The byte at CF9h is another port.
-    this.#ports.setMode(PORT.PCI_ADDRESS, 'exit', 'pci-address');
+    // Half of every configuration access. The byte at CF9h is another port.
+    this.#ports.setMode(PORT.PCI_ADDRESS, 'pci-address', 'pci-address');
     this.#ports.register({ name: 'PCI data', port: PORT.PCI_DATA, sizeBytes: 4, handler: this.#dataPort });
     for (let at = 0; at < 4; at++) this.#ports.setMode(PORT.PCI_DATA + at, 'pci-data', 'exit');
   }
@@ -243,6 +256,12 @@ export class PciBus implements Device {
       this.writeConfig(offset >>> 20, (offset >>> 15) & 0x1f, (offset >>> 12) & 7, offset & 0xfff, sizeBytes, value);
     },
   };
+
+  /** No register has a side effect when it is read, so that reads through CFCh need not come here. */
+  #publish(pci: PciFunction, offset: number, sizeBytes: number): void {
+    for (let at = offset - (offset % 4); at < offset + sizeBytes; at += 4)
+      this.#ports.setPciConfig(pci.bus, pci.slot, pci.func, at, pci.readConfig(at, 4));
+  }
 
   /** Bring the port table and the MMIO map in line with the command register and the BARs of one function. */
   #decode(pci: PciFunction): void {

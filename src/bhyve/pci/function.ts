@@ -57,6 +57,8 @@ export interface PciIdentity {
 
 /** What the bus does for a function. */
 export interface PciUpstream {
+  /** These bytes of the configuration space may read differently now. */
+  configChanged(pci: PciFunction, offset: number, sizeBytes: number): void;
   /** The command register or a BAR changed: decode anew. */
   decodeChanged(pci: PciFunction): void;
   setIntx(pci: PciFunction, level: boolean): void;
@@ -209,6 +211,7 @@ export class PciFunction {
   powerUp(upstream: PciUpstream): void {
     this.#upstream = upstream;
     this.#resetConfig = this.state.config.slice();
+    this.#changed();
   }
 
   // --- life cycle ---
@@ -222,6 +225,7 @@ export class PciFunction {
   }
 
   restored(): void {
+    this.#changed();
     this.#updateIntx();
     this.#upstream?.decodeChanged(this);
   }
@@ -248,6 +252,7 @@ export class PciFunction {
       config[at] = ((config[at] ?? 0) & ~mask & ~(byte & (this.#clearable[at] ?? 0))) | (byte & mask);
     }
     this.onConfigWrite?.(offset, sizeBytes);
+    this.#changed();
     if (offset < REG.COMMAND + 2 && offset + sizeBytes > REG.COMMAND) this.#upstream?.decodeChanged(this);
     this.#updateIntx();
     this.#deliverUnmasked();
@@ -316,6 +321,7 @@ export class PciFunction {
     const { state } = this;
     const status = this.#get(REG.STATUS, 1);
     this.#set(REG.STATUS, 1, state.intxWanted ? status | STATUS_INTX : status & ~STATUS_INTX);
+    this.#changed(REG.STATUS, 1);
     const level = state.intxWanted && !this.msiEnabled && !this.msixEnabled && (this.command & COMMAND_INTX_OFF) === 0;
     if (level === this.#intxLevel) return;
     this.#intxLevel = level;
@@ -336,7 +342,13 @@ export class PciFunction {
       const size = Math.max(1, below.sizeBytes / 2 ** 32);
       this.#set(at, 4, value - (value % size));
     } else return;
+    this.#changed(at, 4);
     this.#upstream?.decodeChanged(this);
+  }
+
+  /** The rest of a device may show itself anywhere in the configuration space: after a write all of it is looked at. */
+  #changed(offset = 0, sizeBytes = CONFIG_BYTES): void {
+    this.#upstream?.configChanged(this, offset, sizeBytes);
   }
 
   #readMsixTable(offset: number, sizeBytes: number): number {

@@ -54,7 +54,7 @@ export class LpcBridge extends PciFunction {
   }
 
   override reset(): void {
-    super.reset();
     this.#router.reset();
+    super.reset();
   }
 }

@@ -34,7 +34,8 @@ interface Options {
 
 function bench({ bars = [], enableBars = true, build }: Options = {}) {
   const lines = new TestIrqLines();
-  const ports = new PortTable(new TestPortModes(), silentLog, false);
+  const modes = new TestPortModes();
+  const ports = new PortTable(modes, silentLog, false);
   const memory = new MmioMap();
   const pirq = new PirqRouter(lines);
   const bus = new PciBus({ ports, memory, lines, pirq, log: silentLog });
@@ -54,7 +55,7 @@ function bench({ bars = [], enableBars = true, build }: Options = {}) {
     bus.writeConfig(0, 3, 0, offset, sizeBytes, value);
   };
   const read = (offset: number, sizeBytes = 4): number => bus.readConfig(0, 3, 0, offset, sizeBytes);
-  return { bus, pci, handlers, lines, ports, memory, write, read };
+  return { bus, pci, handlers, lines, modes, ports, memory, write, read };
 }
 
 test('sizing, moving and switching off a BAR', () => {
@@ -251,4 +252,61 @@ test('random configuration writes never throw and keep read-only fields', () => 
     ),
     { numRuns: 60 },
   );
+});
+
+test('what vCPUs read of the configuration space by themselves is what the bus would answer', () => {
+  const { bus, pci, modes } = bench({
+    bars: [
+      [0, 'io', 8],
+      [2, 'mem64', MIB],
+    ],
+    build: (built) => {
+      built.addExpress(0);
+      built.addMsi(4);
+    },
+  });
+  const atStart = bus.functions().map((each) => each.schema.save(each.state));
+  const same = (): void => {
+    for (const { bus: number, slot, func } of bus.functions())
+      for (let offset = 0; offset < 256; offset += 4)
+        equal(
+          modes.pciConfig.get(`${number}:${slot}:${func} ${offset}`),
+          bus.readConfig(number, slot, func, offset, 4),
+          `${slot}: ${offset}`,
+        );
+  };
+  same();
+  fc.assert(
+    fc.property(
+      fc.array(
+        fc.oneof(
+          { weight: 8, arbitrary: fc.tuple(fc.constantFrom(3, 31), fc.nat(63), fc.constantFrom(1, 2, 4), fc.nat(0xffff_ffff)) },
+          { weight: 2, arbitrary: fc.boolean() },
+          { weight: 1, arbitrary: fc.constantFrom('reset' as const, 'restore' as const) },
+        ),
+        { maxLength: 20 },
+      ),
+      (steps) => {
+        for (const step of steps) {
+          if (typeof step === 'boolean') pci.setIntx(step);
+          else if (step === 'reset') bus.reset();
+          else if (step === 'restore')
+            for (const [index, each] of bus.functions().entries()) {
+              each.schema.restore(each.state, atStart[index]!);
+              each.restored();
+            }
+          else bus.writeConfig(0, step[0], 0, step[1] * 4, step[2], step[3] % 2 ** (8 * step[2]));
+          same();
+        }
+      },
+    ),
+  );
+});
+
+test('the address of a configuration access is kept where the vCPUs are, and saved from there', () => {
+  const { bus, modes } = bench();
+  modes.pciAddress = 0x8000_1804;
+  deepEqual(bus.schema.save(bus.state), bus.schema.save({ address: 0x8000_1804 }));
+  bus.reset();
+  equal(modes.pciAddress, 0);
 });

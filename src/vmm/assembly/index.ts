@@ -23,7 +23,7 @@ import { readMsr, writeMsr } from './msr.ts';
 import { isaChange, isaPulseLocked, picReset, picSetTrigger } from './pic.ts';
 import { pitReset, pitRun } from './pit.ts';
 import { portsInit, portsReset, readPort, writePort } from './ports.ts';
-import { wakeConsumer } from './posted.ts';
+import { wakeConsumer, wakeConsumerInTime } from './posted.ts';
 import { deliverMsi } from './routing.ts';
 import { rtcGet, rtcInit, rtcPeek, rtcPoke, rtcReset, rtcRun, rtcSet } from './rtc.ts';
 
@@ -113,7 +113,7 @@ export function tscAt(vcpu: u32, retired: u64): u64 { return readTscAt(vcpu, ret
 
 /** Hot, at the end of each slice and before a sleep: run the timers that are due, tell the main loop of posted writes. */
 export function poll(vcpu: u32): void {
-  wakeConsumer();
+  wakeConsumerInTime();
   tscReadClock(vcpu);
   followTsc(vcpu);
   const own = load<u64>(vcpu + VCPU_LAPIC, LAPIC_TIMER_DEADLINE_NS), shared = atomic.load<u64>(VM_BASE, VM_DEVICE_DEADLINE_NS);
@@ -142,6 +142,9 @@ export function nextDeadlineNs(vcpu: u32): f64 {
   if ((load<u32>(vcpu + VCPU_LAPIC, LAPIC_LVT_TIMER) & 0x10000) == 0) deadline = min(deadline, load<u64>(vcpu + VCPU_LAPIC, LAPIC_TIMER_DEADLINE_NS));
   return deadline == NEVER ? Infinity : <f64>deadline + load<f64>(VM_BASE, VM_CLOCK_BASE_NS);
 }
+
+/** Tell the consumer of what was posted, now: the vCPU will execute nothing for a while. */
+export function announcePosted(): void { wakeConsumer(); }
 
 /** How long a vCPU may sleep from now, 0 when something is due, or Infinity. */
 export function sleepNs(vcpu: u32): f64 {

@@ -4,7 +4,7 @@
  * The first port's mode decides for the whole access; byte-wide in-core devices take a wider access byte by byte, each by its own
  * port's mode, as the bus of a PC does.
  */
-import { PCI_CONFIG_ADDRESS, PCI_FUNCTIONS, PCI_FUNCTIONS_BYTES, PORT_MODES, PORT_SHADOWS } from '../../base/memory-map.ts';
+import { PCI_CONFIG, PCI_CONFIG_ADDRESS, PCI_CONFIG_FUNCTION_BYTES, PCI_FUNCTIONS, PCI_FUNCTIONS_BYTES, PORT_MODES, PORT_SHADOWS } from '../../base/memory-map.ts';
 import { VCPU_EXIT_IN, VCPU_EXIT_PORT, VCPU_EXIT_REASON, VCPU_EXIT_VALUE, VCPU_EXIT_WIDTH_BYTES } from '../../generated/vcpu-layout.ts';
 import { EXIT_INOUT } from '../exits.ts';
 import {
@@ -22,6 +22,7 @@ import { rtcPortRead, rtcPortWrite, rtcSelect } from './rtc.ts';
 
 /** Of the register at CF8h (PCI Local Bus 3.0 3.2.2.3.2). */
 const PCI_ADDRESS_ENABLE: u32 = 0x80000000;
+const PCI_ADDRESS_BITS: u32 = 0x80fffffc;
 
 function ones(sizeBytes: u32): u32 { return sizeBytes >= 4 ? 0xffffffff : (<u32>1 << (sizeBytes << 3)) - 1; }
 
@@ -92,10 +93,12 @@ function deviceWrite(port: u32, value: u32): void {
 /** Power-on state of what is kept here. */
 export function portsReset(): void { atomic.store<u32>(PCI_CONFIG_ADDRESS, 0); }
 
-/** Does the kept configuration address select a function that is there? A guest looks for 8,000 that are not. */
-function pciAnswers(): bool {
+/** What the kept configuration address selects. A guest reads hundreds of registers, and looks for 8,000 functions that are not there. */
+function pciRead(vcpu: usize, port: u32, sizeBytes: u32): u32 {
   const address = atomic.load<u32>(PCI_CONFIG_ADDRESS), bdf = address >> 8 & 0xffff;
-  return (address & PCI_ADDRESS_ENABLE) != 0 && (atomic.load<u8>(PCI_FUNCTIONS + (bdf >> 3)) >> <u8>(bdf & 7) & 1) != 0;
+  if ((address & PCI_ADDRESS_ENABLE) == 0 || (atomic.load<u8>(PCI_FUNCTIONS + (bdf >> 3)) >> <u8>(bdf & 7) & 1) == 0) return ones(sizeBytes);
+  if ((port & sizeBytes - 1) != 0) return exitRead(vcpu, port, sizeBytes);
+  return atomic.load<u32>(PCI_CONFIG + bdf * PCI_CONFIG_FUNCTION_BYTES + (address & 0xfc)) >> ((port & 3) << 3) & ones(sizeBytes);
 }
 
 /** All bytes shadowed? */
@@ -120,7 +123,8 @@ export function readPort(vcpu: usize, port: u32, sizeBytes: u32): u32 {
       return value;
     }
     case PORT_MODE_OPEN_BUS: return ones(sizeBytes);
-    case PORT_MODE_PCI_DATA: return pciAnswers() ? exitRead(vcpu, port, sizeBytes) : ones(sizeBytes);
+    case PORT_MODE_PCI_ADDRESS: return sizeBytes == 4 ? atomic.load<u32>(PCI_CONFIG_ADDRESS) : exitRead(vcpu, port, sizeBytes);
+    case PORT_MODE_PCI_DATA: return pciRead(vcpu, port, sizeBytes);
     default: return exitRead(vcpu, port, sizeBytes);
   }
   let value: u32 = 0;
@@ -139,8 +143,8 @@ export function writePort(vcpu: usize, port: u32, sizeBytes: u32, value: u32): v
       if (sizeBytes == 1) { deviceWrite(port, value); return; }
       break;
     case PORT_MODE_PCI_ADDRESS:
-      if (sizeBytes == 4) atomic.store<u32>(PCI_CONFIG_ADDRESS, value);
-      postPort(vcpu, port, sizeBytes, value, PORT_MODE_POSTED);
+      if (sizeBytes == 4) atomic.store<u32>(PCI_CONFIG_ADDRESS, value & PCI_ADDRESS_BITS);
+      else exitWrite(vcpu, port, sizeBytes, value);
       return;
     case PORT_MODE_POSTED: case PORT_MODE_NOTIFIED: postPort(vcpu, port, sizeBytes, value, mode); return;
     case PORT_MODE_OPEN_BUS: return;

@@ -19,4 +19,4 @@ for (let i = 0; i < writes; i++) {
   vmm.portWrite(vcpu, port, 4, i);
   if (i % 100 === 99) vmm.poll(vcpu);
 }
-vmm.poll(vcpu);
+vmm.announcePosted();

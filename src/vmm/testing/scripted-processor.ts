@@ -124,6 +124,7 @@ export function createScripted(init: VcpuInit, host: ProcessorHost): VcpuProcess
       return RUN_BUDGET;
     },
     poll() {},
+    announcePosted() {},
     nextDeadlineNs: () => Infinity,
     refreshState() {},
     settleFlags() {},
