@@ -4,7 +4,7 @@
  * Runs on: both threads.
  */
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
-import { KeptRegions, regionsOf, type CompileEntry, type CompiledModule, type Compiler, type RegionEvent } from '../vmmapi/index.ts';
+import { KeptRegions, keptCodeIn, type CompileEntry, type CompiledModule, type Compiler, type RegionEvent } from '../vmmapi/index.ts';
 
 /** One end; can be transferred with its port. */
 export interface CompilerLink {
@@ -39,15 +39,18 @@ export class RemoteCompiler implements Compiler {
   #post(message: CompilerMessage): void {
     this.#link.port.postMessage(message);
   }
+  get hasAnswer(): boolean {
+    return this.#link.answers[0] !== this.#taken;
+  }
   take(): CompiledModule | undefined {
-    const { port, answers } = this.#link;
-    if (answers[0] === this.#taken) return undefined;
+    const { port } = this.#link;
+    if (!this.hasAnswer) return undefined;
     const message = receiveMessageOnPort(port);
     if (message === undefined) return undefined;
     this.#taken = (this.#taken + 1) | 0;
     const answer = message.message as CompilerAnswer;
     if (!(answer instanceof SharedArrayBuffer)) return answer;
-    this.kept = new KeptRegions(regionsOf(new Int32Array(answer)));
+    this.kept = new KeptRegions(keptCodeIn(new Int32Array(answer)));
     return undefined;
   }
 }

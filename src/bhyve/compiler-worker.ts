@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
-import { KeptRegions, RAM_INDEX_BITS, imageOf, loadCompiler, loadTrace, ramBytes, ramIndexOf, regionsOf } from '../vmmapi/index.ts';
+import { KeptRegions, RAM_INDEX_BITS, imageOf, loadCompiler, loadTrace, ramBytes, ramIndexOf, keptCodeIn } from '../vmmapi/index.ts';
 import { CODE_STORE_BYTES, CodeStore } from './code-store.ts';
 import { giveWay } from './threads/index.ts';
 import { NO_MORE_LINKS, type CompilerAnswer, type CompilerLink, type CompilerMessage } from './compiler-link.ts';
@@ -29,7 +29,7 @@ function begin({ memory0, memory1, traceFd, codeStore, ending }: CompilerInit): 
   const bits = RAM_INDEX_BITS[ramIndexOf(memory1.buffer.byteLength)],
     store = codeStore === undefined || traceFd !== undefined ? undefined : new CodeStore(codeStore, String(bits)),
     image = store?.read(),
-    kept = store && new KeptRegions(image && regionsOf(new Int32Array(image)));
+    kept = store && new KeptRegions(image && keptCodeIn(new Int32Array(image)));
   if (store && kept)
     save = () => {
       if (kept.added > 0) store.write(new Uint8Array(imageOf(kept.all(CODE_STORE_BYTES)).buffer));

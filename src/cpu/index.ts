@@ -17,7 +17,7 @@ export { BUILD_ID, checkBuild, manifestOf } from './build-id.ts';
 export { TIER1_COUNTERS } from './jit/statistics.ts';
 export type { CompileEntry, CompiledModule, Compiler, RegionEvent } from './jit/compilation.ts';
 export { KeptRegions } from './jit/kept-regions.ts';
-export { imageOf, regionsOf } from './jit/kept-image.ts';
+export { imageOf, keptCodeIn } from './jit/kept-image.ts';
 export type { RegionLimits } from './jit/region-compiler.ts';
 
 /** The compiler brings all declarations with it, so it is loaded only where it runs. */

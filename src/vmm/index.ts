@@ -33,7 +33,7 @@ export {
   manifestOf,
   ramBytes,
   ramIndexOf,
-  regionsOf,
+  keptCodeIn,
   type CompileEntry,
   type CompiledModule,
   type Compiler,

@@ -28,6 +28,7 @@ import { Bytes } from '../wasm/bytes.ts';
 import { FunctionBuilder, Label } from '../wasm/function.ts';
 import type { Node } from '../wasm/function.ts';
 import type { FunctionBody } from '../wasm/module.ts';
+import type { Type } from '../wasm/opcodes.ts';
 import { pageOf } from './code-window.ts';
 import { isBackEdge, unproved } from './flow-graph.ts';
 import { KnownEmit, REGISTER_FLAGS, REGISTER_MXCSR, REGISTER_ROTATED, RegionLocals } from './known-emit.ts';
@@ -62,6 +63,7 @@ const CLASS_CHANGES: ReadonlySet<string> = CHANGES_CLASS;
 const FRAME_BYTES = 256;
 
 export interface RegionBody extends FunctionBody {
+  readonly locals: readonly Type[];
   /** Fields of the guest's code that might move, if the code did not depend on their values. */
   readonly fixed: readonly OpenField[];
   /** For a reader of the code. */

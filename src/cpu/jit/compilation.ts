@@ -80,7 +80,9 @@ export interface CompiledModule {
 /** Who compiles: on this thread at once, or on another one later. */
 export interface Compiler {
   submit(entries: readonly CompileEntry[]): void;
-  /** The next finished module; hot, and cheap while there is none. */
+  /** Is there something to take? Hot. */
+  readonly hasAnswer: boolean;
+  /** The next finished module, if there is one. */
   take(): CompiledModule | undefined;
   /** Regions of earlier runs, from when they are known. */
   readonly kept?: KeptRegions | undefined;

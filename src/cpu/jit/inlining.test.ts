@@ -35,6 +35,9 @@ class Machine extends PagedMachine {
         local.submit(entries);
         this.meanwhile();
       },
+      get hasAnswer() {
+        return local?.hasAnswer === true;
+      },
       take: () => local?.take(),
       tell: (event) => local?.tell!(event),
     };

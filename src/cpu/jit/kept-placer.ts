@@ -9,8 +9,12 @@ import type { CompiledModule } from './compilation.ts';
 import { CoveredPlaces } from './covered.ts';
 import { Hints } from './hints.ts';
 import { addKept } from './kept-regions.ts';
-import type { Asked, KeptRegions } from './kept-regions.ts';
+import type { Asked, KeptRegion, KeptRegions } from './kept-regions.ts';
 import { ModuleBatch } from './module-batch.ts';
+
+/** What a turn of the vCPU's thread may take: V8's time goes by the byte, that of a look-up by the pages that are compared. A region that does not fit is the last one. */
+const MAX_BYTES = 96 * 1024,
+  MAX_LOOKUPS = 64;
 
 export class KeptPlacer {
   readonly #window: CodeWindow;
@@ -18,6 +22,8 @@ export class KeptPlacer {
   readonly #covered = new CoveredPlaces();
   readonly #newBatch: () => ModuleBatch;
   #batch: ModuleBatch;
+  /** Since the last module. */
+  #lookups = 0;
 
   constructor(memory0: ArrayBufferLike, memory1: WebAssembly.Memory) {
     const ram = ramBytes(memory1),
@@ -33,19 +39,25 @@ export class KeptPlacer {
     return this.#covered.take(hvaPage, offset, mode);
   }
 
-  /** @param takeSlot is asked where there is one for the code that is there now. @returns the region's place in the table, or undefined */
-  add(kept: KeptRegions, entry: Asked, takeSlot: () => number): number | undefined {
+  /** Has a turn done enough? */
+  get isFull(): boolean {
+    return this.#lookups >= MAX_LOOKUPS || this.#batch.sizeBytes >= MAX_BYTES;
+  }
+
+  /** @param takeSlot is asked where there is one for the code that is there now. @returns it, or undefined */
+  add(kept: KeptRegions, entry: Asked, takeSlot: () => number): KeptRegion | undefined {
+    this.#lookups++;
     const window = this.#window.openFor(entry, this.#hints),
       region = kept.find(entry, window);
     if (!region) return undefined;
-    const slot = takeSlot();
-    addKept(this.#batch, region, slot, window);
+    addKept(this.#batch, region, takeSlot(), window);
     this.#covered.add(region.blocks, window, entry.mode);
-    return slot;
+    return region;
   }
 
   /** All that were added since the last time, if there are any. */
   finish(): CompiledModule | undefined {
+    this.#lookups = 0;
     if (this.#batch.isEmpty) return undefined;
     const module = this.#batch.finish();
     this.#batch = this.#newBatch();

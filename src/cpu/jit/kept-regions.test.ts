@@ -8,9 +8,9 @@ import { randomProgram } from '../testing/random-program.ts';
 import { MARK_WORDS } from '../wasm/bytes.ts';
 import { CodeWindow, WINDOW_REACH } from './code-window.ts';
 import type { CompileEntry } from './compilation.ts';
-import { imageOf, regionsOf } from './kept-image.ts';
+import { imageOf, keptCodeIn } from './kept-image.ts';
 import { KeptRegions, addKept } from './kept-regions.ts';
-import type { KeptRegion } from './kept-regions.ts';
+import type { KeptCode, KeptRegion } from './kept-regions.ts';
 import { RegionCompiler } from './region-compiler.ts';
 import { RELOCATION } from './relocations.ts';
 
@@ -77,7 +77,7 @@ class Memory {
     return code;
   }
 }
-const only = (kept: KeptRegions): KeptRegion => kept.all(Infinity)[0]!;
+const only = (kept: KeptRegions): KeptRegion => kept.all(Infinity).regions[0]!;
 const low = (value: number): number[] => [value & 255, (value >> 8) & 255, (value >> 16) & 255, (value >> 24) & 255];
 
 /** mov rax, [0xffffffff81234560]; cmp dword [rbx+0x12345678], 0x7edcba98; jne l; mov rcx, imm64; add rdx, 5; l: lea rsi, [rip+0x7e000000]; ret */
@@ -148,11 +148,46 @@ test('an image holds all of it, and the last use of a region is the same memory 
     image = imageOf(made.all(Infinity)),
     shared = new Int32Array(new SharedArrayBuffer(image.byteLength));
   shared.set(image);
-  const plain = ({ lastUsed, ...rest }: KeptRegion): unknown => JSON.parse(JSON.stringify({ ...rest, lastUsed: lastUsed[0] }));
-  deepEqual(regionsOf(shared).map(plain), made.all(Infinity).map(plain));
-  const [one, other] = [new KeptRegions(regionsOf(shared)), regionsOf(shared)];
-  memory.find(one, memory.entry(3, 0));
-  equal(other[0]!.lastUsed[0], only(made).lastUsed[0]! + 1);
+  const plain = ({ run, regions }: KeptCode): unknown => [
+    run,
+    regions.map(({ offset, mode, vcpu, tlb, size, usage, lines, fields, blocks, hints, relocations, code }) =>
+      JSON.stringify([offset, mode, vcpu, tlb, size, usage, lines, fields, blocks, hints, relocations, code]),
+    ),
+  ];
+  deepEqual(plain(keptCodeIn(shared)), plain(made.all(Infinity)));
+  const [one, other] = [new KeptRegions(keptCodeIn(shared)), keptCodeIn(shared)];
+  one.use(memory.find(one, memory.entry(3, 0))!, memory.entry(3, 0));
+  equal(other.regions[0]!.usage[0], only(made).usage[0]! + 1);
+});
+
+test('what the run before used next is expected, moved as far as what is used now', () => {
+  const memory = new Memory(CODE, 1),
+    at = (place: number, offset: number, rip: bigint): CompileEntry => memory.entry(place, offset, { rip }),
+    kept = new KeptRegions(),
+    compiler = new RegionCompiler(memory.bytes, { cap: 300, minimum: 1 }, { kept });
+  compiler.compile([at(0, 0, 0xffff_ffff_8100_0000n)], () => {});
+  compiler.compile([at(1, 8, 0xffff_ffff_8100_3008n)], () => {});
+  compiler.compile(
+    [at(2, 8, 0x40_0008n)].map((entry) => ({ ...entry, mode: MODE_64 | 4 })),
+    () => {},
+  );
+  const use = (rip: bigint): unknown => {
+    const entry = at(3, 0, rip);
+    return kept.use(memory.find(kept, entry)!, entry);
+  };
+  deepEqual(use(0xffff_ffff_8100_0000n), [], 'this run has made them');
+  kept.nextRun();
+  deepEqual(use(0xffff_ffff_a000_0000n), [{ pages: 3, offset: 8 }], 'the third one is of another mode');
+  deepEqual(use(0xffff_ffff_a000_0000n), [], 'once in a run');
+  const next = at(4, 8, 0xffff_ffff_a000_3008n);
+  kept.useExpected(memory.find(kept, next)!, next);
+  kept.nextRun();
+  deepEqual(use(0xffff_ffff_8000_0000n), [{ pages: 3, offset: 8 }]);
+  // It is not expected any more where it was not used in the run before.
+  kept.nextRun();
+  use(0xffff_ffff_8000_0000n);
+  kept.nextRun();
+  deepEqual(use(0xffff_ffff_8000_0000n), []);
 });
 
 test('what was not used for longest goes first', () => {
@@ -161,14 +196,14 @@ test('what was not used for longest goes first', () => {
     second = new KeptRegions(first.all(Infinity));
   const compiler = new RegionCompiler(memory.bytes, { cap: 300, minimum: 1 }, { kept: second });
   compiler.compile([memory.entry(0, 8)], () => {});
-  const both = second.all(Infinity);
+  const both = second.all(Infinity).regions;
   deepEqual(
     both.map(({ offset }) => offset),
     [8, 0],
   );
   const most = both.reduce((bytes, region) => bytes + region.code.length, 0);
-  equal(second.all(0).length, 0);
-  ok(second.all(most + 4096).length > 0);
+  equal(second.all(0).regions.length, 0);
+  ok(second.all(most + 4096).regions.length > 0);
 });
 
 test('random programs: code that is put elsewhere is what the compiler makes there', () => {
@@ -183,7 +218,7 @@ test('random programs: code that is put elsewhere is what the compiler makes the
     );
     const memory = new Memory(code, CODE_BYTES / PAGE_BYTES),
       kept = memory.make(memory.entry(0, ENTRY)),
-      [region] = kept.all(Infinity),
+      [region] = kept.all(Infinity).regions,
       entry = memory.entry(1, ENTRY);
     if (!region) continue; // its first instruction is left to tier 0
     seen.regions++;

@@ -7,9 +7,9 @@
  * Implements: docs/jit.md "Kept regions". Runs on: where regions are compiled.
  */
 import { PAGE_BYTES } from '../../base/memory-map.ts';
-import { Bytes } from '../wasm/bytes.ts';
-import type { FunctionBody } from '../wasm/module.ts';
-import { TYPES } from '../wasm/opcodes.ts';
+import { Bytes, MARK_WORDS } from '../wasm/bytes.ts';
+import { localsOf } from '../wasm/module.ts';
+import type { RegionBody } from './assemble.ts';
 import { pageOf } from './code-window.ts';
 import type { CodeWindow } from './code-window.ts';
 import { LINE_BYTES, LINE_WORDS, eachLine, linesOf, sameSource } from './compilation.ts';
@@ -45,19 +45,44 @@ export interface KeptRegion {
   readonly fields: Int32Array;
   /** Offsets of its blocks. */
   readonly blocks: Int32Array;
-  /** Types of its locals, by their place in TYPES. */
-  readonly locals: Uint8Array;
+  /** From the declaration of its locals on. */
   readonly code: Uint8Array;
   readonly hints: Int32Array;
   readonly relocations: Relocations;
-  /** One word: number of the run that has used it last. It is the same memory for all who share the code. */
-  readonly lastUsed: Int32Array;
+  /** It is the same memory for all who share the code. */
+  readonly usage: Usage;
+}
+
+/** Three words: number of the run that has used it last; the how manieth it was there; the number of its entry's linear page then, as far as the word holds it. */
+export type Usage = Int32Array;
+const USED_RUN = 0,
+  USED_TURN = 1,
+  USED_PAGE = 2;
+
+/** What is kept of a run. */
+export interface KeptCode {
+  /** Its number. */
+  readonly run: number;
+  /** What was used last comes first, and what one run has used in the order in which it did. */
+  readonly regions: readonly KeptRegion[];
 }
 
 /** An entry, before it has a place in the table. */
 export type Asked = Omit<CompileEntry, 'slot'>;
 
+/** A place whose region is expected to become hot. */
+export interface Expected {
+  /** Distance from the linear page of an entry that has become hot. */
+  readonly pages: number;
+  /** In its page. */
+  readonly offset: number;
+}
+
 const FIELD_WORDS = 3;
+/** How many of those that a run has used one after the other are expected after one of them. */
+const LOOK_AHEAD = 32;
+/** One of so many is not expected, another one in each run: what is used because it was expected need not be worth it for ever. */
+const LEFT_ALONE = 16;
 /** Regions of one entry: code that differs from run to run is not kept for ever. */
 const MAX_VARIANTS = 8;
 /** Besides its arrays. */
@@ -67,13 +92,35 @@ export class KeptRegions {
   readonly #byEntry = new Map<number, KeptRegion[]>();
   /** Offsets of all entries, a bit each. */
   readonly #offsets = new Int32Array(PAGE_BYTES / 32);
-  readonly #run: number;
+  /** What the run before has used comes first, in its order. */
+  #order: readonly KeptRegion[] = [];
+  readonly #places = new Map<KeptRegion, number>();
+  #run = 0;
+  /** Regions that this run has used. */
+  #turns = 0;
   /** Regions that have been added. */
   added = 0;
 
-  constructor(regions: readonly KeptRegion[] = []) {
-    this.#run = regions.reduce((last, { lastUsed }) => Math.max(last, lastUsed[0]!), 0) + 1;
+  constructor({ run, regions }: KeptCode = { run: 0, regions: [] }) {
     for (const region of regions) this.#listOf(region).push(region);
+    this.#begin(run + 1, regions);
+  }
+
+  /** As if all had been kept, and read again. */
+  nextRun(): void {
+    const { run, regions } = this.all(Infinity);
+    this.#begin(run + 1, regions);
+  }
+  #begin(run: number, order: readonly KeptRegion[]): void {
+    this.#run = run;
+    this.#turns = 0;
+    this.#order = order;
+    this.#places.clear();
+    for (const [place, region] of order.entries()) {
+      // Another thread may have begun to use some.
+      if (region.usage[USED_RUN]! < run - 1) break;
+      this.#places.set(region, place);
+    }
   }
 
   /** Is there one whose entry has this offset in its page? */
@@ -94,47 +141,87 @@ export class KeptRegions {
 
   /** @param window of the entry. @returns undefined where there is none for the code that is there now */
   find(entry: Asked, window: CodeWindow): KeptRegion | undefined {
-    const found = this.#byEntry
-      .get(entry.offset + entry.mode * PAGE_BYTES)
-      ?.find(
-        (kept) =>
-          kept.vcpu === entry.vcpu &&
-          kept.tlb === entry.tlb &&
-          kept.lines.every((lines) => isThere(window, lines)) &&
-          isAsOpen(window, kept),
-      );
-    if (found) found.lastUsed[0] = this.#run;
-    return found;
+    for (const kept of this.#byEntry.get(entry.offset + entry.mode * PAGE_BYTES) ?? [])
+      if (
+        kept.vcpu === entry.vcpu &&
+        kept.tlb === entry.tlb &&
+        kept.lines.every((lines) => isThere(window, lines)) &&
+        isAsOpen(window, kept)
+      )
+        return kept;
+    return undefined;
   }
 
-  add(kept: Omit<KeptRegion, 'lastUsed'>): void {
+  /**
+   * It is used at this entry, which has become hot.
+   * @returns where its entry would be had it moved as this one has: what the run before has used soon after it, as far as this run has not
+   */
+  use(kept: KeptRegion, entry: Asked): readonly Expected[] {
+    const { usage } = kept,
+      page = linearPageOf(entry),
+      pageBefore = usage[USED_PAGE]!,
+      isFirst = this.#note(kept, page),
+      place = this.#places.get(kept);
+    if (!isFirst || place === undefined) return [];
+    const expected: Expected[] = [];
+    for (let at = place + 1; at <= place + LOOK_AHEAD && at < this.#places.size; at++) {
+      const next = this.#order[at]!,
+        { offset, mode, vcpu, tlb, usage: itsUsage } = next;
+      if (
+        itsUsage[USED_RUN] !== this.#run &&
+        mode === kept.mode &&
+        vcpu === kept.vcpu &&
+        tlb === kept.tlb &&
+        (at + this.#run) % LEFT_ALONE !== 0
+      )
+        expected.push({ pages: (itsUsage[USED_PAGE]! - pageBefore) | 0, offset });
+    }
+    return expected;
+  }
+  /** It is used at this entry, where it was expected. */
+  useExpected(kept: KeptRegion, entry: Asked): void {
+    this.#note(kept, linearPageOf(entry));
+  }
+  /** @returns whether this is the first time in this run */
+  #note({ usage }: KeptRegion, page: number): boolean {
+    if (usage[USED_RUN] === this.#run) return false;
+    usage[USED_RUN] = this.#run;
+    usage[USED_TURN] = this.#turns++;
+    usage[USED_PAGE] = page;
+    return true;
+  }
+
+  add(kept: Omit<KeptRegion, 'usage'>, entry: Asked): void {
     const list = this.#listOf(kept),
       same = list.findIndex((each) => isSame(each, kept));
     if (same >= 0) list.splice(same, 1);
     else if (list.length === MAX_VARIANTS)
-      list.splice(list.indexOf(list.reduce((oldest, each) => (each.lastUsed[0]! < oldest.lastUsed[0]! ? each : oldest))), 1);
-    list.push({ ...kept, lastUsed: Int32Array.of(this.#run) });
+      list.splice(list.indexOf(list.reduce((oldest, each) => (each.usage[USED_RUN]! < oldest.usage[USED_RUN]! ? each : oldest))), 1);
+    list.push({ ...kept, usage: Int32Array.of(this.#run, this.#turns++, linearPageOf(entry)) });
     this.added++;
   }
 
-  /** Those to be kept: what was used last comes first. @param limitBytes of them, about */
-  all(limitBytes: number): readonly KeptRegion[] {
+  /** Those to be kept. @param limitBytes of them, about */
+  all(limitBytes: number): KeptCode {
     let left = limitBytes;
-    return [...this.#byEntry.values()]
+    const regions = [...this.#byEntry.values()]
       .flat()
-      .sort((a, b) => b.lastUsed[0]! - a.lastUsed[0]!)
+      .sort(({ usage: a }, { usage: b }) => b[USED_RUN]! - a[USED_RUN]! || a[USED_TURN]! - b[USED_TURN]!)
       .filter((region) => (left -= bytesOf(region)) >= 0);
+    return { run: this.#run, regions };
   }
 }
 
-const bytesOf = ({ lines, fields, blocks, locals, code, hints, relocations }: KeptRegion): number =>
+const linearPageOf = ({ rip = 0n }: Asked): number => Number(BigInt.asIntN(32, rip >> 12n));
+
+const bytesOf = ({ lines, fields, blocks, code, hints, relocations }: KeptRegion): number =>
   lines.reduce(
     (sum, { bytes, free, open }) => sum + bytes.byteLength + free.byteLength + (open?.byteLength ?? 0),
-    REGION_BYTES + fields.byteLength + blocks.byteLength + locals.byteLength + code.byteLength + hints.byteLength + relocations.byteLength,
+    REGION_BYTES + fields.byteLength + blocks.byteLength + code.byteLength + hints.byteLength + relocations.byteLength,
   );
 
 /** Was it made of the same code? */
-const isSame = (a: Omit<KeptRegion, 'lastUsed'>, b: Omit<KeptRegion, 'lastUsed'>): boolean =>
+const isSame = (a: Omit<KeptRegion, 'usage'>, b: Omit<KeptRegion, 'usage'>): boolean =>
   a.vcpu === b.vcpu &&
   a.tlb === b.tlb &&
   a.lines.length === b.lines.length &&
@@ -216,14 +303,18 @@ export function linesIn(region: Region, window: CodeWindow, fixed: readonly Open
   });
 }
 
-/** @returns without `lastUsed` */
+/** @returns without its usage */
 export function keptRegion(
   { offset, mode, vcpu, tlb }: CompileEntry,
   region: Region,
   window: CodeWindow,
   lines: readonly KeptLines[],
-  { locals, out }: FunctionBody,
-): Omit<KeptRegion, 'lastUsed'> {
+  { locals, out }: RegionBody,
+): Omit<KeptRegion, 'usage'> {
+  const head = localsOf(locals),
+    whole = new Bytes(head.size + out.size);
+  whole.append(head);
+  whole.append(out);
   return {
     offset,
     mode,
@@ -233,10 +324,9 @@ export function keptRegion(
     lines,
     fields: Int32Array.from(closedFields(region, window)),
     blocks: Int32Array.from(region.blocks, ({ start }) => start),
-    locals: Uint8Array.from(locals, (type) => TYPES.indexOf(type)),
-    code: out.bytes(),
-    hints: Int32Array.from(out.hints ?? []),
-    relocations: Int32Array.from(out.marks ?? []),
+    code: whole.bytes(),
+    hints: Int32Array.from(out.hints ?? [], (hint) => hint + head.size * 2),
+    relocations: Int32Array.from(out.marks ?? [], (word, index) => (index % MARK_WORDS === 0 ? word + head.size : word)),
   };
 }
 
@@ -294,7 +384,7 @@ export function addKept(batch: Pick<ModuleBatch, 'add' | 'helperIndex'>, kept: K
   });
   batch.add(
     { slot, size: kept.size, source: sourceOf(kept.lines, window) },
-    { params: ['i32', 'i32'], locals: Array.from(kept.locals, (type) => TYPES[type]!), out: Bytes.of(code, kept.hints) },
+    { params: ['i32', 'i32'], locals: undefined, out: Bytes.of(code, kept.hints) },
   );
 }
 

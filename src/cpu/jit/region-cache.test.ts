@@ -8,7 +8,7 @@ import { RUN_BUDGET, RUN_HALTED } from '../state.ts';
 import { CODE32, SmallMachine } from '../testing/small-machine.ts';
 import type { SmallMachineOptions } from '../testing/small-machine.ts';
 import type { CompileEntry, CompiledModule, Compiler } from './compilation.ts';
-import { imageOf, regionsOf } from './kept-image.ts';
+import { imageOf, keptCodeIn } from './kept-image.ts';
 import { KeptRegions } from './kept-regions.ts';
 import { RegionCompiler } from './region-compiler.ts';
 
@@ -28,6 +28,9 @@ class HeldCompiler implements Compiler {
 
   submit(entries: readonly CompileEntry[]): void {
     this.submitted.push(...entries);
+  }
+  get hasAnswer(): boolean {
+    return this.#finished.length > 0;
   }
   take(): CompiledModule | undefined {
     return this.#finished.shift();
@@ -231,7 +234,7 @@ test('a region of an earlier run is there without the compiler, wherever its cod
   first.run();
   deepEqual([first.regions.regions, first.regions.kept, kept.added], [1, 0, 1]);
 
-  const compiler = new HeldCompiler({ kept: new KeptRegions(regionsOf(imageOf(kept.all(Infinity)))) }),
+  const compiler = new HeldCompiler({ kept: again(kept) }),
     machine = new Machine([], { compiler }),
     elsewhere = CODE + 0x3000;
   machine.ram.set(loop(20_000), elsewhere);
@@ -247,4 +250,60 @@ test('a region of an earlier run is there without the compiler, wherever its cod
   machine.run();
   equal(machine.get('gpr'), 100_000n);
   deepEqual([machine.regions.kept, compiler.submitted.length], [1, 1]);
+});
+
+/** Loops, each in a page of its own from CODE on and elsewhere in it, of `size` instructions; each leads to the next page, the last one halts. */
+function loops(count: number, size: number): readonly number[] {
+  return Array.from({ length: count }, (_, index) => {
+    const body = Array.from({ length: size }, () => [0x83, 0xc0, 3]).flat(),
+      code = [...Array<number>(index * 16).fill(0x90), 0xb9, ...low(400), ...body, 0x49, 0x0f, 0x85, ...low(-(body.length + 7))];
+    if (index === count - 1) code.push(0xf4);
+    else code.push(0xe9, ...low(0x1000 - (code.length + 5)));
+    return [...code, ...Array<number>(0x1000 - code.length).fill(0x90)];
+  }).flat();
+}
+const again = (kept: KeptRegions): KeptRegions => new KeptRegions(keptCodeIn(imageOf(kept.all(Infinity))));
+
+test('what an earlier run used next is there before it has become hot', () => {
+  const kept = new KeptRegions();
+  new Machine(loops(3, 10), { kept, hot: 100 }).run();
+  const machine = new Machine(loops(3, 10), { compiler: new HeldCompiler({ kept: again(kept) }), hot: 100 });
+  machine.run();
+  equal(machine.get('gpr'), 3n * 400n * 30n);
+  deepEqual([machine.regions.regions, machine.regions.kept, machine.regions.expected], [3, 3, 2]);
+  equal(machine.regions.modules, 1);
+});
+
+test('what is expected and not there is forgotten: the compiler is not asked for it until it is hot', () => {
+  const kept = new KeptRegions();
+  new Machine(loops(3, 10), { kept, hot: 100 }).run();
+  const compiler = new HeldCompiler({ kept: again(kept) }),
+    code = [...loops(3, 10)];
+  code[0x1000 + 16 + 7] = 5;
+  const machine = new Machine(code, { compiler, hot: 100 });
+  machine.run();
+  equal(machine.get('gpr'), 400n * (30n + 32n + 30n));
+  deepEqual([machine.regions.kept, machine.regions.expected], [2, 1]);
+  deepEqual(
+    compiler.submitted.map(({ hvaPage }) => hvaPage),
+    [HVA_RAM + CODE + 0x1000],
+  );
+});
+
+test('a turn puts in place no more than so many bytes: the rest comes in the next ones', () => {
+  const kept = new KeptRegions(),
+    code = loops(16, 450);
+  new Machine(code, { kept, hot: 100 }).run();
+  const machine = new Machine(code, { compiler: new HeldCompiler({ kept: again(kept) }), hot: 100 }),
+    turns: number[] = [];
+  for (let before = 0, reason = RUN_BUDGET as number; reason === RUN_BUDGET;) {
+    reason = machine.processor.run(1000);
+    const { bytes } = machine.regions;
+    if (bytes > before) turns.push(bytes - before);
+    before = bytes;
+  }
+  equal(machine.get('gpr'), 16n * 400n * 450n * 3n);
+  equal(machine.regions.kept, machine.regions.regions);
+  const largest = Math.max(...kept.all(Infinity).regions.map((region) => region.code.length));
+  ok(turns.length >= 2 && Math.max(...turns) < 96 * 1024 + largest + 4096, turns.join());
 });

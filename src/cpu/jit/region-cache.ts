@@ -17,7 +17,7 @@ import { TIER1_COUNTERS, noStatistics } from './statistics.ts';
 import { sameSource } from './compilation.ts';
 import type { CompileEntry, CompiledModule, CompiledRegion, Compiler, SourceLines } from './compilation.ts';
 import { KeptPlacer } from './kept-placer.ts';
-import type { Asked } from './kept-regions.ts';
+import type { Asked, Expected, KeptRegions } from './kept-regions.ts';
 import { notePatches } from './open-fields.ts';
 
 export interface RegionCacheOptions {
@@ -83,6 +83,8 @@ interface HotEntry {
   readonly key: number;
   /** Pages around it: see code-window.ts. */
   readonly pages: readonly number[];
+  /** It has not become hot: in an earlier run it did, soon after what has become hot now. */
+  readonly isExpected: boolean;
   state: number;
   /** How often it has been reported while it waited. */
   reports: number;
@@ -149,10 +151,17 @@ export class RegionCache implements RegionStore {
       return;
     }
     if (page.quietUntil > this.#retired() || !this.#replaceable(page.entries.get(key))) return;
-    const entry: HotEntry = {
+    const entry = this.#entry(page, key, linear, tlb, false);
+    page.hot.set(key, entry);
+    if (this.#options.compiler.kept?.has(key & OFFSET_MASK)) this.#lookUp(entry);
+    else this.#wait(entry);
+  }
+  #entry(page: CodePage, key: number, linear: bigint, tlb: number, isExpected: boolean): HotEntry {
+    return {
       page,
       key,
       pages: this.#around(page, key, linear),
+      isExpected,
       state: WAITING,
       rip: linear,
       tlb,
@@ -163,9 +172,6 @@ export class RegionCache implements RegionStore {
       module: undefined,
       source: [],
     };
-    page.hot.set(key, entry);
-    if (this.#options.compiler.kept?.has(key & OFFSET_MASK)) this.#lookUp(entry);
-    else this.#wait(entry);
   }
   #lookUp(entry: HotEntry): void {
     entry.state = KNOWN;
@@ -200,16 +206,23 @@ export class RegionCache implements RegionStore {
     this.#publish();
   }
 
-  /** Between slices: install at most one module that has come back, and give the compiler what waits. */
+  /** Between slices: install at most one module that has come back, put in place what is kept, and give the compiler what waits. */
   turn(): void {
     if (++this.#slices === SAMPLED_SLICES) this.#sample();
-    const compiled = this.#options.compiler.take();
+    const { compiler } = this.#options,
+      known = this.#known.length,
+      waiting = this.#compiling.size >= MAX_COMPILING ? 0 : this.#waiting.length,
+      answered = compiler.hasAnswer;
+    if (!answered && known + waiting === 0) return;
+    const startNs = this.#options.nowNs(),
+      isDue = known >= KNOWN_BATCH || (known > 0 && startNs - this.#knownSinceNs >= KNOWN_WAIT_NS),
+      isFull = waiting >= this.#options.batch || (waiting > 0 && startNs - this.#waitingSinceNs >= WAIT_NS);
+    if (!answered && !isDue && !isFull) return;
+    const compiled = compiler.take();
     if (compiled) this.#install(compiled);
-    const known = this.#known.length;
-    if (known >= KNOWN_BATCH || (known > 0 && this.#options.nowNs() - this.#knownSinceNs >= KNOWN_WAIT_NS)) this.#placeKept();
-    const waiting = this.#waiting.length;
-    if (waiting === 0 || this.#compiling.size >= MAX_COMPILING) return;
-    if (waiting >= this.#options.batch || this.#options.nowNs() - this.#waitingSinceNs >= WAIT_NS) this.#submit();
+    if (isDue) this.#placeKept();
+    if (isFull) this.#submit();
+    this.stats.longestTurnNs = Math.max(this.stats.longestTurnNs, this.#options.nowNs() - startNs);
   }
 
   /** Compile what waits and install it, with a compiler that does so at once. */
@@ -240,22 +253,47 @@ export class RegionCache implements RegionStore {
       { kept } = compiler,
       changing = this.#changingBytes(),
       placer = (this.#placer ??= new KeptPlacer(memory0, memory1));
-    for (const entry of this.#known.splice(0)) {
-      const asked = this.#asked(entry, changing);
-      if (placer.putsOff(asked)) {
-        entry.state = PUT_OFF;
-        this.stats.covered++;
-        continue;
-      }
-      const slot = kept && placer.add(kept, asked, () => this.#reserve(entry));
-      if (slot === undefined) this.#wait(entry);
-      else {
-        this.#placed.push(entry.page.hvaPage + (entry.key & OFFSET_MASK));
-        this.stats.kept++;
-      }
-    }
+    let taken = 0;
+    // What is expected comes in behind.
+    for (; taken < this.#known.length && !placer.isFull; taken++) this.#placeOne(kept, placer, this.#known[taken]!, changing);
+    this.#known.splice(0, taken);
     const compiled = placer.finish();
     if (compiled) this.#install(compiled);
+  }
+  #placeOne(kept: KeptRegions | undefined, placer: KeptPlacer, entry: HotEntry, changing: NonNullable<Asked['changing']>): void {
+    const { page, key, isExpected } = entry,
+      asked = this.#asked(entry, changing);
+    if (!isExpected && placer.putsOff(asked)) {
+      entry.state = PUT_OFF;
+      this.stats.covered++;
+      return;
+    }
+    const region = kept && placer.add(kept, asked, () => this.#reserve(entry));
+    if (!region) {
+      if (isExpected) page.hot.delete(key);
+      else this.#wait(entry);
+      return;
+    }
+    this.#placed.push(page.hvaPage + (key & OFFSET_MASK));
+    this.stats.kept++;
+    if (isExpected) {
+      this.stats.expected++;
+      kept.useExpected(region, asked);
+    } else for (const expected of kept.use(region, asked)) this.#expect(entry, expected);
+  }
+  /** Its region is put in place before it has become hot. */
+  #expect({ rip, key, tlb }: HotEntry, { pages, offset }: Expected): void {
+    const bits = ((key >>> 12) & CODE_SIZE_MASK) === MODE_64 ? 64 : 32,
+      linear = BigInt.asUintN(bits, rip - BigInt(key & OFFSET_MASK) + BigInt(pages * PAGE_BYTES + offset)),
+      hva = this.#options.fetchPeek(linear);
+    if (hva === undefined) return;
+    const page = this.#options.code.page(hva - offset),
+      itsKey = (key & ~OFFSET_MASK) | offset,
+      uop = page.entries.get(itsKey);
+    if (page.hot.has(itsKey) || page.quietUntil > this.#retired() || (uop !== 0 && !this.#replaceable(uop))) return;
+    const entry = this.#entry(page, itsKey, linear, tlb, true);
+    page.hot.set(itsKey, entry);
+    this.#lookUp(entry);
   }
 
   /** The compiler, or whoever is it, has the entry. @returns the place in the table that its region will have */
@@ -325,9 +363,7 @@ export class RegionCache implements RegionStore {
     stats.formNs += compiled.formNs;
     stats.emitNs += compiled.emitNs;
     stats.compileNs += compiled.compileNs;
-    const installNs = nowNs() - startNs;
-    stats.installNs += installNs;
-    if (installNs > stats.longestInstallNs) stats.longestInstallNs = installNs;
+    stats.installNs += nowNs() - startNs;
   }
 
   #compiled(slot: number): HotEntry {

@@ -96,6 +96,7 @@ export class RegionCompiler {
       kept = this.#kept?.find(entry, window);
     // It was asked for before the vCPU knew of it.
     if (kept) {
+      this.#kept!.use(kept, entry);
       addKept(batch, kept, slot, window);
       this.#covered.add(kept.blocks, window, mode);
       return;
@@ -123,7 +124,7 @@ export class RegionCompiler {
     });
     const lines = linesIn(region, window, body.fixed);
     batch.add({ slot, size: region.size, source: sourceOf(lines, window) }, body);
-    this.#kept?.add(keptRegion(entry, region, window, lines, body));
+    this.#kept?.add(keptRegion(entry, region, window, lines, body), entry);
     if (putsOff)
       this.#covered.add(
         region.blocks.map(({ start }) => start),
@@ -158,6 +159,9 @@ export class LocalCompiler implements Compiler {
   }
   submit(entries: readonly CompileEntry[]): void {
     this.#compiler.compile(entries, (module) => this.#finished.push(module), this.#trace);
+  }
+  get hasAnswer(): boolean {
+    return this.#finished.length > 0;
   }
   take(): CompiledModule | undefined {
     return this.#finished.shift();

@@ -14,13 +14,14 @@ export interface Tier1Statistics {
   emitNs: number;
   compileNs: number;
   installNs: number;
-  longestInstallNs: number;
+  longestTurnNs: number;
   changed: number;
   dropped: number;
   evicted: number;
   refused: number;
   covered: number;
   kept: number;
+  expected: number;
 }
 
 /** In the order of the record's `counters`, from COUNTER_TIER1 on. */
@@ -35,13 +36,14 @@ export const TIER1_COUNTERS = [
   ['emitNs', 'tier 1: ns to emit them'],
   ['compileNs', 'tier 1: ns to compile modules'],
   ['installNs', 'tier 1: ns to install them'],
-  ['longestInstallNs', 'tier 1: ns of the longest installation'],
+  ['longestTurnNs', 'tier 1: ns of the longest turn'],
   ['changed', 'tier 1: regions whose code was changed'],
   ['dropped', 'tier 1: regions whose code changed while they were compiled'],
   ['evicted', 'tier 1: regions evicted'],
   ['refused', 'tier 1: entries without a region worth having'],
   ['covered', 'tier 1: entries put off, since another region holds them'],
   ['kept', 'tier 1: regions of earlier runs'],
+  ['expected', 'tier 1: regions of earlier runs that were expected'],
 ] as const satisfies readonly (readonly [keyof Tier1Statistics, string])[];
 
 export const noStatistics = (): Tier1Statistics => ({
@@ -55,11 +57,12 @@ export const noStatistics = (): Tier1Statistics => ({
   emitNs: 0,
   compileNs: 0,
   installNs: 0,
-  longestInstallNs: 0,
+  longestTurnNs: 0,
   changed: 0,
   dropped: 0,
   evicted: 0,
   refused: 0,
   covered: 0,
   kept: 0,
+  expected: 0,
 });

@@ -138,6 +138,9 @@ test('what becomes of regions is told by number: installed, killed, evicted', ()
     nowNs: () => 0,
     compiler: {
       submit: (entries) => local().submit(entries),
+      get hasAnswer() {
+        return compiler?.hasAnswer === true;
+      },
       take: () => compiler?.take(),
       tell: (event) => local().tell!(event),
     },

@@ -60,13 +60,16 @@ const SLICES = [[1], [2, 3, 5], [1, 3, 17, 1000], [7, 40, 100], [1000]] as const
 export class Lockstep {
   readonly #right = new ProgramMachine({ tier: 'interpreter' });
   readonly #machines = new Map<Engine, ProgramMachine>();
+  readonly #kept = new Map<Engine, KeptRegions>();
   /** How programs ended. */
   readonly ends = { halted: 0, tripleFault: 0, unfinished: 0 };
 
   machine(engine: Engine): ProgramMachine {
     let machine = this.#machines.get(engine);
     if (!machine) {
-      machine = new ProgramMachine({ ...engine, kept: engine.keeps && new KeptRegions() });
+      const kept = engine.keeps && new KeptRegions();
+      if (kept) this.#kept.set(engine, kept);
+      machine = new ProgramMachine({ ...engine, kept });
       this.#machines.set(engine, machine);
     }
     return machine;
@@ -80,6 +83,7 @@ export class Lockstep {
     if (engine.keeps) {
       machine.load(program, seed);
       for (let left = MAX_INSTRUCTIONS; left > 0 && machine.processor.run(KEEPING_SLICE) === RUN_BUDGET;) left -= KEEPING_SLICE;
+      this.#kept.get(engine)!.nextRun();
     }
     for (const each of [right, machine]) each.load(program, seed);
     if (random.once(24)) breakpoints(random, [right, machine]);

@@ -9,7 +9,8 @@ import type { Type } from './opcodes.ts';
 /** Code and locals of a function: a FunctionBuilder, or pieces of several. */
 export interface FunctionBody {
   readonly params: readonly Type[];
-  readonly locals: readonly Type[];
+  /** undefined: the code begins with their declaration. */
+  readonly locals: readonly Type[] | undefined;
   readonly out: Bytes;
 }
 
@@ -18,6 +19,7 @@ interface FunctionType {
   readonly results: readonly Type[];
 }
 
+const NO_HEAD = new Bytes(0);
 const EXTERNAL_FUNCTION = 0,
   EXTERNAL_TABLE = 1,
   EXTERNAL_MEMORY = 2;
@@ -157,7 +159,7 @@ export class ModuleBuilder {
         body.u8(0x0b);
       }
     });
-    const heads = this.#bodies.map(({ locals }) => localsOf(locals));
+    const heads = this.#bodies.map(({ locals }) => (locals ? localsOf(locals) : NO_HEAD));
     this.#branchHints(out, heads);
     section(10, this.#bodies.length, (body) => {
       for (const [index, code] of this.#bodies.entries()) {
@@ -203,7 +205,7 @@ export class ModuleBuilder {
 }
 
 /** A function's declaration of its locals. */
-function localsOf(locals: readonly Type[]): Bytes {
+export function localsOf(locals: readonly Type[]): Bytes {
   const head = new Bytes(),
     runs: { readonly type: Type; count: number }[] = [];
   for (const type of locals) {
