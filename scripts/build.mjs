@@ -28,20 +28,29 @@ const LAYOUTS = [
     writes: ['src/generated/vcpu-layout.ts', 'src/generated/vmm-layout.ts'],
   },
 ];
+/** Sources that later steps write, or that change with each build. */
+const GENERATED_LATER = ['decode-table.ts', 'decode-image.ts', 'decoder-wasm.ts', 'build-id.ts'].map((name) => `src/generated/${name}`);
 const MACHINE = [
   {
     name: 'assembly',
     script: 'scripts/build-assembly.ts',
-    reads: ['scripts/build-assembly.ts', 'src/base', 'src/generated', 'src/cpu/assembly', 'src/vmm/assembly'],
-    not: ['src/generated/decode-table.ts', 'src/generated/build-id.ts'],
-    writes: ['src/generated/cpu.wasm', 'src/generated/vmm.wasm'],
+    reads: [
+      'scripts/build-assembly.ts',
+      'src/base',
+      'src/generated',
+      'src/cpu/assembly',
+      'src/vmm/assembly',
+      ...['decode/codes.ts', 'decode/pseudo.ts', 'interp/leave.ts', 'isa/prefixes.ts', 'flag-kinds.ts'].map((name) => `src/cpu/${name}`),
+    ],
+    not: GENERATED_LATER,
+    writes: ['cpu.wasm', 'vmm.wasm', 'decoder-wasm.ts'].map((name) => `src/generated/${name}`),
   },
   {
     name: 'modules',
     script: 'src/cpu/interp/build.ts',
     reads: ['src/base', 'src/generated', 'src/cpu'],
-    not: ['src/cpu/assembly', 'src/cpu/testing', 'src/cpu/jit', 'src/generated/decode-table.ts', 'src/generated/build-id.ts'],
-    writes: ['ram32.wasm', 'ram64.wasm', 'handlers32.wasm', 'handlers64.wasm', 'handlers.names', 'decode-table.ts'].map(
+    not: ['src/cpu/assembly', 'src/cpu/testing', 'src/cpu/jit', ...GENERATED_LATER],
+    writes: ['ram32.wasm', 'ram64.wasm', 'handlers32.wasm', 'handlers64.wasm', 'handlers.names', 'decode-table.ts', 'decode-image.ts'].map(
       (name) => `src/generated/${name}`,
     ),
   },
@@ -49,7 +58,7 @@ const MACHINE = [
     name: 'templates',
     script: 'src/cpu/jit/build.ts',
     reads: ['src/base', 'src/generated', 'src/cpu'],
-    not: ['src/cpu/assembly', 'src/cpu/testing', 'src/generated/decode-table.ts', 'src/generated/build-id.ts'],
+    not: ['src/cpu/assembly', 'src/cpu/testing', ...GENERATED_LATER],
     writes: ['src/generated/templates32.bin', 'src/generated/templates64.bin'],
   },
 ];
@@ -69,9 +78,15 @@ const PROGRAMS = [
 
 /** What must be of one build: the modules, which get its id, and what is read as source. */
 const MODULES = ['ram32', 'ram64', 'vmm', 'cpu', 'handlers32', 'handlers64'].map((name) => `src/generated/${name}.wasm`);
-const SOURCES = ['vcpu-layout.ts', 'vmm-layout.ts', 'decode-table.ts', 'templates32.bin', 'templates64.bin'].map(
-  (name) => `src/generated/${name}`,
-);
+const SOURCES = [
+  'vcpu-layout.ts',
+  'vmm-layout.ts',
+  'decode-table.ts',
+  'decode-image.ts',
+  'decoder-wasm.ts',
+  'templates32.bin',
+  'templates64.bin',
+].map((name) => `src/generated/${name}`);
 const BUILD_ID = 'src/generated/build-id.ts';
 /** A custom section at the module's end: id 0, size, name, 64 hexadecimal digits. */
 const SECTION_NAME = 'build-id';

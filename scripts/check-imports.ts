@@ -33,7 +33,7 @@ const MAY_IMPORT_IN_CPU: Readonly<Record<string, readonly string[]>> = {
   interp: ['isa', 'wasm', 'decode'],
   jit: ['isa', 'wasm', 'decode', 'interp'],
   // Files of plain constants, which AssemblyScript compiles as well.
-  assembly: ['decode', 'interp'],
+  assembly: ['decode', 'interp', 'isa'],
 };
 
 /** Folders whose code runs in a browser too: no `node:` module. */

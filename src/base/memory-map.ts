@@ -9,6 +9,7 @@
  *   0x0004_0000  ring of posted writes
  *   0x0005_0000  PCI configuration address, and which functions there are
  *   0x0008_0000  CPUID and MSR tables
+ *   0x0010_0000  tables of the decoder; handlers by line and variant; pairs of handlers
  *   0x0100_0000  code lines: one u64 per page of memory 1, a bit per 64 bytes that have been decoded
  *   0x0300_0000  PCI configuration space of every function (resident is only what is there)
  *   0x0400_0000  vCPU 0, vCPU 1, ... 64 MiB apart (resident is only what they touch)
@@ -49,6 +50,16 @@ export const MSR_WRITE_FAULTS = 0,
   MSR_WRITE_IGNORED = 1;
 /** 256 x u32: CRC-32C of each byte; cpu.wasm fills it in at first use. */
 export const CRC32C_TABLE = 0x98000;
+/** What the decoder reads of the declarations: cpu/decode/codes.ts IMAGE_*. */
+export const DECODE_IMAGE = 0x100000;
+export const DECODE_IMAGE_END = 0x120000;
+/** u16 handler by line * VARIANTS + variant; 0: there is none. */
+export const HANDLER_MANIFEST = 0x140000;
+export const HANDLER_MANIFEST_END = 0x200000;
+/** u8 by handler: which first, which second of a pair it is, 0 for none; u16 by first << 8 | second: the handler that does both. */
+export const PAIR_FIRSTS = 0x200000;
+export const PAIR_SECONDS = 0x210000;
+export const PAIR_HANDLERS = 0x220000;
 export const CODE_LINES = 0x1000000;
 export const CODE_LINES_BYTES = 0x2000000;
 /** What the configuration registers read as: 256 bytes a function, by its number; the main loop writes, as dwords. */
@@ -80,6 +91,14 @@ export const TLB_LOG_ENTRIES = 2048;
 export const VCPU_TARGETS = 0x40000;
 export const TARGETS_ENTRIES = 8192;
 export const TARGETS_SHIFT = 4;
+/** Records of pages with decoded code, by the number of their page in memory 1: 4096 x u32 address of a table of 1024 x u32; 0: none. */
+export const VCPU_CODE_DIRECTORY = 0x60000;
+/** What is known of decoded code as a whole: cpu/assembly/code.ts CODE_*. */
+export const VCPU_CODE = 0x64000;
+/** u32: not 0 while tier 1 waits for entries to be decoded. */
+export const VCPU_CODE_AWAITED = 0x6401c;
+/** 5 x u32: instructions decoded, runs of them, times that a page's code was written, that all was forgotten, that the code cache did not know a place. */
+export const VCPU_CODE_STATISTICS = 0x64020;
 /**
  * u64: what was proved about where linear addresses fetch from. Bits 0-1 are the access class, 2-4 `mode`; the rest counts the events that may
  * drop such a translation of that class, and regions that are removed. What was found under another value is looked up again. Not in the record, because no reset
@@ -117,7 +136,10 @@ export const TLB_CLASSES = 4;
 export const TLB_INDEX_SHIFT = 7,
   TLB_INDEX_MASK = (TLB_ENTRIES - 1) << 5;
 export const VCPU_UOPS = 0x400000;
-export const VCPU_UOPS_END = 0x3f80000;
+/** Micro-ops from here on upwards; from the end downwards what is known of the pages they come from. */
+export const VCPU_UOPS_END = 0x3f00000;
+/** A bit for each page of memory 1 of which tier 1 wants to know that its code was written. */
+export const VCPU_TIER1_PAGES = 0x3f00000;
 /** By region slot: the micro-op that the region stands in for. */
 export const VCPU_REGION_UOPS = 0x3f80000;
 

@@ -5,8 +5,8 @@
 import { VCPUS, VCPU_STRIDE, WASM_PAGE_BYTES } from '../base/memory-map.ts';
 import { checkBuild } from './build-id.ts';
 import { CodeStore } from './decode/code-store.ts';
+import type { CodeExports } from './decode/code-store.ts';
 import type { Compiler } from './jit/compilation.ts';
-import { ramBytes } from './guest-ram.ts';
 import { RegionCache } from './jit/region-cache.ts';
 import { RandomPool } from './random-pool.ts';
 import { VCPU } from './state.ts';
@@ -72,12 +72,11 @@ export interface ProcessorOptions {
   readonly batch?: number;
 }
 
-interface CpuExports {
+interface CpuExports extends CodeExports {
   run(vcpu: number, instructions: number): number;
   refreshState(vcpu: number): void;
   settleFlags(vcpu: number): void;
   tlbInitialize(vcpu: number): void;
-  tlbProtectPage(vcpu: number, hva: bigint): void;
   tlbFlushAll(vcpu: number): void;
   fetchTranslate(vcpu: number, linear: bigint): bigint;
   fetchPeek(vcpu: number, linear: bigint): bigint;
@@ -120,10 +119,15 @@ export class Processor {
       random: () => {
         random.take(bytes0, scratch);
       },
-      decode: (_vcpu: number, hva: number) => this.code.lookup(hva),
       hot: () => this.code.hot(),
-      codeWritten: (_vcpu: number, hvaPage: number) =>
-        this.code.written(hvaPage, this.#view.getInt32(scratch, true), this.#view.getInt32(scratch + 4, true)),
+      codeFirst: (_vcpu: number, hva: number) => this.code.first(hva),
+      codeDecoded: (_vcpu: number, hvaPage: number) => this.code.decoded(hvaPage),
+      codeFlushed: () => this.code.flushed(),
+      codeWritten: (_vcpu: number, hvaPage: number) => {
+        const kept = this.code.told(hvaPage, this.#view.getInt32(scratch, true), this.#view.getInt32(scratch + 4, true));
+        this.#view.setInt32(scratch, kept.low, true);
+        this.#view.setInt32(scratch + 4, kept.high, true);
+      },
       codeRequest: () => this.#codeRequest(options.takeWrittenPages?.()),
     };
     const instantiate = (module: WebAssembly.Module, imports: WebAssembly.Imports): WebAssembly.Exports =>
@@ -142,11 +146,10 @@ export class Processor {
     const known = (hva: bigint): number | undefined => (hva === NO_TRANSLATION ? undefined : Number(hva));
     this.code = new CodeStore({
       memory0: memory0Buffer,
-      memory1: ramBytes(memory1),
       vcpu,
+      cpu,
       manifest: modules.manifest,
       fetchTranslate: (linear) => known(cpu.fetchTranslate(vcpu, BigInt.asIntN(64, linear))),
-      protectPage: (hvaPage) => cpu.tlbProtectPage(vcpu, BigInt(hvaPage)),
       threshold: !compiles(tier) ? 0 : tier === 'always' ? 1 : (options.hot ?? HOT),
     });
     if (compiles(tier)) {

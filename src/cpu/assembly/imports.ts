@@ -32,6 +32,5 @@
 @external('bus', 'tsc') export declare function busTsc(vcpu: usize): u64;
 @external('bus', 'tscAt') export declare function busTscAt(vcpu: usize, retired: u64): u64;
 
-@external('host', 'codeWritten') export declare function hostCodeWritten(vcpu: usize, hvaPage: f64): void;
 /** 8 random bytes of the host to scratch[0]: RDRAND and RDSEED. */
 @external('host', 'random') export declare function hostRandom(vcpu: usize): void;

@@ -26,6 +26,9 @@ export {
 } from './integer';
 export { pcmpestri, pcmpestrm, pcmpistri, pcmpistrm } from './strings-sse';
 export { resetCpu } from './reset';
+export {
+  codeDecodedBits, codeFlush, codeForgetJumps, codeInitialize, codeLookupAt, codeMarkLines, codeSeparate, codeUopAt, codeWrittenAt,
+} from './code';
 export { checkFpu, checkNear, raiseFault, run, settleFlags } from './run';
 export * from './x87';
 export * from './x87-memory';

@@ -13,9 +13,10 @@ import {
 import {
   ACCESS_CODE, ACCESS_DB, ACCESS_EXPAND_DOWN, ACCESS_READABLE, ACCESS_UNUSABLE, ACCESS_WRITABLE, CR0_AM, CR0_PE, CR4_DE, SEG_SS, VECTOR_AC,
 } from './bits';
+import { codeWritten } from './code';
 import { faulted, raiseAddress, raiseGp } from './faults';
 import {
-  busMmioRead, busMmioWrite, hostCodeWritten, ramCopy, ramCopyIn, ramCopyOut, ramFill, ramLoad16, ramLoad32, ramLoad64, ramLoad8, ramStore16, ramStore32, ramStore64, ramStore8,
+  busMmioRead, busMmioWrite, ramCopy, ramCopyIn, ramCopyOut, ramFill, ramLoad16, ramLoad32, ramLoad64, ramLoad8, ramStore16, ramStore32, ramStore64, ramStore8,
 } from './imports';
 import { ACCESS_FETCH, ACCESS_READ, ACCESS_WRITE, WHO_SUPERVISOR, WHO_USER } from './paging';
 import { raise } from './raise';
@@ -104,8 +105,7 @@ function noteWritten(vcpu: usize, hva: u64, sizeBytes: u32): void {
   if (code == 0) return;
   const touched = code & linesOf(hva, sizeBytes);
   if (touched == 0) return;
-  store<u64>(vcpu, touched, VCPU_SCRATCH);
-  hostCodeWritten(vcpu, <f64>(hva & ~<u64>0xfff));
+  codeWritten(vcpu, hva, touched);
 }
 
 // --- checks of the slow access class ---

@@ -5,8 +5,7 @@
  * Runs on: the vCPU's own thread.
  */
 import {
-  CODE_CACHE_ENTRY_BYTES, CODE_CACHE_SETS, CODE_CACHE_SET_SHIFT, COUNTER_NMI, UOP_BYTES, UOP_HANDLER, UOP_IMM, UOP_LENGTH, UOP_OFFSET, UOP_REG2, UOP_SHIFT, VCPU_CODE_CACHE, VCPU_RETURNS, VCPU_RETURN_TOP,
-  VCPU_STEP_UOPS,
+  COUNTER_NMI, UOP_BYTES, UOP_HANDLER, UOP_IMM, UOP_LENGTH, UOP_OFFSET, UOP_REG2, UOP_SHIFT, VCPU_RETURNS, VCPU_RETURN_TOP, VCPU_STEP_UOPS,
 } from '../../base/memory-map.ts';
 import {
   CAPABILITY_EXIT_ON_EXCEPTION, CAPABILITY_STEP, LOOK_EVENT, REQUEST_CODE, REQUEST_DEBUG, REQUEST_INTERRUPT, REQUEST_KICK, REQUEST_NMI, REQUEST_SUSPEND, REQUEST_TLB, RUN_BUDGET,
@@ -20,6 +19,7 @@ import {
   VCPU_SHADOW,
 } from '../../generated/vcpu-layout.ts';
 import { CR0_EM, CR0_TS, CR4_OSFXSR, VECTOR_DB, VECTOR_NM, VECTOR_UD } from './bits';
+import { cachedAt, codeLookup } from './code';
 import { KIND_EXCEPTION, KIND_EXTERNAL, KIND_NMI, deliver } from './exceptions';
 import { raiseGp } from './faults';
 import { readFlags, writeFlags } from './flags';
@@ -28,7 +28,6 @@ import { fetchTranslate, instructionBreakpoint } from './memory';
 import { raise } from './raise';
 import { tlbFlushAll } from './tlb';
 
-@external('host', 'decode') declare function hostDecode(vcpu: usize, hva: f64): u32;
 @external('host', 'hot') declare function hostHot(vcpu: usize): void;
 @external('host', 'codeRequest') declare function hostCodeRequest(vcpu: usize): void;
 @external('bus', 'interruptAck') declare function busInterruptAck(vcpu: usize): i32;
@@ -88,14 +87,12 @@ function lookup(vcpu: usize): u32 {
   store<u64>(vcpu, rip - (linear & 0xfff), VCPU_RIP_PAGE);
   const hva = fetchTranslate(vcpu, linear);
   if (hva == NEVER) return 0;
-  const key = hva | (<u64>mode << 48);
-  let slot = vcpu + VCPU_CODE_CACHE + (<usize>((<u32>hva ^ <u32>(hva >> 12)) & (CODE_CACHE_SETS - 1)) << CODE_CACHE_SET_SHIFT);
-  if (load<u64>(slot) != key) slot += CODE_CACHE_ENTRY_BYTES;
-  if (load<u64>(slot) != key) return hostDecode(vcpu, <f64>hva);
-  const heat = load<u32>(slot, 12) - 1;
-  store<u32>(slot, heat, 12);
+  const entry = cachedAt(vcpu, hva, mode);
+  if (entry == 0) return codeLookup(vcpu, hva);
+  const heat = load<u32>(entry, 12) - 1;
+  store<u32>(entry, heat, 12);
   if ((heat & (HEAT_PERIOD - 1)) == 0) hostHot(vcpu);
-  return load<u32>(slot, 8);
+  return load<u32>(entry, 8);
 }
 
 /** Copy the micro-op at rip, and what it needs before it, in front of a stop. */
@@ -228,7 +225,7 @@ export function run(vcpu: usize, instructions: i32): u32 {
         left -= start - load<i32>(vcpu, VCPU_BUDGET);
         start = 1;
         const hva = fetchTranslate(vcpu, linearOfRip(vcpu, load<u64>(vcpu, VCPU_RIP)));
-        uop = hva == NEVER ? 0 : hostDecode(vcpu, <f64>hva);
+        uop = hva == NEVER ? 0 : codeLookup(vcpu, hva);
         reason = executeOne(vcpu, uop != 0 && load<u16>(<usize>uop, UOP_HANDLER) == HANDLER_STRADDLE ? uop + UOP_BYTES : uop);
       }
       const executed = start - load<i32>(vcpu, VCPU_BUDGET);

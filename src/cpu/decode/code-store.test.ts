@@ -1,9 +1,12 @@
 /** Decoded code that changes or ends with its page. Runs on: the test runner. */
-import { deepEqual, equal } from 'node:assert/strict';
+import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
+import { HVA_RAM } from '../../base/memory-map.ts';
 import { RUN_BUDGET, RUN_HALTED } from '../../base/vcpu-words.ts';
 import { CODE32, SmallMachine } from '../testing/small-machine.ts';
 
+/** Access rights of a 16-bit code segment. */
+const CODE_16 = 0x809b;
 const CODE = 0x8000,
   PAGE = 4096;
 const RAX = 0,
@@ -94,4 +97,53 @@ test('REP STOSB that writes over itself goes on with what stands there then', ()
   equal(small.processor.run(5000), RUN_HALTED);
   // The HLT that stands where the prefix was is executed next: 91 elements are left.
   deepEqual([small.get('rip'), small.get('gpr', RCX), small.get('gpr', RAX)], [BigInt(CODE + 9), 91n, 0xf4n]);
+});
+
+test('code that was decoded in one mode is decoded anew in another', () => {
+  const small = machine();
+  put(small, CODE, '40f4'); // inc eax; hlt. In 64-bit code the first byte is a REX prefix.
+  small.refresh();
+  equal(small.processor.run(10), RUN_HALTED);
+  const { code } = small.processor,
+    { decodedInstructions } = code.stats;
+  small.set('halted', 0);
+  small.set('rip', CODE);
+  equal(small.processor.run(10), RUN_HALTED);
+  equal(code.stats.decodedInstructions, decodedInstructions);
+  small.set('halted', 0);
+  small.setFlatSegments(CODE_16);
+  small.set('rip', CODE);
+  small.refresh();
+  equal(small.processor.run(10), RUN_HALTED);
+  deepEqual([code.stats.decodedInstructions, small.get('gpr', RAX)], [decodedInstructions * 2, 3n]);
+});
+
+test('a write forgets what reaches into its line, from the instruction before it on, and nothing else', () => {
+  const small = machine();
+  small.ram.fill(0x90, CODE, CODE + PAGE);
+  put(small, CODE + 0x7d, 'b807000000'); // mov eax, 7: from line 1 into line 2
+  put(small, CODE + 0xfe, 'f4'); // hlt, in line 3
+  small.refresh();
+  equal(small.processor.run(1000), RUN_HALTED);
+  const { code } = small.processor,
+    mode = Number(small.get('mode')) << 12,
+    isKnown = (offset: number): boolean => code.uopAt(HVA_RAM + CODE, offset | mode) !== 0;
+  deepEqual([0, 0x7c, 0x7d, 0x82, 0xbf, 0xc0, 0xfe].map(isKnown), [true, true, true, true, true, true, true]);
+  code.written(HVA_RAM + CODE, 1 << 2, 0);
+  deepEqual([0, 0x7c, 0x7d, 0x82, 0xbf, 0xc0, 0xfe].map(isKnown), [true, true, false, false, false, true, true]);
+});
+
+test('where the room for micro-ops is full, everything is forgotten and goes on', () => {
+  const bytes = 0x400000,
+    small = new SmallMachine({ ramBytes: bytes + 0x10000 });
+  small.setFlatSegments(CODE32);
+  small.set('cr0', 0x33n);
+  small.set('rflags', 2n);
+  small.ram.fill(0x40, CODE, bytes); // inc eax
+  put(small, bytes, 'f4');
+  small.set('rip', CODE);
+  small.refresh();
+  equal(small.processor.run(bytes), RUN_HALTED);
+  equal(small.get('gpr', RAX), BigInt(bytes - CODE));
+  ok(small.processor.code.stats.flushes > 0);
 });

@@ -64,8 +64,7 @@ function compare(bits: 32 | 64): { readonly missing: string[]; readonly extra: s
     const code = instruction.code;
     const status = decoder.decode(all, at, at + BYTES, bits === 64 ? MODE_64 : MODE_32);
     if (code === Code.INVALID) {
-      if (status === DECODED && !REFUSED_LATER.has(decoder.row.line.encodingText))
-        extra.add(`${decoder.row.line.name} ${decoder.row.line.encodingText}`);
+      if (status === DECODED && !REFUSED_LATER.has(decoder.row.encodingText)) extra.add(`${decoder.row.name} ${decoder.row.encodingText}`);
       continue;
     }
     let wanted = inLevel.get(code);

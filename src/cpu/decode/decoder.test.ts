@@ -9,6 +9,7 @@ import { Code, DecoderOptions, Formatter, FormatterSyntax, Decoder as Iced, Inst
 import { Random } from '../testing/maker.ts';
 import { isOfLevel } from '../testing/level.ts';
 import { MODE_16, MODE_32, MODE_64, VCPU } from '../state.ts';
+import { LINES } from '../isa/index.ts';
 import { DECODED, Decoder } from './decoder.ts';
 
 const MODES = { 16: MODE_16, 32: MODE_32, 64: MODE_64 } as const;
@@ -100,11 +101,10 @@ function differences(decoder: Decoder, iced: Instruction, bits: 16 | 32 | 64): s
       const width = kind === OpKind.NearBranch16 ? 16 : kind === OpKind.NearBranch32 ? 32 : 64;
       const target = join(decoder.immediateLow, decoder.immediateHigh) + BigInt(decoder.lengthBytes);
       same('target', BigInt.asUintN(width, target), iced.nearBranchTarget);
-    } else if (IMMEDIATES.has(kind) && decoder.row.operands.length === iced.opCount && operand > 0) {
+    } else if (IMMEDIATES.has(kind) && LINES[decoder.row.lineIndex]!.operands.length === iced.opCount && operand > 0) {
       const width = [OpKind.Immediate8, OpKind.Immediate16].includes(kind) || decoder.operandSize === 2 ? 8 : 32;
       const value = join(decoder.immediateLow, decoder.immediateHigh);
-      if (decoder.row.line.name !== 'enter')
-        same('immediate', BigInt.asUintN(width, value), BigInt.asUintN(width, iced.immediate(operand)));
+      if (decoder.row.name !== 'enter') same('immediate', BigInt.asUintN(width, value), BigInt.asUintN(width, iced.immediate(operand)));
     }
   }
   // Registers that an encoding implies need no operand here; where both name as many, they are the same ones.
@@ -156,7 +156,7 @@ for (const bits of [16, 32, 64] as const) {
       };
       if (!isValid) {
         if (!decoded) continue;
-        const { name, encodingText } = decoder.row.line;
+        const { name, encodingText } = decoder.row;
         if (!REFUSED_LATER.has(encodingText) && OLDER.get(instruction.mnemonic) !== name) describe(`decoded as ${name}`, `extra ${name}`);
         continue;
       }

@@ -127,7 +127,7 @@ for (const bits of [16, 32, 64] as const)
       )
         continue;
       compared++;
-      const { name, encodingText } = decoder.row.line,
+      const { name, encodingText } = decoder.row,
         [mine, his] = [formatInstruction(decoder, BigInt(RIP)), formatter.format(instruction)].map((text) =>
           usual(text, name, decoder.row.fpuClass === FPU_CLASS.x87),
         );

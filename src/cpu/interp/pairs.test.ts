@@ -1,7 +1,7 @@
 import { deepEqual, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 import { UOP_HANDLER, VCPUS, VCPU_UOPS } from '../../base/memory-map.ts';
-import { FIRST_PAIR, PairTable, pairsOf } from '../decode/variants.ts';
+import { FIRST_PAIR, pairsOf } from '../decode/variants.ts';
 import { CAPABILITY_STEP, RUN_HALTED, RUN_STEPPED } from '../state.ts';
 import { CODE64, SmallMachine } from '../testing/small-machine.ts';
 
@@ -136,10 +136,10 @@ function randomInstruction(random: (below: number) => number): number[] {
 const machine = new Machine();
 
 test('pairs of instructions do what their instructions do one by one', () => {
-  const pairs = pairsOf(machine.manifest),
+  const pairs = [...pairsOf(machine.manifest)],
     seed = Number(process.env['PAIR_SEED'] ?? 20_261_121),
     seen = new Set<number>();
-  ok(pairs.size > 150, 'the manifest holds pairs');
+  ok(pairs.length > 150, 'the manifest holds pairs');
   for (let program = 0; program < PROGRAMS; program++) {
     const random = createRandom(seed + program * 7919),
       code: number[] = [];
@@ -155,18 +155,7 @@ test('pairs of instructions do what their instructions do one by one', () => {
     }
     deepEqual(together, machine.run(code, registers, true), `PAIR_SEED=${seed}, program ${program}`);
   }
-  ok(seen.size > pairs.size / 3, `${seen.size} of ${pairs.size} pairs were met`);
-});
-
-test('a pair is found by both of its handlers and by nothing else', () => {
-  const pairs = new Map([
-    [(20 << 16) | 30, 40],
-    [(20 << 16) | 31, 41],
-    [(21 << 16) | 30, 42],
-  ]);
-  const table = new PairTable(pairs);
-  for (let first = 19; first < 23; first++)
-    for (let second = 29; second < 33; second++) deepEqual(table.find(first, second), pairs.get((first << 16) | second) ?? 0);
+  ok(seen.size > pairs.length / 3, `${seen.size} of ${pairs.length} pairs were met`);
 });
 
 test('the second of a pair may be overwritten', () => {

@@ -7,6 +7,7 @@
  * manual's: `66 0f fe /r`, `0f 01 d0`, `d8 c0+i`, `b8+r`, `np 0f 77`.
  */
 import type { Emit, Operand } from '../emit.ts';
+import { PREFIX_66, PREFIX_ANY, PREFIX_F2, PREFIX_F3, PREFIX_NONE, PREFIX_NOREP } from './prefixes.ts';
 
 export type Body = (b: Emit, ...operands: Operand[]) => void;
 
@@ -64,8 +65,6 @@ export interface OperandCode {
   readonly register: number;
   readonly signedByte: boolean;
 }
-
-export const PREFIX_ANY = 0, PREFIX_NONE = 1, PREFIX_66 = 2, PREFIX_F3 = 3, PREFIX_F2 = 4, PREFIX_NOREP = 5;
 
 export interface Encoding {
   /** 0 one-byte, 1 `0f`, 2 `0f 38`, 3 `0f 3a`. */

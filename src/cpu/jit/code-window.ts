@@ -4,7 +4,7 @@
  * Runs on: where regions are compiled.
  */
 import { PAGE_BYTES } from '../../base/memory-map.ts';
-import { DECODE_TRUNCATED } from '../decode/decoder.ts';
+import { DECODE_TRUNCATED } from '../decode/codes.ts';
 import type { Decoder } from '../decode/decoder.ts';
 import { CODE_SIZE_MASK, MODE_64 } from '../state.ts';
 import type { CompileEntry } from './compilation.ts';

@@ -116,7 +116,7 @@ test('a region outlives a patch though other code of its page is decoded anew be
     machine.patch(entry + 2, [round]);
     equal(machine.run(), round * COUNT, `round ${round}`);
   }
-  const uop = machine.processor.code.page(HVA_RAM + CODE).entries.get(entry | (Number(machine.get('mode')) << 12)),
+  const uop = machine.processor.code.uopAt(HVA_RAM + CODE, entry | (Number(machine.get('mode')) << 12)),
     handler = machine.record.getUint16(uop + UOP_HANDLER - VCPUS, true);
   ok(handler >= FIRST_REGION && handler < FIRST_PAIR, `handler ${handler}`);
 });

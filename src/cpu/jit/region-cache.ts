@@ -150,7 +150,7 @@ export class RegionCache implements RegionStore {
       this.#again(known as HotEntry, tlb);
       return;
     }
-    if (page.quietUntil > this.#retired() || !this.#replaceable(page.entries.get(key))) return;
+    if (page.quietUntil > this.#retired() || !this.#replaceable(this.#options.code.uopAt(page.hvaPage, key))) return;
     const entry = this.#entry(page, key, linear, tlb, false);
     page.hot.set(key, entry);
     if (this.#options.compiler.kept?.has(key & OFFSET_MASK)) this.#lookUp(entry);
@@ -289,7 +289,7 @@ export class RegionCache implements RegionStore {
     if (hva === undefined) return;
     const page = this.#options.code.page(hva - offset),
       itsKey = (key & ~OFFSET_MASK) | offset,
-      uop = page.entries.get(itsKey);
+      uop = this.#options.code.uopAt(page.hvaPage, itsKey);
     if (page.hot.has(itsKey) || page.quietUntil > this.#retired() || (uop !== 0 && !this.#replaceable(uop))) return;
     const entry = this.#entry(page, itsKey, linear, tlb, true);
     page.hot.set(itsKey, entry);
@@ -378,7 +378,7 @@ export class RegionCache implements RegionStore {
       { code } = this.#options;
     // The marks come first: whoever changes the code from now on tells us, and whoever did before is seen.
     for (const { hvaPage, linesLow, linesHigh } of source) code.markLines(hvaPage, linesLow, linesHigh);
-    const uop = page.entries.get(key);
+    const uop = code.uopAt(page.hvaPage, key);
     const changed = this.#changesOf(source),
       isDecoded = uop !== 0;
     if ((isDecoded && !this.#replaceable(uop)) || changed.length > 0) {
@@ -434,8 +434,8 @@ export class RegionCache implements RegionStore {
   /** The entry is a plain micro-op again. A region that runs right now finds out after its store. */
   #remove(entry: HotEntry): void {
     const { code } = this.#options;
-    this.#parked.get(entry.page)?.delete(entry);
-    if (entry.uop !== 0 && entry.page.entries.get(entry.key) === entry.uop)
+    this.#unpark(entry);
+    if (entry.uop !== 0 && code.uopAt(entry.page.hvaPage, entry.key) === entry.uop)
       this.#bytes.copyWithin(entry.uop, this.#copyOf(entry.slot), this.#copyOf(entry.slot) + UOP_BYTES);
     code.forgetJumps();
     for (const { hvaPage } of entry.source) {
@@ -477,19 +477,25 @@ export class RegionCache implements RegionStore {
     const parked = this.#parked.get(entry.page);
     if (parked) parked.add(entry);
     else this.#parked.set(entry.page, new Set([entry]));
+    this.#options.code.awaitDecoding(true);
+  }
+
+  #unpark(entry: HotEntry): void {
+    const parked = this.#parked.get(entry.page);
+    parked?.delete(entry);
+    if (parked?.size !== 0) return;
+    this.#parked.delete(entry.page);
+    this.#options.code.awaitDecoding(this.#parked.size > 0);
   }
 
   /** What was decoded anew leads to the regions that wait for it. */
   decoded(page: CodePage): void {
-    const parked = this.#parked.size === 0 ? undefined : this.#parked.get(page);
-    if (!parked) return;
-    for (const entry of parked) {
-      const uop = page.entries.get(entry.key);
+    for (const entry of [...(this.#parked.get(page) ?? [])]) {
+      const uop = this.#options.code.uopAt(page.hvaPage, entry.key);
       if (uop === 0) continue;
-      parked.delete(entry);
+      this.#unpark(entry);
       if (uop !== entry.uop && this.#replaceable(uop)) this.#attach(entry, uop);
     }
-    if (parked.size === 0) this.#parked.delete(page);
   }
 
   /** All decoded code goes. */
@@ -503,6 +509,7 @@ export class RegionCache implements RegionStore {
     if (this.#modules.size > 0) this.#options.compiler.tell?.({ what: 'flushed' });
     this.#modules.clear();
     this.#parked.clear();
+    this.#options.code.awaitDecoding(false);
     this.#waiting.length = 0;
     this.#known.length = 0;
     this.stats.hostBytes = 0;

@@ -111,7 +111,7 @@ const NEAR_BYTES = 4096;
 /** May a region hold it, as opposed to leaving before it? */
 export function compilable({ row, prefix, environment }: Pick<Instruction, 'row' | 'prefix' | 'environment'>): boolean {
   const { ends } = row;
-  if (ends === 'system' || ends === 'transfer' || LEFT_TO_TIER0.has(row.line.name)) return false;
+  if (ends === 'system' || ends === 'transfer' || LEFT_TO_TIER0.has(row.name)) return false;
   return !isRepeated({ row, prefix }) || (LINES[row.lineIndex]!.attributes.bulk !== undefined && environment === ENV_LONG64);
 }
 
@@ -248,7 +248,7 @@ export class RegionFormer {
       dispHigh: d.dispHigh,
       ripRelative: d.ripRelative,
       segment: d.segment,
-      segmentSlot: d.segmentSlot(),
+      segmentSlot: d.segmentSlot,
       registers: [d.registers[0]!, d.registers[1]!, d.registers[2]!],
       immediateLow: d.immediateLow,
       immediateHigh: d.immediateHigh,

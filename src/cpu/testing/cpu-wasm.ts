@@ -14,6 +14,7 @@ import {
   PROTECTION_WRITE,
   VCPUS,
   VCPU_STRIDE,
+  VCPU_TIER1_PAGES,
 } from '../../base/memory-map.ts';
 import { VCPU } from '../state.ts';
 
@@ -49,7 +50,7 @@ export class CpuWasm {
   readonly record = new DataView(this.memory0.buffer);
   readonly ram: DataView;
   readonly accesses: BusAccess[] = [];
-  /** Calls of host.codeWritten: page and lines. */
+  /** Calls of host.codeWritten, of all pages: page and lines, which stay marked. */
   readonly codeWritten: { page: number; lines: bigint }[] = [];
   readonly msrs = new Map<number, bigint>();
   /** What device reads answer. */
@@ -133,8 +134,10 @@ export class CpuWasm {
       },
       host: {
         nowNs: () => 0,
-        decode: () => 0,
         hot: () => undefined,
+        codeFirst: () => undefined,
+        codeDecoded: () => undefined,
+        codeFlushed: () => undefined,
         codeRequest: () => undefined,
         exit: () => undefined,
         codeWritten: (_: number, page: number) => this.codeWritten.push({ page, lines: this.get('scratch') }),
@@ -142,6 +145,7 @@ export class CpuWasm {
       },
     });
     this.#exports = instance.exports as Record<string, Helper>;
+    new Uint8Array(this.memory0.buffer).fill(0xff, VCPUS + VCPU_TIER1_PAGES, VCPUS + VCPU_TIER1_PAGES + ((HVA_RAM + ramBytes) >> 15) + 1);
     const ranges = map ?? [{ gpa: 0n, end: BigInt(ramBytes) }];
     record.setUint32(GUEST_MAP_COUNT, ranges.length, true);
     ranges.forEach(({ gpa, end, hva, protection }, index) => {
