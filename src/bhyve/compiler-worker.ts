@@ -2,7 +2,7 @@
  * The program of the thread that compiles guest code for the vCPUs of one VM. It ends when the last of their links is closed.
  * Runs on: its own thread.
  */
-import { readFileSync } from 'node:fs';
+import { openSync, readSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { KeptRegions, RAM_INDEX_BITS, imageOf, loadCompiler, loadTrace, ramBytes, ramIndexOf, keptCodeIn } from '../vmmapi/index.ts';
 import { CODE_STORE_BYTES, CodeStore } from './code-store.ts';
@@ -34,8 +34,7 @@ function begin({ memory0, memory1, traceFd, codeStore, ending }: CompilerInit): 
     save = () => {
       if (kept.added > 0) store.write(new Uint8Array(imageOf(kept.all(CODE_STORE_BYTES)).buffer));
     };
-  // So large a file has a buffer of its own.
-  const ahead = readFileSync(new URL(`../generated/templates${bits}.bin`, import.meta.url)),
+  const ahead = piecesOf(new URL(`../generated/templates${bits}.bin`, import.meta.url)),
     tracing = traceFd === undefined ? undefined : traceTo(traceFd),
     ready = loaded.then(({ RegionCompiler }) => new RegionCompiler(ramBytes(memory1), undefined, { memory0: memory0.buffer, ahead, kept }));
   return ({ port, answers }) => {
@@ -52,6 +51,16 @@ function begin({ memory0, memory1, traceFd, codeStore, ending }: CompilerInit): 
         else if (ending[0] === 0) compiler.compile(message, answer, trace);
       });
     });
+  };
+}
+
+/** Of a file that stays open. @returns reads [start, end) */
+function piecesOf(path: URL): (start: number, end: number) => Uint8Array<ArrayBuffer> {
+  const file = openSync(path, 'r');
+  return (start, end) => {
+    const bytes = new Uint8Array(end - start);
+    readSync(file, bytes, 0, bytes.length, start);
+    return bytes;
   };
 }
 

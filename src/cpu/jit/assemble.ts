@@ -30,7 +30,7 @@ import type { Node } from '../wasm/function.ts';
 import type { FunctionBody } from '../wasm/module.ts';
 import type { Type } from '../wasm/opcodes.ts';
 import { pageOf } from './code-window.ts';
-import { isBackEdge, unproved } from './flow-graph.ts';
+import { isBackEdge } from './flow-graph.ts';
 import { KnownEmit, REGISTER_FLAGS, REGISTER_MXCSR, REGISTER_ROTATED, RegionLocals } from './known-emit.ts';
 import type { KnownFlags, RegionContext, Template } from './known-emit.ts';
 import type { OpenField } from './open-fields.ts';
@@ -294,7 +294,7 @@ class Assembler {
   #provePages(block: Block): void {
     const f = this.#f,
       { ripPage, otherTlb } = this.#locals;
-    for (const page of unproved(block)) {
+    for (const page of block.unproved) {
       const bit = 1 << this.#region.pages.indexOf(page),
         get = (): Node => f.get(this.#proved, 'i32', ALIAS_PROVED);
       f.if(
@@ -592,7 +592,7 @@ class Assembler {
     const point: Point = {
       general: untouched(emit.reads, emit.writes),
       vectors: untouched(emit.vectorReads, emit.vectorWrites),
-      faults: template.faults || (this.#points.get(block)!.length === 0 && unproved(block).length > 0),
+      faults: template.faults || (this.#points.get(block)!.length === 0 && block.unproved.length > 0),
       changes: isRepeated(instruction) || (template.storedSlowly && (isInside || block.ending === 'enters' || block.ending === 'guesses')),
       calls: !isInside && block.ending === 'nests',
     };

@@ -4,13 +4,14 @@
  * Runs on: the command line, as part of `npm run build`; after the decoder's table is written.
  */
 import { writeFileSync } from 'node:fs';
-import { ENV_LONG64, PREFIX_LOCK, PREFIX_PLAIN } from '../decode/variants.ts';
+import { ENV_LONG64, PREFIX_LOCK, PREFIX_PLAIN, PREFIX_REP } from '../decode/variants.ts';
 import { FLAG_KINDS } from '../emit.ts';
 import type { FlagKind, Size } from '../emit.ts';
 import { RAM_INDEXES, RAM_INDEX_BITS } from '../guest-ram.ts';
 import { LINES } from '../isa/index.ts';
 import type { Line } from '../isa/inst.ts';
-import { MISS_CALLS, MISS_LEAVES, MISS_REMEMBERS, knownFlags } from './template-emit.ts';
+import { shapesOf } from '../shapes.ts';
+import { MISS_CALLS, MISS_LEAVES, MISS_REMEMBERS, USES_FIELD, knownFlags } from './template-emit.ts';
 import type { Form, KnownFlags, Miss } from './template-emit.ts';
 import { IMPLIES_ACCESS, SETS_FLAGS, Templates } from './templates.ts';
 
@@ -27,7 +28,7 @@ const KNOWN = [
   knownFlags((FLAG_KINDS.raw << 2) | 2),
 ];
 /** ADC and the like come after their own kind. */
-const KNOWN_BEFORE_CARRY = [undefined, flags('sub', 4), flags('sub', 8), flags('add', 4), flags('add', 8)];
+const KNOWN_BEFORE_CARRY = [undefined, ...ofAllSizes('sub'), ...ofAllSizes('add')];
 /** Shift counts. */
 const VALUES = Array.from({ length: 63 }, (_, index) => index + 1);
 
@@ -35,9 +36,24 @@ const isMemoryKind = (kind: string): boolean => kind === 'M' || kind === 'O' || 
 const hasRegisterForm = (line: Line): boolean => !line.operands.some(({ kind }) => isMemoryKind(kind));
 const hasMemoryForm = (line: Line): boolean =>
   line.operands.some(({ kind }) => isMemoryKind(kind) || kind === 'E' || kind === 'W' || kind === 'Q');
-function sizesOf({ operands, attributes }: Line): readonly Size[] {
+function sizesOf({ operands, attributes, fpu }: Line): readonly Size[] {
   if (attributes.f64 || attributes.d64) return [8];
+  // Of CBW and the like the size shows nowhere; of integers, 16 bytes are asked for by REX.W.
+  if (fpu === 'none' && operands.length === 0) return [4, 8, 2];
+  if (fpu === 'none' && operands.some(({ size }) => size === 16)) return [8];
   return operands.some(({ size }) => size === 'v') ? [4, 8, 2] : operands.some(({ size }) => typeof size === 'string') ? [4, 8] : [4];
+}
+
+function prefixesOf({ attributes: { lock, alwaysLocked, bulk } }: Line, isMemory: boolean): readonly number[] {
+  if (bulk) return [PREFIX_PLAIN, PREFIX_REP];
+  return isMemory && lock && !alwaysLocked ? [PREFIX_PLAIN, PREFIX_LOCK] : [PREFIX_PLAIN];
+}
+/** Which of its register fields may be AH, CH, DH or BH. */
+function highBytesOf(line: Line, operandSize: Size, isMemory: boolean): readonly number[] {
+  const bytes = shapesOf(line, operandSize, isMemory, PREFIX_PLAIN)
+    .filter(({ kind }) => USES_FIELD.has(kind))
+    .map((shape) => shape.kind === 'gpr' && shape.size === 1);
+  return [0, 1, 2, 3].filter((bits) => bits >> bytes.length === 0 && bytes.every((isByte, nth) => isByte || ((bits >> nth) & 1) === 0));
 }
 
 function missesOf(accesses: boolean, mayRemember: boolean): readonly Miss[] {
@@ -67,23 +83,22 @@ function prepareLine(templates: Templates, line: Line, lineIndex: number): void 
   for (const isMemory of [...(hasRegisterForm(line) ? [false] : []), ...(memory ? [true] : [])])
     for (const operandSize of sizesOf(line))
       for (const flagsWanted of SETS_FLAGS[lineIndex] ? [true, false] : [true])
-        for (const prefix of isMemory && line.attributes.lock && !line.attributes.alwaysLocked
-          ? [PREFIX_PLAIN, PREFIX_LOCK]
-          : [PREFIX_PLAIN])
+        for (const prefix of prefixesOf(line, isMemory))
           for (const hasSegmentBase of isMemory && integer && prefix === PREFIX_PLAIN ? [false, true] : [false])
-            for (const miss of missesOf(isMemory || IMPLIES_ACCESS[lineIndex]!, isMemory && prefix === PREFIX_PLAIN && !hasSegmentBase))
-              prepare(templates, {
-                lineIndex,
-                operandSize,
-                environment: ENV_LONG64,
-                prefix,
-                isMemory,
-                hasSegmentBase,
-                highBytes: 0,
-                flagsWanted,
-                miss,
-                fpuCheck: 0,
-              });
+            for (const highBytes of prefix === PREFIX_PLAIN && !hasSegmentBase ? highBytesOf(line, operandSize, isMemory) : [0])
+              for (const miss of missesOf(isMemory || IMPLIES_ACCESS[lineIndex]!, isMemory && prefix === PREFIX_PLAIN))
+                prepare(templates, {
+                  lineIndex,
+                  operandSize,
+                  environment: ENV_LONG64,
+                  prefix,
+                  isMemory,
+                  hasSegmentBase,
+                  highBytes,
+                  flagsWanted,
+                  miss,
+                  fpuCheck: 0,
+                });
 }
 
 for (const ramIndex of RAM_INDEXES) {

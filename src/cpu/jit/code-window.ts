@@ -26,6 +26,9 @@ export const pageOf = (offset: number): number => Math.floor(offset / PAGE_BYTES
 export const onlyPage = (hvaPage: number): readonly number[] =>
   Array.from({ length: WINDOW_PAGES }, (_, i) => (i === WINDOW_REACH ? hvaPage : -1));
 
+/** What a window asks about pages that it was not given. */
+export type WindowHints = Pick<Hints, 'hvaOf' | 'isDecoded' | 'isChanging' | 'patchedOf' | 'targetsOf'>;
+
 export class CodeWindow {
   readonly #memory1: Uint8Array;
   readonly #bytes = new Uint8Array(MAX_PAGES * PAGE_BYTES);
@@ -35,7 +38,7 @@ export class CodeWindow {
   #pages: readonly number[] = [];
   #decoded: CompileEntry['decoded'];
   #patched: CompileEntry['patched'];
-  #hints: Hints | undefined;
+  #hints: WindowHints | undefined;
   readonly #hot: ReadonlySet<number>;
   /** Where the copy of a page is, counted in pages; -1: there is none. */
   readonly #slots = new Map<number, number>();
@@ -58,7 +61,7 @@ export class CodeWindow {
    * @param patched of each the bytes that change
    * @param hints of what is beyond, seen from the entry's page
    */
-  open(pages: readonly number[], decoded?: CompileEntry['decoded'], patched?: CompileEntry['patched'], hints?: Hints): this {
+  open(pages: readonly number[], decoded?: CompileEntry['decoded'], patched?: CompileEntry['patched'], hints?: WindowHints): this {
     this.#pages = pages;
     this.#decoded = decoded;
     this.#patched = patched;
@@ -117,6 +120,7 @@ export class CodeWindow {
   isPatched(start: number, end: number): boolean {
     const first = pageOf(start);
     let bits = this.patchedOf(first);
+    if (bits === undefined && pageOf(end - 1) === first) return false;
     for (let offset = start; offset < end; offset++) {
       const at = offset & (PAGE_BYTES - 1);
       if (at === 0 && offset > start) bits = this.patchedOf(first + 1);

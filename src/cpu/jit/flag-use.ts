@@ -2,6 +2,8 @@
  * What an instruction may do to the flags and to memory, as far as the flow of flags through a region needs it.
  * Runs on: where regions are compiled.
  */
+import { LINES } from '../isa/index.ts';
+import type { Line } from '../isa/inst.ts';
 import type { Instruction } from './region.ts';
 
 /** Without a memory operand these cannot fault. */
@@ -11,37 +13,51 @@ const QUIET = new Set(
 );
 const CONDITIONAL = /^(j|set|cmov)(n?[obespl]|ae|n?e|be|a|np|ge|le|g)$/;
 
-/** MOV of a control, debug or segment register has the name of a quiet one. */
-function isQuiet({ line: { name, operands } }: Instruction): boolean {
-  return CONDITIONAL.test(name) || (QUIET.has(name) && !operands.some(({ kind }) => 'CDS'.includes(kind)));
-}
+/** What a line may do, by its index: bits. */
+const QUIET_LINE = 1,
+  /** Its memory operand is not accessed. */
+  NO_ACCESS = 2,
+  /** Its memory operand is written. */
+  STORES = 4,
+  /** Flags that it reads, or leaves as they are, show what was before. */
+  SHOWS_FLAGS = 8,
+  WRITES_FLAGS = 16,
+  SHIFTS = 32,
+  BY_CONSTANT = 64;
+const SHIFT_NAMES = new Set(['shl', 'shr', 'sar', 'shld', 'shrd']);
 
-function mayFault(instruction: Instruction): boolean {
-  const { line, isMemory } = instruction;
-  if (isMemory && line.name !== 'lea' && line.name !== 'nop') return true;
-  return !isQuiet(instruction);
+function usesOf({ name, operands, effect }: Line): number {
+  // MOV of a control, debug or segment register has the name of a quiet one.
+  const isQuiet = CONDITIONAL.test(name) || (QUIET.has(name) && !operands.some(({ kind }) => 'CDS'.includes(kind))),
+    count = operands.at(-1)?.kind;
+  return (
+    (isQuiet ? QUIET_LINE : 0) |
+    (name === 'lea' || name === 'nop' ? NO_ACCESS : 0) |
+    (operands.some((operand) => operand.write && 'EMWQO'.includes(operand.kind)) ? STORES : 0) |
+    (effect === 'read' || effect === 'through' ? SHOWS_FLAGS : 0) |
+    (effect === 'write' ? WRITES_FLAGS : 0) |
+    (SHIFT_NAMES.has(name) ? SHIFTS : 0) |
+    (count === 'I' || count === 'one' ? BY_CONSTANT : 0)
+  );
 }
+const USES = Uint8Array.from(LINES, usesOf);
 
-const SHIFTS = new Set(['shl', 'shr', 'sar', 'shld', 'shrd']);
 /** A shift by a constant other than 0 writes all flags. */
-function replacesFlags({ line, immediateLow, operandSize }: Instruction): boolean {
-  const { effect, name, operands } = line;
-  if (effect === 'write') return !SHIFTS.has(name);
-  if (!SHIFTS.has(name)) return false;
-  const kind = operands.at(-1)!.kind;
-  return (kind === 'I' || kind === 'one') && (immediateLow & (operandSize === 8 && operands[0]!.size !== 1 ? 63 : 31)) !== 0;
+function replacesFlags(uses: number, { line, immediateLow, operandSize }: Instruction): boolean {
+  if ((uses & SHIFTS) === 0) return (uses & WRITES_FLAGS) !== 0;
+  if ((uses & WRITES_FLAGS) !== 0 || (uses & BY_CONSTANT) === 0) return false;
+  return (immediateLow & (operandSize === 8 && line.operands[0]!.size !== 1 ? 63 : 31)) !== 0;
 }
 
 /** After a store the region may have to end, because its code has changed. */
-export function mayStore(instruction: Instruction): boolean {
-  const { operands } = instruction.line;
-  if (!instruction.isMemory) return !isQuiet(instruction);
-  return operands.some((operand) => operand.write && 'EMWQO'.includes(operand.kind));
+export function mayStore({ row, isMemory }: Instruction): boolean {
+  const uses = USES[row.lineIndex]!;
+  return isMemory ? (uses & STORES) !== 0 : (uses & QUIET_LINE) === 0;
 }
 
 export function flagsLiveBefore(instruction: Instruction, liveAfter: boolean): boolean {
-  if (mayFault(instruction)) return true; // a fault shows them to its handler
-  const { effect } = instruction.line;
-  if (effect === 'read' || effect === 'through') return true;
-  return replacesFlags(instruction) ? false : liveAfter;
+  const uses = USES[instruction.row.lineIndex]!,
+    mayFault = (instruction.isMemory && (uses & NO_ACCESS) === 0) || (uses & QUIET_LINE) === 0;
+  // A fault shows them to its handler.
+  return mayFault || (uses & SHOWS_FLAGS) !== 0 || (!replacesFlags(uses, instruction) && liveAfter);
 }

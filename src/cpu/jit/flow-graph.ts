@@ -10,6 +10,7 @@ import type { Block } from './region.ts';
 export function ordered(entry: Block): Block[] {
   const blocks = reversePostorder(entry);
   dominate(entry, blocks);
+  for (const block of blocks) block.unproved = unprovedOf(block);
   liveFlags(blocks);
   return blocks;
 }
@@ -83,7 +84,7 @@ function dominate(entry: Block, blocks: readonly Block[]): void {
 }
 
 /** Pages of a block that no block before it on every path has proved. */
-export function unproved(block: Block): readonly number[] {
+function unprovedOf(block: Block): readonly number[] {
   return block.pages.filter((page) => {
     if (page === 0) return false;
     for (let b = block.dominator; b; b = b.dominator) if (b.pages.includes(page)) return false;
@@ -104,7 +105,7 @@ function liveFlags(blocks: readonly Block[]): void {
         live = flagsLiveBefore(instruction, live);
       }
       // Where its pages are proved the region may be left.
-      live ||= unproved(block).length > 0;
+      live ||= block.unproved.length > 0;
       if (live !== block.flagsLiveIn) {
         block.flagsLiveIn = live;
         changed = true;

@@ -14,7 +14,7 @@ import { pageOf } from './code-window.ts';
 import type { CodeWindow } from './code-window.ts';
 import { LINE_BYTES, LINE_WORDS, eachLine, linesOf, sameSource } from './compilation.ts';
 import type { CompileEntry, SourceLines } from './compilation.ts';
-import { bitsOf } from './open-fields.ts';
+import { bitsOf, fillFields } from './open-fields.ts';
 import type { OpenField } from './open-fields.ts';
 import type { ModuleBatch } from './module-batch.ts';
 import type { Region } from './region.ts';
@@ -254,7 +254,8 @@ const isFieldPatched = (window: CodeWindow, instruction: number, field: number, 
 class PageOfRegion {
   low = 0;
   high = 0;
-  readonly code: OpenField[] = [];
+  /** Its bits that are code. */
+  readonly bits = new Uint8Array(PAGE_BYTES);
   readonly open: OpenField[] = [];
   readonly moving: OpenField[] = [];
   /** Fields that might move, if the code did not depend on their values. */
@@ -282,22 +283,23 @@ export function linesIn(region: Region, window: CodeWindow, fixed: readonly Open
         const page = pageAt(start),
           stop = Math.min(end, (Math.floor(start / LINE_BYTES) + 1) * LINE_BYTES),
           line = Math.floor(start / LINE_BYTES);
-        page[line & 32 ? 'high' : 'low'] |= 1 << (line & 31);
-        page.code.push({ offset: start, sizeBytes: stop - start });
+        if (line & 32) page.high |= 1 << (line & 31);
+        else page.low |= 1 << (line & 31);
+        page.bits.fill(0xff, start & (PAGE_BYTES - 1), ((stop - 1) & (PAGE_BYTES - 1)) + 1);
         start = stop;
       }
     }
-  return [...pages].map(([page, { low, high, code, open, moving, fixed: fixedFields }]): KeptLines => {
-    const bits = bitsOf(code)!;
-    for (const [index, each] of (bitsOf([...open, ...moving]) ?? []).entries()) bits[index]! &= ~each;
-    for (const [index, each] of (bitsOf(fixedFields) ?? []).entries()) bits[index]! |= each;
+  return [...pages].map(([page, { low, high, bits, open, moving, fixed: fixedFields }]): KeptLines => {
+    fillFields(bits, open, 0);
+    fillFields(bits, moving, 0);
+    fillFields(bits, fixedFields, 0xff);
     const openBits = bitsOf(open);
     return {
       page,
       linesLow: low,
       linesHigh: high,
       bytes: linesOf(window.wordsOf(page), low, high),
-      free: linesOf(bits, low, high).map((fixedBits) => ~fixedBits),
+      free: linesOf(new Int32Array(bits.buffer), low, high).map((fixedBits) => ~fixedBits),
       open: openBits && linesOf(openBits, low, high),
     };
   });

@@ -67,13 +67,17 @@ export class ModuleBatch {
     this.sizeBytes += body.out.size;
   }
 
-  finish(): CompiledModule {
-    const startMs = performance.now();
+  encode(): Uint8Array<ArrayBuffer> {
     // Functions come after all imports, which are known only now.
     this.#bodies.forEach((body, index) => {
       this.#module.add(body, ['i32'], { tableSlot: this.#regions[index]!.slot });
     });
-    const bytes = this.#regions.length > 0 ? this.#module.encode() : undefined,
+    return this.#module.encode();
+  }
+
+  finish(): CompiledModule {
+    const startMs = performance.now(),
+      bytes = this.#regions.length > 0 ? this.encode() : undefined,
       encodedMs = performance.now(),
       module = bytes && new WebAssembly.Module(bytes);
     return {

@@ -51,28 +51,36 @@ export function notePatches(
   return count > MAX_PATCH_BYTES ? undefined : patched;
 }
 
+interface OpenFields {
+  readonly displacement: OpenField | undefined;
+  readonly immediate: OpenField | undefined;
+}
+const NO_FIELDS: OpenFields = { displacement: undefined, immediate: undefined };
+
 /** The fields of the decoder's last instruction, if bytes of them, and no others of the instruction, have been patched. */
-export function openFields(window: CodeWindow, offset: number, decoder: Decoder): { displacement?: OpenField; immediate?: OpenField } {
+export function openFields(window: CodeWindow, offset: number, decoder: Decoder): OpenFields {
   const { lengthBytes, displacementBytes, immediateBytes } = decoder,
     end = offset + lengthBytes,
     fields = end - immediateBytes - displacementBytes;
-  if (!window.isPatched(offset, end) || window.isPatched(offset, fields) || pageOf(fields) !== pageOf(end - 1)) return {};
+  if (!window.isPatched(offset, end) || window.isPatched(offset, fields) || pageOf(fields) !== pageOf(end - 1)) return NO_FIELDS;
   const field = (start: number, sizeBytes: number): OpenField | undefined =>
     window.isPatched(start, start + sizeBytes) ? { offset: start, sizeBytes } : undefined;
-  const displacement = field(fields, displacementBytes),
-    immediate = field(end - immediateBytes, immediateBytes);
-  return { ...(displacement && { displacement }), ...(immediate && { immediate }) };
+  return { displacement: field(fields, displacementBytes), immediate: field(end - immediateBytes, immediateBytes) };
 }
 
 /** The bits of fields of one page, as a mask of all its words; undefined where there are none. */
 export function bitsOf(fields: readonly OpenField[]): Int32Array | undefined {
   if (fields.length === 0) return undefined;
   const bytes = new Uint8Array(PAGE_BYTES);
+  fillFields(bytes, fields, 0xff);
+  return new Int32Array(bytes.buffer);
+}
+/** @param page its bytes, of which those of the fields become this one */
+export function fillFields(page: Uint8Array, fields: readonly OpenField[], byte: number): void {
   for (const { offset, sizeBytes } of fields) {
     const start = offset - pageOf(offset) * PAGE_BYTES;
-    bytes.fill(0xff, start, start + sizeBytes);
+    page.fill(byte, start, start + sizeBytes);
   }
-  return new Int32Array(bytes.buffer);
 }
 
 /** i64.load of so many bytes, sign-extended. */

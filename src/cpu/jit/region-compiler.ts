@@ -16,6 +16,7 @@ import type { KeptRegions } from './kept-regions.ts';
 import { ModuleBatch } from './module-batch.ts';
 import { RegionFormer } from './region.ts';
 import { TemplateImage } from './template-image.ts';
+import type { ImageReader } from './template-image.ts';
 import { templates } from './templates.ts';
 import type { RegionTrace } from './trace.ts';
 
@@ -30,7 +31,7 @@ export interface CompilerSources {
   /** Where the vCPUs' tables are: without it there are no hints. */
   readonly memory0?: ArrayBufferLike | undefined;
   /** src/generated/templates{32,64}.bin as memory 1 is: without it, all templates are recorded as they are needed. */
-  readonly ahead?: Uint8Array<ArrayBuffer>;
+  readonly ahead?: ImageReader;
   /** What is made is added to those of earlier runs. */
   readonly kept?: KeptRegions | undefined;
 }

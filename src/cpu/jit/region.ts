@@ -27,11 +27,11 @@ export interface Instruction extends Formattable {
   /** Must the flags that it leaves be kept? */
   flagsWanted: boolean;
   /** Read from memory each time: see open-fields.ts. A template that depends on the immediate's value closes it. */
-  readonly openDisplacement?: OpenField;
-  openImmediate?: OpenField | undefined;
+  readonly openDisplacement: OpenField | undefined;
+  openImmediate: OpenField | undefined;
   /** May be relocated: see relocations.ts. Code that depends on the immediate's value in another way fixes it. */
-  readonly movingDisplacement?: OpenField | undefined;
-  movingImmediate?: OpenField | undefined;
+  readonly movingDisplacement: OpenField | undefined;
+  movingImmediate: OpenField | undefined;
 }
 
 /** The entry's own code, or the copy of a function that one CALL has inside the region. */
@@ -71,8 +71,9 @@ export interface Block {
   readonly edges: (Block | undefined)[];
   /** Control may go elsewhere than to its targets. */
   readonly mayLeave: boolean;
-  /** Pages that its instructions lie in, the entry's being 0. */
+  /** Pages that its instructions lie in, the entry's being 0; of them those that no block before it on every path has proved. */
   readonly pages: readonly number[];
+  unproved: readonly number[];
   /** In reverse postorder. */
   order: number;
   dominator: Block | undefined;
@@ -108,10 +109,10 @@ const MAX_FUNCTIONS = 8,
 /** Targets of a jump this near belong to the same function: cases of a switch, instructions of an interpreter. */
 const NEAR_BYTES = 4096;
 
+const IS_LEFT = LINES.map(({ ends, name }) => ends === 'system' || ends === 'transfer' || LEFT_TO_TIER0.has(name));
 /** May a region hold it, as opposed to leaving before it? */
 export function compilable({ row, prefix, environment }: Pick<Instruction, 'row' | 'prefix' | 'environment'>): boolean {
-  const { ends } = row;
-  if (ends === 'system' || ends === 'transfer' || LEFT_TO_TIER0.has(row.name)) return false;
+  if (IS_LEFT[row.lineIndex]) return false;
   return !isRepeated({ row, prefix }) || (LINES[row.lineIndex]!.attributes.bulk !== undefined && environment === ENV_LONG64);
 }
 
@@ -145,12 +146,13 @@ export class RegionFormer {
     for (const { blocks } of contexts) for (const block of blocks.values()) connect(block);
     const entry = top.blocks.get(entryOffset)!,
       blocks = ordered(entry);
-    return {
-      entry,
-      blocks,
-      pages: [...new Set([0, ...blocks.flatMap((block) => block.pages)])],
-      size: blocks.reduce((sum, { instructions }) => sum + instructions.length, 0),
-    };
+    const pages = new Set([0]);
+    let size = 0;
+    for (const block of blocks) {
+      for (const page of block.pages) pages.add(page);
+      size += block.instructions.length;
+    }
+    return { entry, blocks, pages: [...pages], size };
   }
 
   /**
@@ -255,9 +257,10 @@ export class RegionFormer {
       relative: d.relative,
       fieldBytes: d.displacementBytes + d.immediateBytes,
       flagsWanted: true,
-      ...(displacement && { openDisplacement: displacement }),
-      ...(immediate && { openImmediate: immediate }),
-      ...moving,
+      openDisplacement: displacement,
+      openImmediate: immediate,
+      movingDisplacement: moving?.displacement,
+      movingImmediate: moving?.immediate,
     };
   }
 }
@@ -353,7 +356,8 @@ function blockAt(context: Context, start: number): Block {
     targets: targetsOf(ending, last, context),
     edges: [],
     mayLeave: LEAVING.has(ending),
-    pages: [...new Set(instructions.flatMap((instruction) => [pageOf(instruction.offset), lastPageOf(instruction)]))],
+    pages: pagesOf(instructions),
+    unproved: [],
     order: -1,
     dominator: undefined,
     children: [],
@@ -361,6 +365,17 @@ function blockAt(context: Context, start: number): Block {
     loopHeader: false,
     flagsLiveIn: false,
   };
+}
+
+function pagesOf(instructions: readonly Instruction[]): readonly number[] {
+  const pages: number[] = [];
+  for (const instruction of instructions) {
+    const first = pageOf(instruction.offset),
+      last = lastPageOf(instruction);
+    if (!pages.includes(first)) pages.push(first);
+    if (!pages.includes(last)) pages.push(last);
+  }
+  return pages;
 }
 
 /** What stands at its targets, each in the context where control arrives. */

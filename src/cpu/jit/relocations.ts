@@ -47,7 +47,7 @@ function mayMove(low: number, high: number): boolean {
 export function movingFields(
   offset: number,
   d: Decoder,
-): { readonly movingDisplacement?: OpenField; movingImmediate?: OpenField } | undefined {
+): { readonly displacement: OpenField | undefined; readonly immediate: OpenField | undefined } | undefined {
   const { displacementBytes, immediateBytes, environment, relative } = d;
   if (environment !== ENV_LONG64 || (displacementBytes !== 4 && (immediateBytes < 4 || relative))) return undefined;
   const end = offset + d.lengthBytes,
@@ -58,8 +58,8 @@ export function movingFields(
     immediate = immediateBytes >= 4 && !relative && mayMove(d.immediateLow, d.immediateHigh);
   if (!displacement && !immediate) return undefined;
   return {
-    ...(displacement && { movingDisplacement: { offset: displacementAt, sizeBytes: 4 } }),
-    ...(immediate && { movingImmediate: { offset: immediateAt, sizeBytes: immediateBytes } }),
+    displacement: displacement ? { offset: displacementAt, sizeBytes: 4 } : undefined,
+    immediate: immediate ? { offset: immediateAt, sizeBytes: immediateBytes } : undefined,
   };
 }
 

@@ -93,6 +93,8 @@ const SETS_MXCSR = /^sse/;
 /** While nobody has asked. */
 const UNASKED = -1;
 
+/** Operands that take the next of an instruction's register fields. */
+export const USES_FIELD: ReadonlySet<Shape['kind']> = new Set(['gpr', 'vector', 'mmx', 'number'] as const);
 const PAGES = { movs: 'stringMovePages', stos: 'stringFillPages' } as const;
 /** Tokens of the control locals. */
 const CONTROLS = Object.fromEntries(CONTROL.map((name) => [name, controlHole(name)])) as Readonly<Record<Control, number>>;
@@ -524,8 +526,7 @@ export class TemplateEmit extends Emit {
     let registers = 0,
       immediates = 0;
     const operands = shapes.map((shape) => {
-      const usesField = shape.kind === 'gpr' || shape.kind === 'vector' || shape.kind === 'mmx' || shape.kind === 'number';
-      return this.#operand(shape, usesField ? registers++ : shape.kind === 'imm' ? immediates++ : 0);
+      return this.#operand(shape, USES_FIELD.has(shape.kind) ? registers++ : shape.kind === 'imm' ? immediates++ : 0);
     });
     line.attributes.before?.(this, ...operands);
     if (line.attributes.bulk && prefix !== PREFIX_PLAIN) this.#repeat(line, operands);

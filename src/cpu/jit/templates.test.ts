@@ -99,7 +99,7 @@ for (const ramIndex of RAM_INDEXES)
     const bytes = Uint8Array.from(readFileSync(new URL(`../../generated/templates${RAM_INDEX_BITS[ramIndex]}.bin`, import.meta.url))),
       ahead = new Templates(ramIndex),
       fresh = new Templates(ramIndex);
-    ahead.load(new TemplateImage(bytes));
+    ahead.load(new TemplateImage((start, end) => bytes.slice(start, end)));
     const codes = '4801d8 c1e003 488b03 ff4508 7410 0f95c0 6548ff05 f0480fb10b 660fefc0 d8c1 f20f58c1 41ffd4'.split(' ');
     for (const [code, known] of [...codes.map((each) => [each, undefined] as const), ['7410', 5] as const]) {
       const [one, other] = [ahead, fresh].map((all) => {

@@ -16,7 +16,7 @@ import { TemplateBuilder } from '../wasm/template.ts';
 import { HOLE_ADDRESS, HOLE_CAUGHT, MASKS, MAX_INSIDE, TOKENS } from './holes.ts';
 import { MISS_CALLS, TemplateEmit } from './template-emit.ts';
 import { writeImage } from './template-image.ts';
-import type { TemplateImage } from './template-image.ts';
+import type { FormImage, TemplateImage } from './template-image.ts';
 import type { Form, KnownFlags, Miss, Particulars } from './template-emit.ts';
 import type { Instruction } from './region.ts';
 
@@ -150,29 +150,27 @@ export class Templates {
     return this.#entries.get(keyOf(at, fpuTrap, miss))!.asksValue;
   }
 
-  /** Take what was recorded ahead of time; before anything is looked for. A second time, nothing is new. */
+  /** Use what was recorded ahead of time, for forms that have not been met. */
   load(image: TemplateImage): void {
-    if (this.#used > 0) return;
     this.#image = image;
-    this.#used = image.tokens.length;
-    this.pool = new Uint16Array(this.#used + this.pool.length);
-    this.pool.set(image.tokens);
   }
 
   /** All that there are, to be kept. */
   image(): Uint8Array {
-    const forms = [...this.#entries].map(([key, { asksKnown, asksValue, template, byKnown }]) => ({
-      key,
-      asksKnown,
-      asksValue,
-      templates: template
-        ? [{ known: NOTHING_KNOWN, value: 0, template }]
-        : [...byKnown].flatMap(([known, byValue]) => [...byValue].map(([value, each]) => ({ known, value, template: each }))),
-    }));
-    return writeImage(
-      forms.filter((form) => form.templates.length > 0),
-      this.pool.slice(0, this.#used),
-    );
+    return writeImage([...this.#entries].map(([key, entry]) => this.#formImage(key, entry)).filter(({ templates: all }) => all.length > 0));
+  }
+  #formImage(key: number, { asksKnown, asksValue, template, byKnown }: Entry): FormImage {
+    const all = template
+      ? [{ known: NOTHING_KNOWN, value: 0, template }]
+      : [...byKnown].flatMap(([known, byValue]) => [...byValue].map(([value, each]) => ({ known, value, template: each })));
+    const tokens: number[] = [],
+      moved = all.map((each) => ({ ...each, template: { ...each.template, start: 0, end: 0 } }));
+    for (const [index, { template: each }] of all.entries()) {
+      moved[index]!.template.start = tokens.length;
+      tokens.push(...this.pool.subarray(each.start, each.end));
+      moved[index]!.template.end = tokens.length;
+    }
+    return { key, asksKnown, asksValue, templates: moved, tokens: Uint16Array.from(tokens) };
   }
 
   /** A form that is met for the first time. */
@@ -180,8 +178,11 @@ export class Templates {
     const entry: Entry = { form: formOf(key), asksKnown: false, asksValue: false, template: undefined, byKnown: new Map() },
       ahead = this.#image?.find(key);
     if (ahead) {
+      const base = this.#used;
       ({ asksKnown: entry.asksKnown, asksValue: entry.asksValue } = ahead);
-      for (const { known, value, template } of ahead.templates) put(entry, known, value, template);
+      this.#take(ahead.tokens);
+      for (const { known, value, template } of ahead.templates)
+        put(entry, known, value, { ...template, start: template.start + base, end: template.end + base });
     }
     this.#entries.set(key, entry);
     return entry;
@@ -235,19 +236,26 @@ export class Templates {
     put(entry, entry.asksKnown ? (known ?? NOTHING_KNOWN) : NOTHING_KNOWN, entry.asksValue ? at.immediateLow : 0, template);
   }
 
+  /** Put tokens into the pool, behind the others. */
+  #take(tokens: ArrayLike<number>): void {
+    const end = this.#used + tokens.length;
+    if (end > this.pool.length) {
+      const grown = new Uint16Array(Math.max(this.pool.length * 2, end));
+      grown.set(this.pool.subarray(0, this.#used));
+      this.pool = grown;
+    }
+    this.pool.set(tokens, this.#used);
+    this.#used = end;
+  }
+
   #add(tokens: readonly number[], { storedSlowly, knownAfter, conditional }: TemplateEmit): Template {
     const start = this.#used,
       end = start + tokens.length;
-    if (end > this.pool.length) {
-      const grown = new Uint16Array(Math.max(this.pool.length * 2, end));
-      grown.set(this.pool.subarray(0, start));
-      this.pool = grown;
-    }
+    this.#take(tokens);
     let faults = false,
       reads = 0,
       writes = 0;
     for (const [index, token] of tokens.entries()) {
-      this.pool[start + index] = token;
       if (token < FIRST_HOLE || token >= FIRST_HOLE + NUMBER_HOLES) continue;
       if (token >= HOLE_CAUGHT && token < HOLE_CAUGHT + MAX_INSIDE) faults = true;
       const bit = MASKS.get(token) ?? 0;
@@ -255,7 +263,6 @@ export class Templates {
       else writes |= bit;
     }
     reads |= writes & conditional;
-    this.#used = end;
     return { start, end, faults, storedSlowly, knownAfter, reads, writes };
   }
 }
