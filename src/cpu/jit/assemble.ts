@@ -26,7 +26,7 @@ import { VCPU } from '../state.ts';
 import { tlbIndex } from '../tlb-entry.ts';
 import { Bytes } from '../wasm/bytes.ts';
 import { FunctionBuilder, Label } from '../wasm/function.ts';
-import type { Node } from '../wasm/function.ts';
+import type { Fill, Node } from '../wasm/function.ts';
 import type { FunctionBody } from '../wasm/module.ts';
 import type { Type } from '../wasm/opcodes.ts';
 import { pageOf } from './code-window.ts';
@@ -37,8 +37,8 @@ import type { OpenField } from './open-fields.ts';
 import { perfectHash } from './perfect-hash.ts';
 import type { PerfectHash } from './perfect-hash.ts';
 import { emitPlace } from './relocations.ts';
-import { flowRegisters } from './register-flow.ts';
-import type { Bank, Flow, Point } from './register-flow.ts';
+import { CALLS, CHANGES, FAULTS, NO_POINT, Points, flowRegisters } from './register-flow.ts';
+import type { Bank, Point } from './register-flow.ts';
 import { rememberingBlocks } from './remembering.ts';
 import { isRepeated } from './region.ts';
 import { CHANGES_CLASS } from './template-emit.ts';
@@ -96,7 +96,7 @@ class Assembler {
   readonly #remembering: Uint8Array | undefined;
   readonly #labels = new Map<Block, Label>();
   readonly #loopLabels = new Map<Block, Label>();
-  readonly #points = new Map<Block, Point[]>();
+  readonly #points: Points;
   /** Pages that have been proved: a bit for each of the region's. */
   readonly #proved = this.#f.newLocal('i32');
   /** Instructions since the budget was charged. */
@@ -107,12 +107,14 @@ class Assembler {
     const { environment } = region.entry.instructions[0]!;
     this.#region = region;
     this.#context = context;
+    this.#points = new Points(region);
     this.#long = environment === ENV_LONG64 || environment === ENV_LONG32;
     this.#emit = new KnownEmit(this.#f, this.#long, this.#locals, this.#caught, context);
     this.#remembering = rememberingBlocks(region);
     const changesClass = region.blocks.some(({ instructions }) => instructions.some(({ line }) => CLASS_CHANGES.has(line.name)));
     this.#emit.begin(region.entry.start, changesClass);
     this.#emit.remembersAny = this.#remembering !== undefined;
+    this.#emit.fillSite = this.#siteBefore;
   }
 
   build(): RegionBody {
@@ -150,7 +152,7 @@ class Assembler {
     const f = this.#f,
       locals = this.#locals,
       vcpu = f.get(0, 'i32');
-    f.later((out) => this.#emit.forgetPages(out));
+    f.later(this.#emit.forgetPages);
     f.set(locals.ripPage, f.load('i64', vcpu, VCPU.offset.ripPage));
     const entry = f.op('shr_u', f.get(1, 'i32'), f.i32(UOP_SHIFT));
     f.set(locals.budget, f.op('sub', f.load('i32', vcpu, VCPU.offset.budget), entry));
@@ -192,11 +194,9 @@ class Assembler {
       low = f.pin(f.wrap(f.get(site, 'i64'))),
       high = f.pin(f.wrap(f.op('shr_u', f.get(site, 'i64'), f.i64(32))));
     const storeWhere = (dirty: Node, bank: Bank, last: number): void => {
-      let written = 0;
-      for (const list of this.#points.values()) for (const point of list) written |= point[bank].writes;
-      const store = (out: Bytes, bit: number): void => (bank === 'general' ? this.#store(out, bit, 0) : this.#store(out, 0, bit));
-      for (let bit = 1; bit <= last; bit <<= 1)
-        if (written & bit) f.if(f.op('and', dirty, f.i32(bit)), () => f.later((out) => store(out, bit)));
+      const written = this.#points.written(bank),
+        store: Fill = bank === 'general' ? (out, bit) => this.#store(out, bit, 0) : (out, bit) => this.#store(out, 0, bit);
+      for (let bit = 1; bit <= last; bit <<= 1) if (written & bit) f.if(f.op('and', dirty, f.i32(bit)), () => f.later(store, bit));
     };
     storeWhere(high, 'general', REGISTER_ROTATED);
     if (this.#usesVectors) storeWhere(f.pin(f.get(siteVectors, 'i32')), 'vectors', LAST_VECTOR);
@@ -226,11 +226,11 @@ class Assembler {
       index = at < 0 ? pages.indexOf(pageOf(offset) - 1) : at;
     return (offset - pages[index]! * PAGE_BYTES) | (index << SITE_OFFSET_BITS) | (this.#uncharged << SITE_PLACE_BITS);
   }
-  /** @param dirty which side of a point; undefined where nothing is dirty */
-  #setSite(offset: number, dirty: (bank: Bank) => number): void {
-    const low = this.#siteOf(offset);
-    this.#f.later((out) => this.#siteIs(out, low, dirty('general'), dirty('vectors')));
-  }
+  /** Set `site`: what is dirty is so before a point, or after it. */
+  readonly #siteBefore: Fill = (out, low, point) =>
+    this.#siteIs(out, low, this.#points.general.dirtyBefore[point]!, this.#points.vectors.dirtyBefore[point]!);
+  readonly #siteAfter: Fill = (out, low, point) =>
+    this.#siteIs(out, low, this.#points.general.dirtyAfter[point]!, this.#points.vectors.dirtyAfter[point]!);
   #siteIs(out: Bytes, low: number, high: number, vectors: number): void {
     const { site, siteVectors } = this.#locals;
     out.u8(0x42);
@@ -242,22 +242,26 @@ class Assembler {
     out.localSet(siteVectors);
   }
   /** Beside the main path, which goes on. */
-  #leaveRarely(condition: Node, offset: number, point: Point | undefined): void {
+  #leaveRarely(condition: Node, offset: number, point: Point): void {
     const f = this.#f;
     f.if(
       condition,
       () => {
-        this.#setSite(offset, (bank) => point?.[bank].dirtyAfter ?? 0);
+        f.later(this.#siteAfter, this.#siteOf(offset), point);
         f.br(this.#caught);
       },
       undefined,
       'unlikely',
     );
   }
-  #writeBack(point: Point | undefined): void {
-    if (point) this.#f.later((out) => this.#store(out, point.general.dirtyAfter, point.vectors.dirtyAfter));
+  readonly #storeDirty: Fill = (out, point) =>
+    this.#store(out, this.#points.general.dirtyAfter[point]!, this.#points.vectors.dirtyAfter[point]!);
+  readonly #loadLive: Fill = (out, point) =>
+    this.#load(out, this.#points.general.liveAfter[point]!, this.#points.vectors.liveAfter[point]!);
+  #writeBack(point: Point): void {
+    if (point !== NO_POINT) this.#f.later(this.#storeDirty, point);
   }
-  #leave(rip: Node, point: Point | undefined): void {
+  #leave(rip: Node, point: Point): void {
     const f = this.#f;
     this.#writeBack(point);
     f.set(this.#locals.exitRip, rip);
@@ -284,7 +288,7 @@ class Assembler {
     out.hint(false);
     out.u8(0x04);
     out.u8(0x40);
-    f.laterHere((filled) => this.#siteIs(filled, low, point.general.dirtyAfter, point.vectors.dirtyAfter));
+    f.laterHere(this.#siteAfter, low, point);
     out.u8(0x0c);
     out.u32(f.depthOf(this.#caught) + 1);
     out.u8(0x0b);
@@ -309,7 +313,7 @@ class Assembler {
           f.if(
             f.compare('ne', differs, f.i64(0)),
             () => {
-              this.#setSite(block.start, (bank) => this.#points.get(block)![0]![bank].dirtyBefore);
+              f.later(this.#siteBefore, this.#siteOf(block.start), this.#points.next);
               f.br(this.#caught);
             },
             undefined,
@@ -399,7 +403,7 @@ class Assembler {
     f.brIf(f.op('or', full, f.compare('le_s', left, f.i32(0))), this.#exit, 'unlikely');
     f.set(returnRip, this.#emit.ripAt(next));
     f.set(proof, f.load('i64', vcpu, VCPU_FETCH_PROOF));
-    f.later((out) => this.#nest(out, returnRip));
+    f.later(this.#nest, returnRip);
     ifJumpKnown(
       f,
       target,
@@ -414,12 +418,12 @@ class Assembler {
     const moved = f.compare('ne', f.load('i64', vcpu, VCPU_FETCH_PROOF), f.get(proof, 'i64'));
     f.set(exitRip, f.get(returnRip, 'i64'));
     f.brIf(moved, this.#exit, 'unlikely');
-    f.later((out) => this.#load(out, point.general.liveAfter, point.vectors.liveAfter));
-    f.later((out) => this.#emit.forgetPages(out));
+    f.later(this.#loadLive, point);
+    f.later(this.#emit.forgetPages);
     f.flush();
   }
   /** Take places in VCPU_RETURNS, as many as this frame needs; the last holds what is waited for. */
-  #nest(out: Bytes, returnRip: number): void {
+  readonly #nest: Fill = (out, returnRip) => {
     const bytes = this.#f.locals.reduce((sum, type) => sum + (type === 'v128' ? 16 : 8), FRAME_BYTES),
       step = Math.ceil(bytes / RETURN_FRAME_BYTES) * 8,
       { returnTop } = this.#locals;
@@ -436,7 +440,7 @@ class Assembler {
     out.u8(0x36);
     out.u8(2);
     out.u32(VCPU_RETURN_TOP);
-  }
+  };
   /** The last instruction leaves: a call outside 64-bit mode, RET, an indirect jump. */
   #depart(last: Instruction, point: Point): void {
     const f = this.#f,
@@ -501,7 +505,7 @@ class Assembler {
   }
   /** Go to a function, or behind its CALL, which may have stored to code. */
   #arrive(block: Block, which: number, point: Point): void {
-    if (point.changes) this.#leaveIfChanged(block.targets[which]!, point);
+    if (this.#points.changes(point)) this.#leaveIfChanged(block.targets[which]!, point);
     this.#follow(block, which, block.instructions.at(-1)!, point);
   }
   /** A call that nests, and what comes behind it: the last of the block's targets. */
@@ -510,7 +514,7 @@ class Assembler {
     this.#call(point, block.targets[behind]!);
     this.#emit.known = undefined;
     // Nothing is dirty.
-    this.#follow(block, behind, block.instructions.at(-1)!, undefined);
+    this.#follow(block, behind, block.instructions.at(-1)!, NO_POINT);
   }
 
   /** A merge point's code follows a wasm block that encloses everything which branches to it. */
@@ -539,8 +543,8 @@ class Assembler {
       last = block.instructions.at(-1)!;
     emit.known = known;
     emit.remembers = this.#remembering?.[block.order] === 1;
-    this.#points.set(block, []);
-    let point: Point | undefined;
+    this.#points.open(block);
+    let point: Point = NO_POINT;
     this.#provePages(block);
     for (const instruction of block.instructions) {
       // A branch cannot fault, and leaves its condition on the wasm stack.
@@ -553,20 +557,20 @@ class Assembler {
     this.#charge();
     switch (ending) {
       case 'leaves':
-        this.#depart(last, point!);
+        this.#depart(last, point);
         break;
       case 'nests':
-        this.#nestAndGoOn(block, point!);
+        this.#nestAndGoOn(block, point);
         break;
       case 'returns':
       case 'picks':
-        this.#pick(block, point!, block.targets.length, () => this.#depart(last, point!));
+        this.#pick(block, point, block.targets.length, () => this.#depart(last, point));
         break;
       case 'guesses':
-        this.#pick(block, point!, block.targets.length - 1, () => this.#nestAndGoOn(block, point!));
+        this.#pick(block, point, block.targets.length - 1, () => this.#nestAndGoOn(block, point));
         break;
       case 'enters':
-        this.#arrive(block, 0, point!);
+        this.#arrive(block, 0, point);
         break;
       case 'goes':
         this.#follow(block, 0, last, point);
@@ -586,34 +590,37 @@ class Assembler {
   }
   #emitted(block: Block, instruction: Instruction, template: Template): Point {
     const emit = this.#emit,
+      points = this.#points,
       isInside = instruction.row.ends === 'no';
     emit.instruction(instruction, template, this.#uncharged);
     this.#usesVectors ||= (emit.vectorReads | emit.vectorWrites) !== 0;
-    const point: Point = {
-      general: untouched(emit.reads, emit.writes),
-      vectors: untouched(emit.vectorReads, emit.vectorWrites),
-      faults: template.faults || (this.#points.get(block)!.length === 0 && block.unproved.length > 0),
-      changes: isRepeated(instruction) || (template.storedSlowly && (isInside || block.ending === 'enters' || block.ending === 'guesses')),
-      calls: !isInside && block.ending === 'nests',
-    };
-    this.#points.get(block)!.push(point);
+    const { general, vectors } = points,
+      faults = template.faults || (points.isFirst(block) && block.unproved.length > 0),
+      changes = isRepeated(instruction) || (template.storedSlowly && (isInside || block.ending === 'enters' || block.ending === 'guesses')),
+      calls = !isInside && block.ending === 'nests',
+      point = points.add(block, (faults ? FAULTS : 0) | (changes ? CHANGES : 0) | (calls ? CALLS : 0));
+    general.reads[point] = emit.reads;
+    general.writes[point] = emit.writes;
+    vectors.reads[point] = emit.vectorReads;
+    vectors.writes[point] = emit.vectorWrites;
     return point;
   }
   #instruction(block: Block, instruction: Instruction): Point {
     const template = this.#emit.template(instruction);
     if (template.faults) {
-      const low = this.#siteOf(instruction.offset);
-      this.#emit.site = (out) => this.#siteIs(out, low, point.general.dirtyBefore, point.vectors.dirtyBefore);
+      this.#emit.siteLow = this.#siteOf(instruction.offset);
+      this.#emit.sitePoint = this.#points.next;
     }
     const point = this.#emitted(block, instruction, template);
     if (isRepeated(instruction)) this.#leaveIfChanged(instruction.offset, point);
     this.#uncharged++;
     if (isRepeated(instruction)) return point;
-    if (point.changes && instruction.row.ends === 'no') this.#leaveIfChanged(instruction.offset + instruction.lengthBytes, point);
+    if (this.#points.changes(point) && instruction.row.ends === 'no')
+      this.#leaveIfChanged(instruction.offset + instruction.lengthBytes, point);
     return point;
   }
-  /** @param which of the block's targets @param point the last one of the block; undefined where nothing is dirty. */
-  #follow(from: Block, which: number, last: Instruction, point: Point | undefined): void {
+  /** @param which of the block's targets @param point the last one of the block, or NO_POINT */
+  #follow(from: Block, which: number, last: Instruction, point: Point): void {
     const f = this.#f,
       to = from.edges[which],
       offset = from.targets[which]!;
@@ -630,7 +637,6 @@ class Assembler {
   }
 }
 
-const untouched = (reads: number, writes: number): Flow => ({ reads, writes, dirtyBefore: 0, dirtyAfter: 0, liveAfter: 0 });
 /** Does it jump to where it says, as opposed to the next instruction? */
 const isTaken = ({ row: { ends } }: Instruction): boolean => ends === 'jump' || ends === 'branch';
 

@@ -12,7 +12,7 @@ import type { RamIndex } from '../guest-ram.ts';
 import { GPR_NAMES, VCPU } from '../state.ts';
 import type { FpuUse } from '../isa/inst.ts';
 import type { Bytes } from '../wasm/bytes.ts';
-import type { FunctionBuilder, Label } from '../wasm/function.ts';
+import type { Fill, FunctionBuilder, Label } from '../wasm/function.ts';
 import type { Value } from '../emit.ts';
 import { CONSTANT_HOLE, CUT, FIRST_HOLE, NUMBER_HOLES, cutOf, sourceOf } from '../wasm/holes.ts';
 import {
@@ -205,8 +205,10 @@ export class KnownEmit {
   #caughtDepth = 0;
   /** Offset of the region's first instruction. */
   start = 0;
-  /** Code that sets the local `site` for the next instruction; for `later`. */
-  site: (out: Bytes) => void = () => {};
+  /** Writes the code that sets the local `site`, and what it is given for the next instruction: see jit/assemble.ts. */
+  fillSite: Fill = () => {};
+  siteLow = 0;
+  sitePoint = 0;
   /** What is the start of the TLB that offsets count from: the region's own, or the first, where the access class may change. */
   tlbStart = 0;
   changesClass = false;
@@ -277,13 +279,13 @@ export class KnownEmit {
     return true;
   }
   /** Code that forgets all remembered pages; for `later`, since it must know all of them. */
-  forgetPages(out: Bytes): void {
+  readonly forgetPages = (out: Bytes): void => {
     for (const local of this.#pageLocals) {
       out.u8(0x42);
       out.s32(NO_PAGE);
       out.localSet(local);
     }
-  }
+  };
   /** @param changesClass may the region go on in another access class than it is for? */
   begin(start: number, changesClass: boolean): void {
     const { vcpu, tlb } = this.#context;
@@ -406,7 +408,7 @@ export class KnownEmit {
           }
           if (token === HOLE_FORGET) {
             out.size = size;
-            if (this.remembersAny) this.#f.laterHere((filled) => this.forgetPages(filled));
+            if (this.remembersAny) this.#f.laterHere(this.forgetPages);
             continue;
           }
           if (token >= HOLE_HELPER) {
@@ -446,7 +448,7 @@ export class KnownEmit {
       out.u8(IF);
       out.u8(EMPTY_BLOCK);
     }
-    this.#f.laterHere(this.site);
+    this.#f.laterHere(this.fillSite, this.siteLow, this.sitePoint);
     out.u8(BR);
     out.u32(isConditional ? depth + 1 : depth);
     if (isConditional) out.u8(END);

@@ -61,10 +61,11 @@ export class ModuleBatch {
     return this.#regions.length + this.refused.length + this.covered.length === 0;
   }
 
-  add(region: CompiledRegion, body: FunctionBody): void {
+  /** @param body of it only the code is kept, and nothing that made it. */
+  add(region: CompiledRegion, { params, locals, out }: FunctionBody): void {
     this.#regions.push(region);
-    this.#bodies.push(body);
-    this.sizeBytes += body.out.size;
+    this.#bodies.push({ params, locals, out });
+    this.sizeBytes += out.size;
   }
 
   encode(): Uint8Array<ArrayBuffer> {

@@ -97,6 +97,9 @@ interface Effect {
   readonly encode: (out: Bytes, nested: (index: number) => void) => void;
 }
 
+/** Writes code that is known only at the end. Of many places, it is one function that is given what differs. */
+export type Fill = (out: Bytes, a: number, b: number) => void;
+
 const NO_EFFECTS: readonly (readonly Effect[])[] = [];
 const EMPTY_BLOCK = 0x40;
 /** What is filled in later takes so much on average. */
@@ -107,7 +110,10 @@ export class FunctionBuilder {
   readonly params: readonly Type[];
   readonly locals: Type[] = [];
   #effects: Effect[] = [];
-  readonly #later: { readonly at: number; readonly fill: (out: Bytes) => void }[] = [];
+  /** What is filled in later: where, by whom, and what it is given, two numbers each. */
+  readonly #laterAt: number[] = [];
+  readonly #laterBy: Fill[] = [];
+  readonly #laterGiven: number[] = [];
   #serial = 0;
   #readers: Node[] = [];
   /** A label that is not open here: it lies outside of the template that is recorded. */
@@ -543,16 +549,18 @@ export class FunctionBuilder {
     return this.out;
   }
   /** The same as `later`, where nothing is pending: at the present end of the code. */
-  laterHere(fill: (out: Bytes) => void): void {
-    this.#later.push({ at: this.out.size, fill });
+  laterHere(fill: Fill, a = 0, b = 0): void {
+    this.#laterAt.push(this.out.size);
+    this.#laterBy.push(fill);
+    this.#laterGiven.push(a, b);
   }
   /** Code that is known only at the end: `filled` has it written where this stands. */
-  later(fill: (out: Bytes) => void): void {
-    this.#effect([], 0, (out) => this.#later.push({ at: out.size, fill }));
+  later(fill: Fill, a = 0, b = 0): void {
+    this.#effect([], 0, () => this.laterHere(fill, a, b));
   }
   /** The code, with what was left for later. */
   filled(): Bytes {
-    const whole = new Bytes(this.out.size + this.#later.length * LATER_BYTES),
+    const whole = new Bytes(this.out.size + this.#laterAt.length * LATER_BYTES),
       { hints = [], marks = [] } = this.out,
       moved: number[] = [];
     let from = 0,
@@ -565,9 +573,9 @@ export class FunctionBuilder {
       whole.append(this.out, from, to);
       from = to;
     };
-    for (const { at, fill } of this.#later) {
-      take(at);
-      fill(whole);
+    for (let i = 0; i < this.#laterAt.length; i++) {
+      take(this.#laterAt[i]!);
+      this.#laterBy[i]!(whole, this.#laterGiven[i * 2]!, this.#laterGiven[i * 2 + 1]!);
     }
     take(this.out.size);
     whole.hints = moved;
