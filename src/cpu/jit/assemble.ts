@@ -75,8 +75,9 @@ export function assemble(region: Region, context: RegionContext): RegionBody {
   return new Assembler(region, context).build();
 }
 
-/** Code without its gaps, of one region after the other: what is kept is a copy. */
-const SCRATCH = new Bytes(1 << 16);
+/** Code without what fills its gaps, and with it, of one region after the other: what is kept is a copy. */
+const SCRATCH = new Bytes(1 << 16),
+  FILLED = new Bytes(1 << 16);
 function emptied(bytes: Bytes): Bytes {
   bytes.size = 0;
   bytes.hints = undefined;
@@ -136,7 +137,7 @@ class Assembler {
     this.#end();
     live = flowRegisters(this.#region, this.#points, 'general');
     if (this.#usesVectors) liveVectors = flowRegisters(this.#region, this.#points, 'vectors');
-    const out = f.filled();
+    const out = f.filled(emptied(FILLED));
     return {
       params: f.params,
       locals: f.locals,
@@ -338,7 +339,7 @@ class Assembler {
   #transfer(mask: number, each: (local: number, offset: number, isLong: boolean) => void): void {
     const { registers, op, p, q, r } = this.#locals,
       { gpr, flagOp, flagP, flagQ, flagR } = VCPU.offset;
-    for (let index = 0; index < REGISTERS; index++) if (mask & (1 << index)) each(registers.get(index)!, gpr + index * 8, true);
+    for (let index = 0; index < REGISTERS; index++) if (mask & (1 << index)) each(registers[index]!, gpr + index * 8, true);
     if (mask & REGISTER_FLAGS) {
       each(op, flagOp, false);
       each(p, flagP, true);
@@ -348,7 +349,7 @@ class Assembler {
   }
   #transferVectors(mask: number, each: (local: number, offset: number) => void): void {
     for (let bit = 1, offset = VCPU.offset.vector, index = 0; bit <= LAST_VECTOR; bit <<= 1, offset += VECTOR_BYTES, index++)
-      if (mask & bit) each(this.#locals.vectors.get(index)!, offset);
+      if (mask & bit) each(this.#locals.vectors[index]!, offset);
   }
   #load(out: Bytes, mask: number, vectors: number): void {
     this.#transferVectors(vectors, (local, offset) => {

@@ -386,7 +386,7 @@ export function addKept(batch: Pick<ModuleBatch, 'add' | 'helperIndex'>, kept: K
   });
   batch.add(
     { slot, size: kept.size, source: sourceOf(kept.lines, window) },
-    { params: ['i32', 'i32'], locals: undefined, out: Bytes.of(code, kept.hints) },
+    { params: ['i32', 'i32'], locals: undefined, out: Bytes.of(code, Array.from(kept.hints)) },
   );
 }
 

@@ -14,9 +14,10 @@ import type { FpuUse } from '../isa/inst.ts';
 import type { Bytes } from '../wasm/bytes.ts';
 import type { Fill, FunctionBuilder, Label } from '../wasm/function.ts';
 import type { Value } from '../emit.ts';
-import { CONSTANT_HOLE, CUT, FIRST_HOLE, NUMBER_HOLES, cutOf, sourceOf } from '../wasm/holes.ts';
+import { CONSTANT_HOLE, CUT, FIRST_HOLE, cutOf, sourceOf } from '../wasm/holes.ts';
 import {
   CONTROL,
+  HELPER_NAMES,
   HOLE_ADDRESS,
   HOLE_CLASS,
   HOLE_CAUGHT,
@@ -136,37 +137,34 @@ export class RegionLocals {
   readonly p: number;
   readonly q: number;
   readonly r: number;
-  readonly registers = new Map<number, number>();
-  readonly vectors = new Map<number, number>();
+  /** Of general and of XMM registers; -1 where there is none. */
+  readonly registers = new Int32Array(16).fill(-1);
+  readonly vectors = new Int32Array(VECTORS).fill(-1);
   readonly #f: FunctionBuilder;
 
   constructor(f: FunctionBuilder) {
     this.#f = f;
-    [this.otherTlb, this.budget, this.changed, this.returnTop] = [
-      f.newLocal('i32'),
-      f.newLocal('i32'),
-      f.newLocal('i32'),
-      f.newLocal('i32'),
-    ];
-    [this.op, this.siteVectors, this.mxcsr] = [f.newLocal('i32'), f.newLocal('i32'), f.newLocal('i32')];
-    [this.ripPage, this.exitRip, this.site] = [f.newLocal('i64'), f.newLocal('i64'), f.newLocal('i64')];
-    [this.p, this.q, this.r] = [f.newLocal('i64'), f.newLocal('i64'), f.newLocal('i64')];
+    this.otherTlb = f.newLocal('i32');
+    this.budget = f.newLocal('i32');
+    this.changed = f.newLocal('i32');
+    this.returnTop = f.newLocal('i32');
+    this.op = f.newLocal('i32');
+    this.siteVectors = f.newLocal('i32');
+    this.mxcsr = f.newLocal('i32');
+    this.ripPage = f.newLocal('i64');
+    this.exitRip = f.newLocal('i64');
+    this.site = f.newLocal('i64');
+    this.p = f.newLocal('i64');
+    this.q = f.newLocal('i64');
+    this.r = f.newLocal('i64');
   }
   register(index: number): number {
-    let local = this.registers.get(index);
-    if (local === undefined) {
-      local = this.#f.newLocal('i64');
-      this.registers.set(index, local);
-    }
-    return local;
+    if (this.registers[index]! < 0) this.registers[index] = this.#f.newLocal('i64');
+    return this.registers[index]!;
   }
   vector(index: number): number {
-    let local = this.vectors.get(index);
-    if (local === undefined) {
-      local = this.#f.newLocal('v128');
-      this.vectors.set(index, local);
-    }
-    return local;
+    if (this.vectors[index]! < 0) this.vectors[index] = this.#f.newLocal('v128');
+    return this.vectors[index]!;
   }
   /** For a reader of the code: its parameters, the fields above, the registers. */
   names(): Map<number, string> {
@@ -175,11 +173,16 @@ export class RegionLocals {
       [1, 'entry'],
     ]);
     for (const [name, local] of Object.entries(this) as [string, unknown][]) if (typeof local === 'number') names.set(local, name);
-    for (const [index, local] of this.registers) names.set(local, GPR_NAMES[index]!);
-    for (const [index, local] of this.vectors) names.set(local, `xmm${index}`);
+    for (const [index, local] of this.registers.entries()) if (local >= 0) names.set(local, GPR_NAMES[index]!);
+    for (const [index, local] of this.vectors.entries()) if (local >= 0) names.set(local, `xmm${index}`);
     return names;
   }
 }
+
+/** Of one region after the other. */
+const NUMBERS = new Uint32Array(HOLE_HELPER - FIRST_HOLE + HELPER_NAMES.length),
+  LOW = new Int32Array(SOURCES),
+  HIGH = new Int32Array(SOURCES);
 
 export class KnownEmit {
   readonly long: boolean;
@@ -197,10 +200,10 @@ export class KnownEmit {
   readonly #locals: RegionLocals;
   readonly #templates: Templates;
   /** Number of each hole less FIRST_HOLE; OPEN where it is not known yet. */
-  readonly #numbers = new Uint32Array(NUMBER_HOLES).fill(OPEN);
+  readonly #numbers = NUMBERS.fill(OPEN);
   /** The two halves of each source of constants. */
-  readonly #low = new Int32Array(SOURCES);
-  readonly #high = new Int32Array(SOURCES);
+  readonly #low = LOW.fill(0);
+  readonly #high = HIGH.fill(0);
   #at!: Instruction;
   #caughtDepth = 0;
   /** Offset of the region's first instruction. */

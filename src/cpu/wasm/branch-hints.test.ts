@@ -1,5 +1,6 @@
 import { deepEqual, equal } from 'node:assert/strict';
 import { test } from 'node:test';
+import { Bytes } from './bytes.ts';
 import { FunctionBuilder } from './function.ts';
 import { ModuleBuilder } from './module.ts';
 
@@ -21,7 +22,7 @@ test('a hint names the opcode of its branch, behind the locals and what was fill
   );
   f.return(f.get(0, 'i32'));
   f.flush();
-  const out = f.filled(),
+  const out = f.filled(new Bytes()),
     module = new ModuleBuilder();
   module.importFunction('env', 'other', [], []);
   module.add({ params: f.params, locals: f.locals, out }, ['i32']);

@@ -16,16 +16,17 @@ export class Bytes {
   /** Numbers that can be written anew, in their order: MARK_WORDS entries each, the place of the number first. */
   marks: number[] | undefined;
 
-  constructor(capacity = 256) {
-    this.#data = new Uint8Array(capacity);
+  /** @param room that it begins with */
+  constructor(room: number | Uint8Array = 256) {
+    this.#data = typeof room === 'number' ? new Uint8Array(room) : room;
   }
 
-  /** Code that is there already. @param hints as `hints` */
-  static of(data: Uint8Array, hints: ArrayLike<number>): Bytes {
-    const bytes = new Bytes(0);
-    bytes.#data = data;
+  /** Code that is there already. @param hints, marks as the fields */
+  static of(data: Uint8Array, hints: number[], marks?: number[]): Bytes {
+    const bytes = new Bytes(data);
     bytes.size = data.length;
-    bytes.hints = Array.from(hints);
+    bytes.hints = hints;
+    bytes.marks = marks;
     return bytes;
   }
 

@@ -102,8 +102,6 @@ export type Fill = (out: Bytes, a: number, b: number) => void;
 
 const NO_EFFECTS: readonly (readonly Effect[])[] = [];
 const EMPTY_BLOCK = 0x40;
-/** What is filled in later takes so much on average. */
-const LATER_BYTES = 16;
 
 export class FunctionBuilder {
   readonly out: Bytes;
@@ -558,10 +556,9 @@ export class FunctionBuilder {
   later(fill: Fill, a = 0, b = 0): void {
     this.#effect([], 0, () => this.laterHere(fill, a, b));
   }
-  /** The code, with what was left for later. */
-  filled(): Bytes {
-    const whole = new Bytes(this.out.size + this.#laterAt.length * LATER_BYTES),
-      { hints = [], marks = [] } = this.out,
+  /** The code, with what was left for later. @param whole is empty, and put to use for it @returns a copy */
+  filled(whole: Bytes): Bytes {
+    const { hints = [], marks = [] } = this.out,
       moved: number[] = [];
     let from = 0,
       next = 0,
@@ -578,9 +575,7 @@ export class FunctionBuilder {
       this.#laterBy[i]!(whole, this.#laterGiven[i * 2]!, this.#laterGiven[i * 2 + 1]!);
     }
     take(this.out.size);
-    whole.hints = moved;
-    whole.marks = marks;
-    return whole;
+    return Bytes.of(whole.bytes(), moved, marks);
   }
 
   /** No access before it is seen after one behind it, by whatever thread. */

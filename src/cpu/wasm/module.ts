@@ -26,6 +26,8 @@ const EXTERNAL_FUNCTION = 0,
 const LIMITS_MAX = 1,
   LIMITS_SHARED = 2,
   LIMITS_64 = 4;
+/** About what a function takes beside its code. */
+const HEAD_BYTES = 32;
 const NULLABLE_REFERENCE = 0x63;
 /** An element segment that names its table, the type of its references and an expression for each. */
 const ACTIVE_EXPRESSIONS = 6;
@@ -112,11 +114,12 @@ export class ModuleBuilder {
   }
 
   encode(): Uint8Array<ArrayBuffer> {
-    const out = new Bytes();
+    const codeBytes = this.#bodies.reduce((sum, { out: { size } }) => sum + size + HEAD_BYTES, 0),
+      out = new Bytes(codeBytes * 2);
     for (const byte of [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]) out.u8(byte);
-    const section = (id: number, count: number, fill: (body: Bytes) => void): void => {
+    const section = (id: number, count: number, fill: (body: Bytes) => void, room?: number): void => {
       if (count === 0) return;
-      const body = new Bytes();
+      const body = new Bytes(room);
       body.u32(count);
       fill(body);
       out.u8(id);
@@ -161,15 +164,20 @@ export class ModuleBuilder {
     });
     const heads = this.#bodies.map(({ locals }) => (locals ? localsOf(locals) : NO_HEAD));
     this.#branchHints(out, heads);
-    section(10, this.#bodies.length, (body) => {
-      for (const [index, code] of this.#bodies.entries()) {
-        const head = heads[index]!;
-        body.u32(head.size + code.out.size + 1);
-        body.append(head);
-        body.append(code.out);
-        body.u8(0x0b);
-      }
-    });
+    section(
+      10,
+      this.#bodies.length,
+      (body) => {
+        for (const [index, code] of this.#bodies.entries()) {
+          const head = heads[index]!;
+          body.u32(head.size + code.out.size + 1);
+          body.append(head);
+          body.append(code.out);
+          body.u8(0x0b);
+        }
+      },
+      codeBytes,
+    );
     for (const { name, content } of this.#customs)
       custom(out, name, (body) => {
         for (const byte of content) body.u8(byte);
