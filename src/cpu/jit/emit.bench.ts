@@ -13,7 +13,7 @@ import { CODE_SIZE_MASK } from '../state.ts';
 import { assemble } from './assemble.ts';
 import { CodeWindow, MAX_PAGES, WINDOW_REACH, onlyPage, pageOf } from './code-window.ts';
 import { LINE_WORDS, eachLine } from './compilation.ts';
-import { regionsOf } from './kept-image.ts';
+import { keptCodeIn } from './kept-image.ts';
 import { keptRegion, linesIn, sourceOf } from './kept-regions.ts';
 import type { KeptRegion } from './kept-regions.ts';
 import { ModuleBatch } from './module-batch.ts';
@@ -106,7 +106,7 @@ function readerOf(path: URL): ImageReader {
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 const file = readFileSync(process.argv[2]!).subarray(HASH_BYTES),
-  kept = regionsOf(new Int32Array(new Uint8Array(file).buffer)).filter(({ lines }) => lines.length < MAX_PAGES),
+  kept = keptCodeIn(new Int32Array(new Uint8Array(file).buffer)).regions.filter(({ lines }) => lines.length < MAX_PAGES),
   pages = kept.reduce((sum, { lines }) => sum + lines.length, 0),
   memory = new Uint8Array(pages * PAGE_BYTES),
   hot = new Set<number>();
