@@ -121,7 +121,7 @@ export class Processor {
       },
       hot: () => this.code.hot(),
       codeFirst: (_vcpu: number, hva: number) => this.code.first(hva),
-      codeDecoded: (_vcpu: number, hvaPage: number) => this.code.decoded(hvaPage),
+      codeDecoded: (_vcpu: number, hvaPage: number, from: number, end: number) => this.code.decoded(hvaPage, from, end),
       codeFlushed: () => this.code.flushed(),
       codeWritten: (_vcpu: number, hvaPage: number) => {
         const kept = this.code.told(hvaPage, this.#view.getInt32(scratch, true), this.#view.getInt32(scratch + 4, true));

@@ -29,8 +29,8 @@ import { ramLoad64, ramLoad8 } from './imports';
 import { fetchTranslate } from './memory';
 import { tlbProtectPage } from './tlb';
 
-/** Entries of a page have been decoded, while tier 1 waits for some. */
-@external('host', 'codeDecoded') declare function hostCodeDecoded(vcpu: usize, hvaPage: f64): void;
+/** Code of a page has been decoded, from one offset up to another, while tier 1 waits for entries. */
+@external('host', 'codeDecoded') declare function hostCodeDecoded(vcpu: usize, hvaPage: f64, from: u32, end: u32): void;
 /** Lines (scratch, u64) of a page have been written that tier 1 knows. It leaves there those of which it wants to be told on. */
 @external('host', 'codeWritten') declare function hostCodeWritten(vcpu: usize, hvaPage: f64): void;
 /** Code at rip, at this hva, is to be compiled before it is executed. */
@@ -304,7 +304,7 @@ function decodeRun(vcpu: usize, hva: u64, mode: u32): u32 {
       break;
     }
   }
-  if (load<u32>(vcpu, VCPU_CODE_AWAITED) != 0 && isKnownToTier1(vcpu, hvaPage)) hostCodeDecoded(vcpu, <f64>hvaPage);
+  if (load<u32>(vcpu, VCPU_CODE_AWAITED) != 0 && isKnownToTier1(vcpu, hvaPage)) hostCodeDecoded(vcpu, <f64>hvaPage, <u32>hva & OFFSET_MASK, at);
   return first;
 }
 

@@ -40,8 +40,8 @@ export interface RegionStore {
   settle(): void;
   /** These lines of a page have changed. */
   changed(page: CodePage, linesLow: number, linesHigh: number): void;
-  /** Entries of a page have been decoded. */
-  decoded(page: CodePage): void;
+  /** Code of a page has been decoded, from one offset up to another. */
+  decoded(page: CodePage, from: number, end: number): void;
   /** Everything is forgotten. */
   flush(): void;
 }
@@ -188,9 +188,9 @@ export class CodeStore {
     }
     return { low, high };
   }
-  decoded(hvaPage: number): void {
+  decoded(hvaPage: number, from: number, end: number): void {
     const page = this.#pages.get(hvaPage);
-    if (page) this.jit?.decoded(page);
+    if (page) this.jit?.decoded(page, from, end);
   }
   flushed(): void {
     for (const hvaPage of this.#pages.keys()) this.#setKnown(hvaPage, false);

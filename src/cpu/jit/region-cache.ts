@@ -64,7 +64,7 @@ const MAX_CHANGING = 64;
 const MAX_FAR_PATCHES = 4;
 const OFFSET_MASK = 4095;
 /** Each so many slices it is asked whether the slice ended in compiled code: that says what share of the instructions tier 1 executes. */
-const SAMPLED_SLICES = 64;
+const SAMPLED_SLICES = 256;
 
 const WAITING = 0,
   COMPILING = 1,
@@ -489,8 +489,10 @@ export class RegionCache implements RegionStore {
   }
 
   /** What was decoded anew leads to the regions that wait for it. */
-  decoded(page: CodePage): void {
-    for (const entry of [...(this.#parked.get(page) ?? [])]) {
+  decoded(page: CodePage, from: number, end: number): void {
+    for (const entry of this.#parked.get(page) ?? []) {
+      const offset = entry.key & OFFSET_MASK;
+      if (offset < from || offset >= end) continue;
       const uop = this.#options.code.uopAt(page.hvaPage, entry.key);
       if (uop === 0) continue;
       this.#unpark(entry);
