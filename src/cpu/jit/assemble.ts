@@ -98,6 +98,7 @@ class Assembler {
   readonly #labels = new Map<Block, Label>();
   readonly #loopLabels = new Map<Block, Label>();
   readonly #points: Points;
+  readonly #choices = new Map<Block, number>();
   /** Pages that have been proved: a bit for each of the region's. */
   readonly #proved = this.#f.newLocal('i32');
   /** Instructions since the budget was charged. */
@@ -143,8 +144,14 @@ class Assembler {
       locals: f.locals,
       out,
       fixed: this.#emit.fixed,
-      localNames: () => this.#emit.localNames().set(this.#proved, 'proved'),
+      localNames: () => this.#localNames(),
     };
+  }
+
+  #localNames(): Map<number, string> {
+    const names = this.#emit.localNames().set(this.#proved, 'proved');
+    for (const [{ order }, local] of this.#choices) names.set(local, `choice${order}`);
+    return names;
   }
 
   // --- ways in and out ---
@@ -507,7 +514,7 @@ class Assembler {
   /** Go to a function, or behind its CALL, which may have stored to code. */
   #arrive(block: Block, which: number, point: Point): void {
     if (this.#points.changes(point)) this.#leaveIfChanged(block.targets[which]!, point);
-    this.#follow(block, which, block.instructions.at(-1)!, point);
+    this.#follow(block, which, point);
   }
   /** A call that nests, and what comes behind it: the last of the block's targets. */
   #nestAndGoOn(block: Block, point: Point): void {
@@ -515,7 +522,7 @@ class Assembler {
     this.#call(point, block.targets[behind]!);
     this.#emit.known = undefined;
     // Nothing is dirty.
-    this.#follow(block, behind, block.instructions.at(-1)!, NO_POINT);
+    this.#follow(block, behind, NO_POINT);
   }
 
   /** A merge point's code follows a wasm block that encloses everything which branches to it. */
@@ -541,7 +548,7 @@ class Assembler {
     const f = this.#f,
       emit = this.#emit,
       { ending } = block,
-      last = block.instructions.at(-1)!;
+      last = block.instructions.at(-1)!; // a block that dispatches has none, and asks for none
     emit.known = known;
     emit.remembers = this.#remembering?.[block.order] === 1;
     this.#points.open(block);
@@ -574,19 +581,42 @@ class Assembler {
         this.#arrive(block, 0, point);
         break;
       case 'goes':
-        this.#follow(block, 0, last, point);
+        this.#follow(block, 0, point);
+        break;
+      case 'dispatches':
+        this.#dispatch(block, this.#points.add(block, 0));
         break;
       case 'branches': {
         f.open('if', new Label());
         const after = emit.known;
-        this.#follow(block, 0, last, point);
+        this.#follow(block, 0, point);
         f.else();
         emit.known = after;
-        this.#follow(block, 1, last, point);
+        this.#follow(block, 1, point);
         f.close();
         f.unreachable();
         f.flush();
       }
+    }
+  }
+  /** The local that says which target of a block that dispatches is meant. */
+  #choiceOf(dispatch: Block): number {
+    let local = this.#choices.get(dispatch);
+    if (local === undefined) {
+      local = this.#f.newLocal('i32');
+      this.#choices.set(dispatch, local);
+    }
+    return local;
+  }
+  #dispatch(block: Block, point: Point): void {
+    const f = this.#f,
+      labels = block.targets.map(() => new Label());
+    for (const label of labels.toReversed()) f.open('block', label);
+    f.brTable(f.get(this.#choiceOf(block), 'i32'), labels.slice(0, -1), labels.at(-1)!);
+    for (const which of labels.keys()) {
+      f.close();
+      this.#emit.known = undefined;
+      this.#follow(block, which, point);
     }
   }
   #emitted(block: Block, instruction: Instruction, template: Template): Point {
@@ -621,11 +651,13 @@ class Assembler {
     return point;
   }
   /** @param which of the block's targets @param point the last one of the block, or NO_POINT */
-  #follow(from: Block, which: number, last: Instruction, point: Point): void {
+  #follow(from: Block, which: number, point: Point): void {
     const f = this.#f,
       to = from.edges[which],
-      offset = from.targets[which]!;
-    if (!to) this.#leave(which === 0 && isTaken(last) ? this.#emit.targetRip(last) : this.#emit.ripAt(offset), point);
+      offset = from.targets[which]!,
+      last = from.instructions.at(-1);
+    for (const { edge, dispatch, value } of from.choices) if (edge === which) f.set(this.#choiceOf(dispatch), f.i32(value));
+    if (!to) this.#leave(which === 0 && last && isTaken(last) ? this.#emit.targetRip(last) : this.#emit.ripAt(offset), point);
     else if (isBackEdge(from, to)) {
       this.#leaveRarely(f.compare('le_s', f.get(this.#locals.budget, 'i32'), f.i32(0)), offset, point);
       f.br(labelIn(this.#loopLabels, to));

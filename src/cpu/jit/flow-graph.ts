@@ -1,18 +1,36 @@
 /**
- * The flow graph of a region: order, dominators, loops, where pages are proved and flags are live. An edge that enters a loop beside its header is
- * taken out: it leaves the region, like each edge to what the region does not hold.
+ * The flow graph of a region: order, dominators, loops, where pages are proved and flags are live. A loop that is entered beside its header gets a block
+ * that dispatches (irreducible.ts). Where there are too many such loops, the edge is taken out: it leaves the region, like each edge to what the region
+ * does not hold.
  * Implements: Cooper, Harvey, Kennedy, A Simple, Fast Dominance Algorithm (2001). Runs on: where regions are compiled.
  */
 import { flagsLiveBefore, mayStore } from './flag-use.ts';
+import { MAX_DISPATCHES, dispatchInto, dominates } from './irreducible.ts';
 import type { Block } from './region.ts';
 
 /** Finishes the blocks that can be reached. @returns them in reverse postorder */
 export function ordered(entry: Block): Block[] {
-  const blocks = reversePostorder(entry);
-  dominate(entry, blocks);
+  const blocks = reduced(entry);
+  finish(blocks);
   for (const block of blocks) block.unproved = unprovedOf(block);
   liveFlags(blocks);
   return blocks;
+}
+
+/** @returns the blocks in reverse postorder, with their dominators */
+function reduced(entry: Block): Block[] {
+  for (let left = MAX_DISPATCHES; ; left--) {
+    const blocks = reversePostorder(entry),
+      predecessors = dominate(entry, blocks),
+      into = left > 0 ? enteredBeside(blocks) : undefined;
+    if (!into) return blocks;
+    dispatchInto(into, blocks, predecessors);
+  }
+}
+/** The first block that a back-edge goes to without being its loop's header. */
+function enteredBeside(blocks: readonly Block[]): Block | undefined {
+  for (const block of blocks) for (const to of block.edges) if (to && isBackEdge(block, to) && !dominates(to, block)) return to;
+  return undefined;
 }
 
 function reversePostorder(entry: Block): Block[] {
@@ -39,13 +57,10 @@ function reversePostorder(entry: Block): Block[] {
 
 export const isBackEdge = (from: Block, to: Block): boolean => to.order <= from.order;
 
-function dominates(above: Block, below: Block): boolean {
-  for (let b: Block | undefined = below; b; b = b.dominator) if (b === above) return true;
-  return false;
-}
-
-function dominate(entry: Block, blocks: readonly Block[]): void {
+/** @returns the predecessors of each block, by its order */
+function dominate(entry: Block, blocks: readonly Block[]): Block[][] {
   const predecessors: Block[][] = blocks.map(() => []);
+  for (const block of blocks) block.dominator = undefined;
   for (const block of blocks) for (const to of block.edges) if (to) predecessors[to.order]!.push(block);
   for (let changed = true; changed;) {
     changed = false;
@@ -72,6 +87,11 @@ function dominate(entry: Block, blocks: readonly Block[]): void {
       }
     }
   }
+  return predecessors;
+}
+
+/** What follows from order and dominators. */
+function finish(blocks: readonly Block[]): void {
   for (const block of blocks) {
     block.dominator?.children.push(block);
     block.edges.forEach((to, index) => {

@@ -56,9 +56,18 @@ export interface Context {
  * goes: nothing, or a jump to `targets[0]`. branches: to its target, or behind it. nests: a CALL that nests, and what comes behind it.
  * enters: a CALL of a function inside the region. returns: the RET of one, which may go elsewhere.
  * picks: an indirect jump that probably goes to one of the targets. guesses: an indirect CALL that probably goes to one of the functions inside the region,
- * its targets but the last, which is what comes behind it when it nests. leaves: anything else.
+ * its targets but the last, which is what comes behind it when it nests. dispatches: none, it has no instructions and goes to the target that was chosen
+ * before (irreducible.ts). leaves: anything else.
  */
-export type Ending = 'goes' | 'branches' | 'nests' | 'enters' | 'returns' | 'picks' | 'guesses' | 'leaves';
+export type Ending = 'goes' | 'branches' | 'nests' | 'enters' | 'returns' | 'picks' | 'guesses' | 'dispatches' | 'leaves';
+
+/** On the way to a block that dispatches: which of its targets is meant. */
+export interface Choice {
+  /** Of the block's edges, this one. */
+  readonly edge: number;
+  readonly dispatch: Block;
+  readonly value: number;
+}
 
 export interface Block {
   readonly context: Context;
@@ -69,6 +78,7 @@ export interface Block {
   readonly targets: readonly number[];
   /** The blocks there, in the same order; undefined where the region is left. */
   readonly edges: (Block | undefined)[];
+  readonly choices: Choice[];
   /** Control may go elsewhere than to its targets. */
   readonly mayLeave: boolean;
   /** Pages that its instructions lie in, the entry's being 0; of them those that no block before it on every path has proved. */
@@ -328,6 +338,7 @@ function targetsOf(ending: Ending, last: Instruction, { returnTo, callees, picks
       return [returnTo];
     case 'picks':
       return picks.get(last.offset)!;
+    case 'dispatches':
     case 'leaves':
       return [];
   }
@@ -355,6 +366,7 @@ function blockAt(context: Context, start: number): Block {
     ending,
     targets: targetsOf(ending, last, context),
     edges: [],
+    choices: [],
     mayLeave: LEAVING.has(ending),
     pages: pagesOf(instructions),
     unproved: [],

@@ -49,9 +49,11 @@ export class Points {
   #count = NO_POINT + 1;
 
   constructor({ size, blocks }: Region) {
-    this.general = new Flow(size + 1);
-    this.vectors = new Flow(size + 1);
-    this.facts = new Uint8Array(size + 1);
+    // A block without instructions has one as well, which does nothing.
+    const count = NO_POINT + 1 + blocks.reduce((sum, { instructions }) => (instructions.length === 0 ? sum + 1 : sum), size);
+    this.general = new Flow(count);
+    this.vectors = new Flow(count);
+    this.facts = new Uint8Array(count);
     this.first = new Int32Array(blocks.length);
     this.end = new Int32Array(blocks.length);
   }

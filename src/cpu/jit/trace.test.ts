@@ -68,6 +68,31 @@ test('a region: its code block by block, and where control goes', () => {
   );
 });
 
+test('a loop with several entries: which of them is meant', () => {
+  // test dil, 1; jnz b; a: inc rax; dec rdi; jz out; b: add rax, 2; dec rdi; jnz a; out: hlt
+  const text = traced('40 f6 c7 01 75 08  48 ff c0 48 ff cf 74 09  48 83 c0 02 48 ff cf 75 ef  f4');
+  deepEqual(
+    guestOf(text)
+      .split('\n')
+      .filter((line) => /^ +(block|->)/.test(line))
+      .map((line) => line.trim()),
+    [
+      'block 0',
+      '-> taken: block 1 for block 3',
+      '-> else: block 1 for block 2',
+      'block 1, loop',
+      '-> the one that was chosen: block 3; block 2',
+      'block 2',
+      '-> taken: out to 0xffffffff81000017: left to tier 0: hlt',
+      '-> else: block 1 for block 3, or out when the budget is used up',
+      'block 3',
+      '-> taken: block 1 for block 2, or out when the budget is used up',
+      '-> else: out to 0xffffffff81000017: left to tier 0: hlt',
+    ],
+  );
+  match(text, /br_table .*\$choice1/);
+});
+
 test('MFENCE keeps the store before it from the load behind it', () => {
   // mov [rbx], eax; mfence; mov ecx, [rdx]; jmp out of the page
   const text = traced('89 03  0f ae f0  8b 0a  e9 00 20 00 00'),
@@ -113,8 +138,12 @@ test('why a region ends', () => {
     [...traced('31 c0  74 02  90', undefined, RIP, { decoded }).matchAll(/-> (.*)/g)].map(([, way]) => way),
     ['taken: out to 0xffffffff81000006: it has not been executed yet', 'else: out to 0xffffffff81000004: it has not been executed yet'],
   );
-  // jz into the middle of a loop: l: inc eax; m: dec ecx; jnz l; ret
-  ok(ways('74 02  ff c0  ff c9  75 fa  c3').some((way) => way.endsWith('into a loop, beside its header')));
+  // jz into the middle of a loop, nine times: jz m; l: inc eax; m: dec ecx; jnz l
+  ok(
+    ways(`${'74 02  ff c0  ff c9  75 fa  '.repeat(9)} c3`).some((way) =>
+      way.endsWith('into a loop, beside its header, like too many before'),
+    ),
+  );
 });
 
 test('an entry that is not worth a region, and code whose linear address is not known', () => {

@@ -133,11 +133,10 @@ export class RegionTrace {
 
   /** Where control goes at a block's end. */
   #ways(traced: TracedRegion, block: Block): string[] {
-    const last = block.instructions.at(-1)!,
-      ways = block.edges.map((_, which) => this.#way(traced, block, which));
+    const ways = block.edges.map((_, which) => this.#way(traced, block, which));
     switch (block.ending) {
       case 'leaves':
-        return [`out: ${{ jmp: 'indirect jump', ret: 'return' }[last.line.name] ?? last.line.name}`];
+        return [`out: ${{ jmp: 'indirect jump', ret: 'return' }[lineOf(block)] ?? lineOf(block)}`];
       case 'branches':
         return [`taken: ${ways[0]}`, `else: ${ways[1]}`];
       case 'nests':
@@ -153,6 +152,8 @@ export class RegionTrace {
           ...block.targets.slice(0, -1).map((target, which) => `call inside the region ${this.#if(traced, target, ways[which]!)}`),
           `else: nested call, then ${ways.at(-1)}`,
         ];
+      case 'dispatches':
+        return [`the one that was chosen: ${ways.join('; ')}`];
       case 'goes':
         return ways;
     }
@@ -163,8 +164,11 @@ export class RegionTrace {
   #way(traced: TracedRegion, from: Block, which: number): string {
     const to = from.edges[which],
       offset = from.targets[which]!;
-    if (to) return `block ${to.order}${isBackEdge(from, to) ? ', or out when the budget is used up' : ''}`;
-    const why = from.context.blocks.has(offset) ? 'into a loop, beside its header' : this.#whyNot(traced, offset);
+    if (to) {
+      const through = from.choices.filter(({ edge }) => edge === which).map(({ dispatch, value }) => dispatch.edges[value]?.order);
+      return `block ${to.order}${through.length > 0 ? ` for block ${through[0]}` : ''}${isBackEdge(from, to) ? ', or out when the budget is used up' : ''}`;
+    }
+    const why = from.context.blocks.has(offset) ? 'into a loop, beside its header, like too many before' : this.#whyNot(traced, offset);
     return `out to ${hex(addressOf(traced.entry, offset))}: ${why}`;
   }
 
@@ -182,6 +186,7 @@ export class RegionTrace {
   }
 }
 
+const lineOf = ({ instructions }: Block): string => instructions.at(-1)!.line.name;
 /** Which calls led to this copy of its code? */
 function insideOf({ entry }: TracedRegion, { context }: Block): string {
   let text = '';

@@ -1,6 +1,6 @@
 /**
- * Random programs for comparing the tiers: nested loops, forward and wild branches, calls and returns of every kind, memory at page borders,
- * pages that go missing, flags that live across branches, strings, SSE, x87 and LOCK, code that changes itself or is mapped anew.
+ * Random programs for comparing the tiers: nested loops and such with several entries, forward and wild branches, calls and returns of every kind,
+ * memory at page borders, pages that go missing, flags that live across branches, strings, SSE, x87 and LOCK, code that changes itself or is mapped anew.
  * The same seed gives the same program. Runs on: any thread.
  */
 import { PROGRAM_MODES, ProgramAssembler, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP, nearBorder } from './program-assembler.ts';
@@ -386,12 +386,13 @@ class Generator {
       const label = ProgramAssembler.label();
       a.place(label);
       this.#places.push(label);
-      const kind = random.below(11);
+      const kind = random.below(12);
       if (kind < 3 && depth > 0) this.#loop(depth);
       else if (kind < 5 && depth > 0) this.#branch(depth);
       else if (kind < 8) this.#call();
       else if (kind === 8) this.#filler();
       else if (kind === 9 && depth > 0) this.#switch(depth);
+      else if (kind === 10 && depth > 0) this.#entangled(depth);
       else if (random.once(3)) this.#astray();
     }
   }
@@ -437,6 +438,35 @@ class Generator {
       a.instruction(0xeb, a.narrow ? 3 : 5);
       a.jump(JMP, head);
     } else a.jump([0x0f, 0x85], head);
+    a.place(end);
+  }
+  /** A loop that is entered at several places, each of which goes on to others. */
+  #entangled(depth: number): void {
+    const { a, random } = this,
+      places = Array.from({ length: 2 + random.below(3) }, () => ProgramAssembler.label()),
+      end = ProgramAssembler.label(),
+      slot = SLOTS + (this.#slots++ % 16) * 4;
+    a.piece();
+    onMemory(a, a.sizePrefix(4), [0xc7], 0, slot);
+    a.i32(1 + random.below(depth === 3 ? 30 : 6));
+    for (const place of places.slice(1)) {
+      this.#straight(random.below(2));
+      a.piece();
+      this.#condition(place);
+    }
+    for (const place of places) {
+      a.place(place);
+      this.#places.push(place);
+      if (random.once(3)) this.#sequence(depth - 1, 1);
+      else this.#straight(random.below(4));
+      a.piece();
+      onMemory(a, a.sizePrefix(4), [0xff], 1, slot);
+      a.jump([0x0f, 0x88], end);
+      this.#straight(random.below(2));
+      a.piece();
+      this.#condition(random.pick(places));
+    }
+    a.jump(JMP, random.pick(places));
     a.place(end);
   }
   #call(): void {
