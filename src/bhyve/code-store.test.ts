@@ -13,9 +13,10 @@ function inFolder(use: (folder: string) => void): void {
     rmSync(folder, { recursive: true, force: true });
   }
 }
+const CHECKSUM_BYTES = 4;
 const read = (store: CodeStore): number[] | undefined => {
   const content = store.read();
-  return content && [...new Uint8Array(content)];
+  return content && [...new Uint8Array(content, 0, content.byteLength - CHECKSUM_BYTES)];
 };
 
 test('what was written is read again, by whoever has the same kind of guest memory', () => {
@@ -37,7 +38,7 @@ test('a damaged or shortened file is as good as none', () => {
     const [name = ''] = readdirSync(folder),
       path = join(folder, name),
       whole = readFileSync(path);
-    for (const length of [0, 10, whole.length - 1]) {
+    for (const length of [0, 3, 5, whole.length - 1]) {
       writeFileSync(path, whole.subarray(0, length));
       equal(read(store), undefined);
     }

@@ -133,8 +133,16 @@ export class CodeWindow {
     return Math.abs(page) <= WINDOW_REACH ? this.#patched?.[page + WINDOW_REACH] : this.#hints?.patchedOf(this.hvaOf(page));
   }
   wordsOf(page: number): Int32Array {
-    const slot = this.#slotOf(page);
-    return this.#words.subarray(slot * PAGE_WORDS, (slot + 1) * PAGE_WORDS);
+    const start = this.wordOf(page);
+    return this.#words.subarray(start, start + PAGE_WORDS);
+  }
+  /** All words of the pages that are here. */
+  get words(): Int32Array {
+    return this.#words;
+  }
+  /** Where a page that is here begins among them. */
+  wordOf(page: number): number {
+    return this.#slotOf(page) * PAGE_WORDS;
   }
   /** May the instruction at this offset have been executed before? Of far pages it is known by lines of 64 bytes. */
   isWarm(offset: number): boolean {
@@ -172,6 +180,18 @@ export class CodeWindow {
       status = decoder.decode(this.#bytes, start, end, mode);
     if (status !== DECODE_TRUNCATED || !this.has(page + 1)) return status;
     return decoder.decode(this.#copied(offset, MAX_LENGTH), 0, MAX_LENGTH, mode);
+  }
+  /** Where a byte of a page that is here lies in memory 1. */
+  placeOf(offset: number): number {
+    const page = pageOf(offset);
+    return this.hvaOf(page) + offset - page * PAGE_BYTES;
+  }
+  /** Four bytes of a page that is here, and of none besides. */
+  wordAt(offset: number): number {
+    const page = pageOf(offset),
+      bytes = this.#bytes,
+      at = this.#slotOf(page) * PAGE_BYTES + offset - page * PAGE_BYTES;
+    return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
   }
   /** The bytes of an instruction; its pages are here. They are valid until the next call. @param length bytes, up to MAX_LENGTH */
   bytesAt(offset: number, length: number): Uint8Array {

@@ -52,7 +52,7 @@ export interface SourceLines {
   /** The marked lines, one after the other. */
   readonly bytes: Int32Array;
   /** Bits of them that the region reads when it runs; absent: none. */
-  readonly open?: Int32Array;
+  readonly open?: Int32Array | undefined;
 }
 
 export interface CompiledRegion {
@@ -94,12 +94,21 @@ export const LINE_BYTES = 64;
 export const LINE_WORDS = LINE_BYTES / 4;
 
 /** @param words memory 1. Do the lines still hold what the region was made from? */
-export function sameSource(words: Int32Array, { hvaPage, linesLow, linesHigh, bytes, open }: SourceLines): boolean {
+export const sameSource = (words: Int32Array, lines: SourceLines): boolean => sameLines(words, lines.hvaPage / 4, lines, lines.open);
+
+/** @param start of the page among the words @param free bits of the lines that do not count. Hot */
+export function sameLines(
+  words: Int32Array,
+  start: number,
+  { linesLow, linesHigh, bytes }: Pick<SourceLines, 'linesLow' | 'linesHigh' | 'bytes'>,
+  free: Int32Array | undefined,
+): boolean {
   let at = 0;
   for (let line = 0; line < 64; line++) {
     if ((((line < 32 ? linesLow : linesHigh) >>> (line & 31)) & 1) === 0) continue;
-    const from = hvaPage / 4 + line * LINE_WORDS;
-    for (let i = 0; i < LINE_WORDS; i++, at++) if (((words[from + i]! ^ bytes[at]!) & ~(open?.[at] ?? 0)) !== 0) return false;
+    const from = start + line * LINE_WORDS;
+    for (let i = 0; i < LINE_WORDS; i++, at++)
+      if (((words[from + i]! ^ bytes[at]!) & ~(free === undefined ? 0 : free[at]!)) !== 0) return false;
   }
   return true;
 }
@@ -110,11 +119,17 @@ export function eachLine(linesLow: number, linesHigh: number, each: (line: numbe
 
 /** @param words a page. @returns the marked lines of it */
 export function linesOf(words: Int32Array, linesLow: number, linesHigh: number): Int32Array {
-  const lines: number[] = [];
-  eachLine(linesLow, linesHigh, (line) => lines.push(line));
-  const bytes = new Int32Array(lines.length * LINE_WORDS);
-  lines.forEach((line, index) => {
-    bytes.set(words.subarray(line * LINE_WORDS, (line + 1) * LINE_WORDS), index * LINE_WORDS);
-  });
+  const bytes = new Int32Array((bitsIn(linesLow) + bitsIn(linesHigh)) * LINE_WORDS);
+  let at = 0;
+  for (let line = 0; line < 64; line++) {
+    if ((((line < 32 ? linesLow : linesHigh) >>> (line & 31)) & 1) === 0) continue;
+    for (let i = 0; i < LINE_WORDS; i++) bytes[at++] = words[line * LINE_WORDS + i]!;
+  }
   return bytes;
+}
+
+export function bitsIn(word: number): number {
+  let count = 0;
+  for (let left = word; left !== 0; left &= left - 1) count++;
+  return count;
 }

@@ -3,7 +3,7 @@
  * It is read as it was written: whoever keeps it sees to that. Only what is asked for is read: a run uses less than half of its regions.
  * Implements: docs/jit.md "Kept regions". Runs on: any thread.
  */
-import { LINE_WORDS } from './compilation.ts';
+import { LINE_WORDS, bitsIn } from './compilation.ts';
 import type { KeptCode, KeptLines, KeptRegion, Usage } from './kept-regions.ts';
 
 /** Lines of one page: distance, lines, whether some are open; then the words of each of its arrays. */
@@ -139,10 +139,4 @@ function arraysOf(image: Int32Array, start: number): Arrays {
     relocations: words(relocations),
     code: new Uint8Array(image.buffer, image.byteOffset + at * 4, code),
   };
-}
-
-function bitsIn(word: number): number {
-  let count = 0;
-  for (let left = word; left !== 0; left &= left - 1) count++;
-  return count;
 }

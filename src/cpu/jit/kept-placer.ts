@@ -10,11 +10,13 @@ import { CoveredPlaces } from './covered.ts';
 import { Hints } from './hints.ts';
 import { addKept } from './kept-regions.ts';
 import type { Asked, KeptRegion, KeptRegions } from './kept-regions.ts';
-import { ModuleBatch } from './module-batch.ts';
+import { ModuleBatch, ModuleRoom } from './module-batch.ts';
 
 /** What a turn of the vCPU's thread may take: V8's time goes by the byte, that of a look-up by the pages that are compared. A region that does not fit is the last one. */
 const MAX_BYTES = 96 * 1024,
   MAX_LOOKUPS = 64;
+/** Of most modules. */
+const ROOM_BYTES = 192 * 1024;
 
 export class KeptPlacer {
   readonly #window: CodeWindow;
@@ -27,10 +29,11 @@ export class KeptPlacer {
 
   constructor(memory0: ArrayBufferLike, memory1: WebAssembly.Memory) {
     const ram = ramBytes(memory1),
-      ramIndex = ramIndexOf(ram.buffer.byteLength);
+      ramIndex = ramIndexOf(ram.buffer.byteLength),
+      room = new ModuleRoom(ROOM_BYTES);
     this.#window = new CodeWindow(ram);
     this.#hints = new Hints(memory0);
-    this.#newBatch = () => new ModuleBatch(ramIndex);
+    this.#newBatch = () => new ModuleBatch(ramIndex, room);
     this.#batch = this.#newBatch();
   }
 

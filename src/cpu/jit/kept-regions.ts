@@ -12,7 +12,7 @@ import { localsOf } from '../wasm/module.ts';
 import type { RegionBody } from './assemble.ts';
 import { pageOf } from './code-window.ts';
 import type { CodeWindow } from './code-window.ts';
-import { LINE_BYTES, LINE_WORDS, eachLine, linesOf, sameSource } from './compilation.ts';
+import { LINE_BYTES, LINE_WORDS, eachLine, linesOf, sameLines } from './compilation.ts';
 import type { CompileEntry, SourceLines } from './compilation.ts';
 import { bitsOf, fillFields } from './open-fields.ts';
 import type { OpenField } from './open-fields.ts';
@@ -236,8 +236,8 @@ const isSame = (a: Omit<KeptRegion, 'usage'>, b: Omit<KeptRegion, 'usage'>): boo
   });
 
 /** Does the page hold the same code? */
-const isThere = (window: CodeWindow, { page, free, ...lines }: KeptLines): boolean =>
-  window.has(page) && !window.isChanging(page) && sameSource(window.wordsOf(page), { ...lines, hvaPage: 0, open: free });
+const isThere = (window: CodeWindow, lines: KeptLines): boolean =>
+  window.has(lines.page) && !window.isChanging(lines.page) && sameLines(window.words, window.wordOf(lines.page), lines, lines.free);
 
 /** Would it be made of the same code now? Not where a field has been patched since, which the region would read when it runs. */
 function isAsOpen(window: CodeWindow, { lines, fields }: KeptRegion): boolean {
@@ -349,22 +349,28 @@ function closedFields(region: Region, window: CodeWindow): number[] {
 
 /** Where its pages are now, and what stands there. A page that is mapped at two places is one source. */
 export function sourceOf(lines: readonly KeptLines[], window: CodeWindow): SourceLines[] {
-  const sources = new Map<number, { page: number; low: number; high: number; open: Int32Array | undefined }>();
-  for (const { page, linesLow, linesHigh, open } of lines) {
-    const hvaPage = window.hvaOf(page),
-      source = sources.get(hvaPage) ?? { page, low: 0, high: 0, open: undefined };
-    sources.set(hvaPage, source);
-    source.low |= linesLow;
-    source.high |= linesHigh;
-    if (open) spread((source.open ??= new Int32Array(PAGE_BYTES / 4)), open, linesLow, linesHigh);
+  const sources: SourceLines[] = [];
+  for (const part of lines) {
+    const hvaPage = window.hvaOf(part.page),
+      words = window.wordsOf(part.page),
+      known = sources.findIndex((source) => source.hvaPage === hvaPage);
+    if (known >= 0) sources[known] = bothOf(sources[known]!, part, words);
+    else {
+      const { linesLow, linesHigh, open } = part;
+      sources.push({ hvaPage, linesLow, linesHigh, bytes: linesOf(words, linesLow, linesHigh), open });
+    }
   }
-  return [...sources].map(([hvaPage, { page, low, high, open }]) => ({
-    hvaPage,
-    linesLow: low,
-    linesHigh: high,
-    bytes: linesOf(window.wordsOf(page), low, high),
-    ...(open && { open: linesOf(open, low, high) }),
-  }));
+  return sources;
+}
+
+/** @param words of their page */
+function bothOf(one: SourceLines, other: KeptLines, words: Int32Array): SourceLines {
+  const { hvaPage } = one,
+    linesLow = one.linesLow | other.linesLow,
+    linesHigh = one.linesHigh | other.linesHigh,
+    open = one.open || other.open ? new Int32Array(PAGE_BYTES / 4) : undefined;
+  for (const part of [one, other]) if (open && part.open) spread(open, part.open, part.linesLow, part.linesHigh);
+  return { hvaPage, linesLow, linesHigh, bytes: linesOf(words, linesLow, linesHigh), open: open && linesOf(open, linesLow, linesHigh) };
 }
 
 /** Put lines where they lie in their page. */
@@ -376,23 +382,16 @@ function spread(page: Int32Array, words: Int32Array, linesLow: number, linesHigh
 }
 
 /** Its code, for where the entry is now, becomes part of a module. @param window of the entry */
-export function addKept(batch: Pick<ModuleBatch, 'add' | 'helperIndex'>, kept: KeptRegion, slot: number, window: CodeWindow): void {
-  const code = kept.code.slice();
-  relocate(code, kept.relocations, {
-    slot,
-    helperIndex: batch.helperIndex,
-    placeOf: (offset) => window.hvaOf(pageOf(offset)) + offset - pageOf(offset) * PAGE_BYTES,
-    fieldAt: (offset, sizeBytes) => fieldOf(window.bytesAt(offset, sizeBytes)),
-  });
+export function addKept(
+  batch: Pick<ModuleBatch, 'add' | 'copyOf' | 'helperIndex'>,
+  kept: KeptRegion,
+  slot: number,
+  window: CodeWindow,
+): void {
+  const code = batch.copyOf(kept.code);
+  relocate(code, kept.relocations, slot, batch, window);
   batch.add(
     { slot, size: kept.size, source: sourceOf(kept.lines, window) },
     { params: ['i32', 'i32'], locals: undefined, out: Bytes.of(code, Array.from(kept.hints)) },
   );
-}
-
-/** @param bytes 4 or 8. @returns sign-extended */
-function fieldOf(bytes: Uint8Array): { low: number; high: number } {
-  const word = (at: number): number => bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24),
-    low = word(0);
-  return { low, high: bytes.length === 8 ? word(4) : low >> 31 };
 }

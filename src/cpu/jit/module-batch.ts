@@ -8,6 +8,7 @@ import type { RamIndex } from '../guest-ram.ts';
 import { HELPERS } from '../helpers.ts';
 import type { HelperName, HelperRow } from '../helpers.ts';
 import { MEMORY0_MAX_PAGES } from '../wasm/limits.ts';
+import { Bytes } from '../wasm/bytes.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import type { FunctionBody } from '../wasm/module.ts';
 import type { Type } from '../wasm/opcodes.ts';
@@ -20,6 +21,32 @@ const GOTO: HelperRow = { parameters: ['i64', 'i32'], result: 'i32' };
 
 const GOTO_NAMES = ['goto64', 'gotoLegacy'] as const;
 
+/** Memory in which one module after the other is made. */
+export class ModuleRoom {
+  /** The module. */
+  readonly out: Bytes;
+  /** Code on its way there. */
+  readonly #copies: Uint8Array<ArrayBuffer>;
+  #used = 0;
+
+  constructor(sizeBytes: number) {
+    this.out = new Bytes(sizeBytes);
+    this.#copies = new Uint8Array(sizeBytes);
+  }
+  clear(): void {
+    this.#used = 0;
+  }
+  /** @returns a copy that is valid up to `clear` */
+  copyOf(code: Uint8Array): Uint8Array<ArrayBuffer> {
+    const start = this.#used,
+      end = start + code.length;
+    if (end > this.#copies.length) return code.slice();
+    this.#copies.set(code, start);
+    this.#used = end;
+    return this.#copies.subarray(start, end);
+  }
+}
+
 /** A module that is being filled. Whoever calls by number relies on the order: types and functions that every region may name come first. */
 export class ModuleBatch {
   readonly refused: number[] = [];
@@ -27,13 +54,17 @@ export class ModuleBatch {
   formMs = 0;
   emitMs = 0;
   sizeBytes = 0;
+  readonly #room: ModuleRoom | undefined;
   readonly #regions: CompiledRegion[] = [];
   readonly #bodies: FunctionBody[] = [];
   readonly #module = new ModuleBuilder();
   readonly #imports = new Map<string, number>();
   readonly handlerType = this.#module.type(['i32', 'i32'], ['i32']);
 
-  constructor(ramIndex: RamIndex) {
+  /** @param room without it the module gets memory of its own */
+  constructor(ramIndex: RamIndex, room?: ModuleRoom) {
+    this.#room = room;
+    room?.clear();
     this.#module.importMemory('env', 'memory', 'i32', 1, MEMORY0_MAX_PAGES);
     importRam(this.#module, ramIndex);
     this.#module.importTable('env', 'table', { type: this.handlerType, slots: HANDLER_SLOTS });
@@ -57,6 +88,11 @@ export class ModuleBatch {
   };
   readonly type = (): Signature => ({ name: 'handler', parameters: 2, results: 1 });
 
+  /** Code that is to be changed before it is added. */
+  copyOf(code: Uint8Array): Uint8Array<ArrayBuffer> {
+    return this.#room ? this.#room.copyOf(code) : code.slice();
+  }
+
   get isEmpty(): boolean {
     return this.#regions.length + this.refused.length + this.covered.length === 0;
   }
@@ -73,7 +109,7 @@ export class ModuleBatch {
     this.#bodies.forEach((body, index) => {
       this.#module.add(body, ['i32'], { tableSlot: this.#regions[index]!.slot });
     });
-    return this.#module.encode();
+    return this.#module.encode(this.#room?.out);
   }
 
   finish(): CompiledModule {

@@ -9,6 +9,8 @@ import { ENV_LONG64 } from '../decode/variants.ts';
 import { MARK_WORDS } from '../wasm/bytes.ts';
 import type { Bytes } from '../wasm/bytes.ts';
 import { pageOf } from './code-window.ts';
+import type { CodeWindow } from './code-window.ts';
+import type { ModuleBatch } from './module-batch.ts';
 import type { OpenField } from './open-fields.ts';
 
 /** What a number is; `a`, `b` and `c` are the operands of its relocation. */
@@ -108,22 +110,18 @@ function write(code: Uint8Array, at: number, low: number, high: number, lengthBy
   code[at + lengthBytes - 1] = low & 0x7f;
 }
 
-/** Where code is put. */
-export interface Placement {
-  readonly slot: number;
-  readonly helperIndex: (helper: number) => number;
-  /** Where a byte of the guest's code lies in memory 1. */
-  readonly placeOf: (offset: number) => number;
-  /** The field of the guest's code there, sign-extended. */
-  readonly fieldAt: (offset: number, sizeBytes: number) => { readonly low: number; readonly high: number };
-}
-
-/** Write all numbers anew. @param code is changed */
-export function relocate(code: Uint8Array, relocations: Relocations, { slot, helperIndex, placeOf, fieldAt }: Placement): void {
+/** Write all numbers anew. @param code is changed @param window of the entry where it is put. Hot */
+export function relocate(
+  code: Uint8Array,
+  relocations: Relocations,
+  slot: number,
+  { helperIndex }: Pick<ModuleBatch, 'helperIndex'>,
+  window: CodeWindow,
+): void {
   for (let i = 0; i < relocations.length; i += MARK_WORDS) {
     const at = relocations[i]!,
       a = relocations[i + 2]!,
-      b = relocations[i + 3]!,
+      isWide = relocations[i + 3] === 8,
       c = relocations[i + 4]!;
     switch (relocations[i + 1]) {
       case RELOCATION.HELPER: {
@@ -136,27 +134,27 @@ export function relocate(code: Uint8Array, relocations: Relocations, { slot, hel
         write(code, at, slot, 0, I32_BYTES);
         break;
       case RELOCATION.PLACE32: {
-        const place = placeOf(a);
-        write(code, at, place | 0, (place | 0) >> 31, I32_BYTES);
+        const place = window.placeOf(a) | 0;
+        write(code, at, place, place >> 31, I32_BYTES);
         break;
       }
       case RELOCATION.PLACE64:
-        writeNumber(code, at, placeOf(a));
+        writeNumber(code, at, window.placeOf(a));
         break;
       case RELOCATION.FIELD32: {
-        const { low } = fieldAt(a, b);
+        const low = window.wordAt(a);
         write(code, at, low, low >> 31, I32_BYTES);
         break;
       }
       case RELOCATION.FIELD64: {
-        const { low, high } = fieldAt(a, b);
-        if (c === 0) write(code, at, low, high, I64_BYTES);
+        const low = window.wordAt(a);
+        if (c === 0) write(code, at, low, isWide ? window.wordAt(a + 4) : low >> 31, I64_BYTES);
         // Only of 32 bits is there one with something to add.
         else writeNumber(code, at, low + c);
         break;
       }
       case RELOCATION.FIELD64_ZERO:
-        write(code, at, fieldAt(a, b).low, 0, I64_BYTES);
+        write(code, at, window.wordAt(a), 0, I64_BYTES);
     }
   }
 }

@@ -8,8 +8,11 @@ const SHORT_COPY_BYTES = 128;
 /** Entries of `marks` for each number. */
 export const MARK_WORDS = 5;
 
+/** How many bytes `u32` writes. */
+export const u32Bytes = (value: number): number => Math.max(1, Math.ceil((32 - Math.clz32(value)) / 7));
+
 export class Bytes {
-  #data: Uint8Array;
+  #data: Uint8Array<ArrayBuffer>;
   size = 0;
   /** Branches whose outcome is known in advance, in their order: twice the place of the opcode, plus 1 where it is mostly taken. */
   hints: number[] | undefined;
@@ -17,12 +20,12 @@ export class Bytes {
   marks: number[] | undefined;
 
   /** @param room that it begins with */
-  constructor(room: number | Uint8Array = 256) {
+  constructor(room: number | Uint8Array<ArrayBuffer> = 256) {
     this.#data = typeof room === 'number' ? new Uint8Array(room) : room;
   }
 
   /** Code that is there already. @param hints, marks as the fields */
-  static of(data: Uint8Array, hints: number[], marks?: number[]): Bytes {
+  static of(data: Uint8Array<ArrayBuffer>, hints: number[], marks?: number[]): Bytes {
     const bytes = new Bytes(data);
     bytes.size = data.length;
     bytes.hints = hints;
@@ -79,7 +82,7 @@ export class Bytes {
   }
 
   /** @returns where to write up to `count` more bytes, from `size` on: the caller adds to `size` what it wrote. */
-  reserve(count: number): Uint8Array {
+  reserve(count: number): Uint8Array<ArrayBuffer> {
     if (this.size + count > this.#data.length) this.#grow(this.size + count);
     return this.#data;
   }
@@ -138,6 +141,11 @@ export class Bytes {
 
   bytes(): Uint8Array<ArrayBuffer> {
     return this.#data.slice(0, this.size);
+  }
+
+  /** The same without a copy: valid until more is written. */
+  view(): Uint8Array<ArrayBuffer> {
+    return this.#data.subarray(0, this.size);
   }
 
   #grow(needed: number): void {

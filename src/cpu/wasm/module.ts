@@ -2,7 +2,7 @@
  * One WebAssembly module: imports first, then functions in the order they were added.
  * Implements: WebAssembly core specification 5.5 Modules. Runs on: any thread.
  */
-import { Bytes } from './bytes.ts';
+import { Bytes, u32Bytes } from './bytes.ts';
 import { TYPE_CODE } from './opcodes.ts';
 import type { Type } from './opcodes.ts';
 
@@ -113,13 +113,14 @@ export class ModuleBuilder {
     this.#customs.push({ name, content });
   }
 
-  encode(): Uint8Array<ArrayBuffer> {
-    const codeBytes = this.#bodies.reduce((sum, { out: { size } }) => sum + size + HEAD_BYTES, 0),
-      out = new Bytes(codeBytes * 2);
+  /** @param out where it is written, from its beginning. @returns a view of it */
+  encode(out = new Bytes(this.#bodies.reduce((sum, { out: { size } }) => sum + size + HEAD_BYTES, HEAD_BYTES))): Uint8Array<ArrayBuffer> {
+    out.size = 0;
     for (const byte of [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]) out.u8(byte);
-    const section = (id: number, count: number, fill: (body: Bytes) => void, room?: number): void => {
+    const body = new Bytes();
+    const section = (id: number, count: number, fill: (body: Bytes) => void): void => {
       if (count === 0) return;
-      const body = new Bytes(room);
+      body.size = 0;
       body.u32(count);
       fill(body);
       out.u8(id);
@@ -164,25 +165,27 @@ export class ModuleBuilder {
     });
     const heads = this.#bodies.map(({ locals }) => (locals ? localsOf(locals) : NO_HEAD));
     this.#branchHints(out, heads);
-    section(
-      10,
-      this.#bodies.length,
-      (body) => {
-        for (const [index, code] of this.#bodies.entries()) {
-          const head = heads[index]!;
-          body.u32(head.size + code.out.size + 1);
-          body.append(head);
-          body.append(code.out);
-          body.u8(0x0b);
-        }
-      },
-      codeBytes,
-    );
+    this.#code(out, heads);
     for (const { name, content } of this.#customs)
       custom(out, name, (body) => {
         for (const byte of content) body.u8(byte);
       });
-    return out.bytes();
+    return out.view();
+  }
+
+  /** Straight to its place: it is nearly all of a module. */
+  #code(out: Bytes, heads: readonly Bytes[]): void {
+    if (this.#bodies.length === 0) return;
+    const sizes = this.#bodies.map(({ out: code }, index) => heads[index]!.size + code.size + 1);
+    out.u8(10);
+    out.u32(sizes.reduce((sum, size) => sum + u32Bytes(size) + size, u32Bytes(sizes.length)));
+    out.u32(sizes.length);
+    for (const [index, { out: code }] of this.#bodies.entries()) {
+      out.u32(sizes[index]!);
+      out.append(heads[index]!);
+      out.append(code);
+      out.u8(0x0b);
+    }
   }
 
   /** Which branches are rare: engines lay them out apart, and keep registers free of what only they need. They do no more than that. */
