@@ -21,7 +21,7 @@ export interface CompileEntry {
   /** Of each of them the offsets of instructions that have been decoded, a bit each; absent: whatever can be reached is worth compiling. */
   readonly decoded?: readonly (Int32Array | undefined)[];
   /** Of each of them the bytes that were patched while regions were made from them, a bit each; absent: none. */
-  readonly patched?: readonly (Int32Array | undefined)[];
+  readonly patched?: readonly (Int32Array | undefined)[] | undefined;
   /** `mode` of the vCPU record. */
   readonly mode: number;
   /** Its linear address. */

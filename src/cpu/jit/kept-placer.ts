@@ -22,12 +22,14 @@ export class KeptPlacer {
   readonly #window: CodeWindow;
   readonly #hints: Hints;
   readonly #covered = new CoveredPlaces();
+  readonly #nowMs: () => number;
   readonly #newBatch: () => ModuleBatch;
   #batch: ModuleBatch;
   /** Since the last module. */
   #lookups = 0;
 
-  constructor(memory0: ArrayBufferLike, memory1: WebAssembly.Memory) {
+  constructor(memory0: ArrayBufferLike, memory1: WebAssembly.Memory, nowNs: () => number) {
+    this.#nowMs = () => nowNs() / 1e6;
     const ram = ramBytes(memory1),
       ramIndex = ramIndexOf(ram.buffer.byteLength),
       room = new ModuleRoom(ROOM_BYTES);
@@ -62,7 +64,7 @@ export class KeptPlacer {
   finish(): CompiledModule | undefined {
     this.#lookups = 0;
     if (this.#batch.isEmpty) return undefined;
-    const module = this.#batch.finish();
+    const module = this.#batch.finish(this.#nowMs);
     this.#batch = this.#newBatch();
     return module;
   }

@@ -58,6 +58,8 @@ export class ModuleBatch {
   readonly #regions: CompiledRegion[] = [];
   readonly #bodies: FunctionBody[] = [];
   readonly #module = new ModuleBuilder();
+  /** Their functions, by number. */
+  readonly #helpers: number[] = [];
   readonly #imports = new Map<string, number>();
   readonly handlerType = this.#module.type(['i32', 'i32'], ['i32']);
 
@@ -72,11 +74,12 @@ export class ModuleBatch {
   }
 
   /** @param number of the helper, in HELPER_NAMES */
-  readonly helperIndex = (number: number): number => {
+  readonly helperIndex = (number: number): number => (this.#helpers[number] ??= this.#importHelper(number));
+  #importHelper(number: number): number {
     const name = HELPER_NAMES[number]!,
       helper: { readonly parameters: readonly Type[]; readonly result?: Type; readonly bare?: true } = HELPERS[name];
     return this.#import('cpu', name, helper.bare ? helper.parameters : ['i32', ...helper.parameters], helper.result ? [helper.result] : []);
-  };
+  }
   /** The same in each module: it is part of kept code. */
   readonly gotoIndex = (long: boolean): number => GOTO_NAMES.indexOf(long ? 'goto64' : 'gotoLegacy');
 
@@ -112,10 +115,11 @@ export class ModuleBatch {
     return this.#module.encode(this.#room?.out);
   }
 
-  finish(): CompiledModule {
-    const startMs = performance.now(),
+  /** @param nowMs a clock: the usual one has to be loaded first, on a thread that has not used it yet */
+  finish(nowMs = () => performance.now()): CompiledModule {
+    const startMs = nowMs(),
       bytes = this.#regions.length > 0 ? this.encode() : undefined,
-      encodedMs = performance.now(),
+      encodedMs = nowMs(),
       module = bytes && new WebAssembly.Module(bytes);
     return {
       ...(module && { module }),
@@ -125,7 +129,7 @@ export class ModuleBatch {
       covered: this.covered,
       formNs: this.formMs * 1e6,
       emitNs: (this.emitMs + encodedMs - startMs) * 1e6,
-      compileNs: (performance.now() - encodedMs) * 1e6,
+      compileNs: (nowMs() - encodedMs) * 1e6,
     };
   }
 

@@ -49,6 +49,8 @@ const WAIT_NS = 2e6;
 /** So many entries that may have a region of an earlier run are looked up together, fewer when the first has waited long enough. */
 const KNOWN_BATCH = 16,
   KNOWN_WAIT_NS = 1e6;
+/** So long may a turn look up: what follows takes V8 a fraction of it. */
+const MAX_LOOKUP_NS = 4e6;
 /** Entries that the compiler has at a time: what waits beyond them goes by heat. */
 const MAX_COMPILING = 96;
 /** A region that was come to so often with another access class than its own goes. */
@@ -249,13 +251,15 @@ export class RegionCache implements RegionStore {
 
   /** Regions of an earlier run for those that have one, at once. */
   #placeKept(): void {
-    const { compiler, memory0, memory1 } = this.#options,
+    const { compiler, memory0, memory1, nowNs } = this.#options,
       { kept } = compiler,
       changing = this.#changingBytes(),
-      placer = (this.#placer ??= new KeptPlacer(memory0, memory1));
+      startNs = nowNs(),
+      placer = (this.#placer ??= new KeptPlacer(memory0, memory1, nowNs));
     let taken = 0;
     // What is expected comes in behind.
-    for (; taken < this.#known.length && !placer.isFull; taken++) this.#placeOne(kept, placer, this.#known[taken]!, changing);
+    for (; taken < this.#known.length && !placer.isFull && nowNs() - startNs < MAX_LOOKUP_NS; taken++)
+      this.#placeOne(kept, placer, this.#known[taken]!, changing);
     this.#known.splice(0, taken);
     const compiled = placer.finish();
     if (compiled) this.#install(compiled);
@@ -305,19 +309,23 @@ export class RegionCache implements RegionStore {
     return slot;
   }
   #asked({ page, key, pages, rip, tlb, reports }: HotEntry, changing: NonNullable<Asked['changing']>): Asked {
-    const { code, vcpu } = this.#options;
     return {
-      vcpu,
+      vcpu: this.#options.vcpu,
       tlb,
       hvaPage: page.hvaPage,
       offset: key & OFFSET_MASK,
       pages,
-      ...(pages.some((hvaPage) => code.patchedOf(hvaPage)) && { patched: pages.map((hvaPage) => code.patchedOf(hvaPage)) }),
+      patched: this.#patchedOf(pages),
       mode: key >>> 12,
       rip,
       changing,
       reports,
     };
+  }
+  #patchedOf(pages: readonly number[]): Asked['patched'] {
+    const { code } = this.#options;
+    for (const hvaPage of pages) if (hvaPage >= 0 && code.patchedOf(hvaPage)) return pages.map((each) => code.patchedOf(each));
+    return undefined;
   }
   #changingBytes(): Map<number, Int32Array | undefined> {
     const { code } = this.#options;
