@@ -32,7 +32,8 @@ const KNOWN_BEFORE_CARRY = [undefined, ...ofAllSizes('sub'), ...ofAllSizes('add'
 /** Shift counts. */
 const VALUES = Array.from({ length: 63 }, (_, index) => index + 1);
 
-const isMemoryKind = (kind: string): boolean => kind === 'M' || kind === 'O' || kind === 'X' || kind === 'Y';
+/** The destination of a string instruction is none: no ModRM, no segment. */
+const isMemoryKind = (kind: string): boolean => kind === 'M' || kind === 'O' || kind === 'X';
 const hasRegisterForm = (line: Line): boolean => !line.operands.some(({ kind }) => isMemoryKind(kind));
 const hasMemoryForm = (line: Line): boolean =>
   line.operands.some(({ kind }) => isMemoryKind(kind) || kind === 'E' || kind === 'W' || kind === 'Q');
