@@ -3,8 +3,8 @@
  * Implements: bhyve_config(5); bhyverun's order of checks (topology, memory, then devices).
  * Runs on: main event loop. A variable of a feature that is not in this version is an error here, however it was set.
  */
-import { createHash } from 'node:crypto';
 import { VmError } from '../../base/errors.ts';
+import { md5 } from '../../base/md5.ts';
 import { parseBackend } from '../chars/backend-name.ts';
 import { COM_NAMES, PCI_MAX_BUS, PCI_MAX_FUNCTION, PCI_MAX_SLOT, PCI_MODELS, unavailableModel } from './devices.ts';
 import type { ComName } from './devices.ts';
@@ -211,7 +211,7 @@ function readUuid(tree: ConfigTree, hostName: string, name: string): string {
     }
     return given.toLowerCase();
   }
-  const digest = createHash('md5').update(name).update(hostName).digest();
+  const digest = Buffer.from(md5(new TextEncoder().encode(name + hostName)));
   // RFC 9562 5.3: version 3, variant 10.
   digest[6] = ((digest[6] ?? 0) & 0x0f) | 0x30;
   digest[8] = ((digest[8] ?? 0) & 0x3f) | 0x80;

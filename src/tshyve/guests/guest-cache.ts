@@ -5,11 +5,12 @@
  *   lists/          package indexes, verified again at each use
  *   guests/NAME/DIGEST/{vmlinuz,initrd}
  *   guests/NAME.json   which DIGEST counts; written last
+ *   guests/NAME.seen   its files as they were found to be whole: who has not written to them since need not read them
  *   guests/NAME.lock   the process that is pulling NAME
  */
-import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
 import { mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import type { Hash } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VmError } from '../../base/errors.ts';
@@ -50,13 +51,21 @@ const LOCK_POLL_MS = 100;
 /** A lock file without a readable owner is one being written; older than this it is litter. */
 const LOCK_WRITING_MS = 5000;
 
-const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+/** A file written so short a time ago may be written again and look the same. */
+const UNSETTLED_MS = 5000;
+
+/** Loaded where something is hashed: a start whose files have been seen before does without. */
+const newHash = (): Hash => process.getBuiltinModule('node:crypto').createHash('sha256');
+const sha256 = (bytes: Uint8Array): string => newHash().update(bytes).digest('hex');
 
 export class GuestCache {
   readonly #folder: string;
 
-  constructor(folder: string) {
+  readonly #unsettledMs: number;
+
+  constructor(folder: string, unsettledMs = UNSETTLED_MS) {
     this.#folder = folder;
+    this.#unsettledMs = unsettledMs;
   }
 
   /** A file's place among the package indexes. */
@@ -77,11 +86,20 @@ export class GuestCache {
     const manifest = await this.#manifest(name);
     if (!manifest) return undefined;
     const pathOf = (file: string): string => join(this.#folder, 'guests', fileName(name), manifest.digest, file);
+    const seenPath = join(this.#folder, 'guests', `${fileName(name)}.seen`),
+      seen = await readFile(seenPath, 'utf8').catch(() => ''),
+      found: string[] = [];
     let sizeBytes = 0;
     for (const [file, expected] of Object.entries(manifest.files)) {
-      if (!(await isFile(pathOf(file), expected))) return undefined;
+      const look = await lookOf(pathOf(file), expected.sha256);
+      // Whatever writes to a file, or puts another in its place, changes how it looks.
+      if (look === undefined || (!seen.split('\n').includes(look.text) && !(await isFile(pathOf(file), expected)))) return undefined;
+      if (Date.now() - look.changedMs > this.#unsettledMs) found.push(look.text);
       sizeBytes += expected.sizeBytes;
     }
+    const text = found.join('\n');
+    // In a cache that cannot be written, they are read each time.
+    if (text !== seen) await writeAtomically(seenPath, text).catch(() => {});
     const { commandLine, description, packages, pulled } = manifest;
     return {
       kernelPath: pathOf('vmlinuz'),
@@ -186,11 +204,22 @@ export class GuestCache {
   }
 }
 
-/** Is the file at `path` whole and what was expected? Read in pieces: it is looked at before each boot, and should not stay in memory. */
+/** Which file `path` is, and when it was last changed (which no program can set), beside what was found or is expected in it. */
+async function lookOf(path: string, digest: string): Promise<{ readonly text: string; readonly changedMs: number } | undefined> {
+  const found = await stat(path, { bigint: true }).catch(() => undefined);
+  return (
+    found && {
+      text: `${digest} ${found.dev} ${found.ino} ${found.size} ${found.mtimeNs} ${found.ctimeNs}`,
+      changedMs: Number(found.ctimeMs),
+    }
+  );
+}
+
+/** Is the file at `path` whole and what was expected? Read in pieces: it should not stay in memory. */
 export async function isFile(path: string, expected: { readonly sha256: string; readonly sizeBytes: number }): Promise<boolean> {
   const found = await stat(path).catch(() => undefined);
   if (found?.size !== expected.sizeBytes) return false;
-  const hash = createHash('sha256'),
+  const hash = newHash(),
     piece = Buffer.alloc(PIECE_BYTES),
     file = openSync(path, 'r');
   try {

@@ -2,9 +2,11 @@ import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
 import { mkdtemp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { silentLog } from '../../base/log.ts';
+import { GuestCache } from './guest-cache.ts';
 import { ensureGuest, listGuests, pullGuest, silentProgress, type PullOptions } from './index.ts';
 import { startArchive, type TestArchive, type TestPackage } from './testing/archive.ts';
 
@@ -226,6 +228,35 @@ test('a cached file that was cut short or changed is fetched again', async () =>
   ]) {
     await damage((await ensureGuest('debian', made.options)).kernelPath);
     equal((await readFile((await ensureGuest('debian', made.options)).kernelPath, 'utf8')).slice(0, 5), '6.1.2');
+  }
+});
+
+test('a file is hashed once, and again when somebody has written to it', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'tshyve-seen-'));
+  const hashes = mock.method(process, 'getBuiltinModule');
+  try {
+    const content = (digit: string): Buffer => Buffer.from(digit.repeat(1000));
+    const cache = new GuestCache(folder, -1);
+    await cache.store('some', { kernel: content('1'), initrd: content('2'), commandLine: '', description: '', packages: {} });
+    const first = await cache.find('some'),
+      once = hashes.mock.callCount();
+    ok(first);
+    deepEqual(await cache.find('some'), first);
+    equal(hashes.mock.callCount(), once);
+    equal(await readFile(first.kernelPath, 'latin1'), '1'.repeat(1000));
+    await sleep(50); // the clock of a file system may tick so slowly
+    await writeFile(first.kernelPath, content('3'));
+    equal(await cache.find('some'), undefined);
+    equal(hashes.mock.callCount(), once + 1);
+    // Just written: it may be written again within the same tick.
+    await writeFile(first.kernelPath, content('1'));
+    const careful = new GuestCache(folder);
+    ok(await careful.find('some'));
+    ok(await careful.find('some'));
+    ok(hashes.mock.callCount() >= once + 3);
+  } finally {
+    hashes.mock.restore();
+    await rm(folder, { recursive: true });
   }
 });
 
