@@ -15,6 +15,7 @@ import { qemu, tshyve, type Contender, type GuestFiles } from './contenders.ts';
 import { buildGuestProgram, writeInitrd, type GuestProgram, type Workload } from './guest-program.ts';
 import { MeasureError, Processes } from './host-process.ts';
 import { measureBoot, measureNative, measureStart, measureWorkloads, type BootRun } from './measurements.ts';
+import { buildPathsKernel, measurePaths, type PathTimes } from './paths.ts';
 import { chart, checksumFailures, compareWorkloads, markdownReport, type Results, type RunsOf, type Setting } from './report.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -22,7 +23,7 @@ const REPORT = `${ROOT}docs/benchmarks.md`;
 const PICTURE = 'benchmarks.svg';
 /** After so many there is little left to be added to what is kept. */
 const FIRST_BOOTS = 4;
-const PARTS = ['boot', 'start', 'idle', 'guest'] as const;
+const PARTS = ['boot', 'start', 'idle', 'paths', 'guest'] as const;
 /** Work of the workloads: an interpreter needs minutes for all of it. */
 const DEFAULT_SCALE = 0.1;
 const DEFAULT_WORKLOAD_LIMIT_SECONDS = 300;
@@ -38,6 +39,7 @@ parts (default: all):
   boot               process start to the shell of Debian's kernel
   start              process start to the first instructions of a kernel
   idle               memory and host CPU of a guest that waits at its prompt
+  paths              system calls, interrupts, page faults and the like, one by one; takes binutils
   guest              programs in the guest; takes make, gcc and libc6-dev
 
 options:
@@ -234,6 +236,25 @@ async function measureStarts(bench: Bench): Promise<Results['start']> {
   return runs;
 }
 
+async function measureAllPaths(bench: Bench): Promise<RunsOf<PathTimes>> {
+  const { options, processes, folder, failures } = bench;
+  if (!options.parts.has('paths')) return {};
+  const kernel = join(folder, 'paths');
+  try {
+    buildPathsKernel(kernel);
+  } catch (error) {
+    if (!(error instanceof MeasureError)) throw error;
+    failures.push(error.message);
+    say(error.message);
+    return {};
+  }
+  return alternate(bench, 'paths', options.runs, async (contender, round) => {
+    const times = await measurePaths(processes, contender, kernel);
+    say(`paths ${round + 1}/${options.runs}, ${contender.name}: ${times.size} measured`);
+    return times;
+  });
+}
+
 interface Compiled {
   readonly program: GuestProgram;
   /** Those that were asked for. */
@@ -339,8 +360,9 @@ async function measure(bench: Bench): Promise<boolean> {
   const start = await measureStarts(bench);
   const firstBoots = await measureFirstBoots(bench, guest);
   const boot = await measureBoots(bench, guest);
+  const paths = await measureAllPaths(bench);
   const { workloads, native } = await measureGuests(bench, guest, compiled);
-  const measured: Results = { firstBoots, boot, start, workloads, native, failures };
+  const measured: Results = { firstBoots, boot, start, paths, workloads, native, failures };
   failures.push(...checksumFailures(compareWorkloads(measured, list)));
 
   const facts = factsOf(bench, `${cached.description}; \`${cached.commandLine}\``, loadBefore);

@@ -21,7 +21,7 @@ const workloadsRun = (results: readonly WorkloadResult[], clockRate = 1): Worklo
 });
 
 const setting: Setting = {
-  parts: new Set(['boot', 'start', 'idle', 'guest']),
+  parts: new Set(['boot', 'start', 'idle', 'paths', 'guest']),
   contenders: [
     { name: 'tshyve', described: 'tshyve run', ramOffsetBytes: 0, command: () => ({ program: '', args: [] }) },
     { name: 'QEMU TCG', described: 'qemu', ramOffsetBytes: 0, command: () => ({ program: '', args: [] }) },
@@ -39,6 +39,7 @@ const results: Results = {
   firstBoots: [boot(7), boot(5.5)],
   boot: { tshyve: [boot(4, 2e9), boot(5, 2e9), boot(6, 2e9)], 'QEMU TCG': [boot(10), boot(10), boot(10)] },
   start: { tshyve: [0.3], 'QEMU TCG': [0.2] },
+  paths: { tshyve: [new Map([['RDTSC', 8]])], 'QEMU TCG': [new Map([['RDTSC', 12]])] },
   workloads: {
     tshyve: [workloadsRun([result('crc32', 1), result('sieve', 2), result('pipe', 4)])],
     'QEMU TCG': [workloadsRun([result('crc32', 4), result('sieve', 2), result('pipe', 1)])],
@@ -54,6 +55,7 @@ test('the page has medians, spreads, ratios and means', () => {
   match(page, /instructions a second of wall time, millions \| 400 /);
   match(page, /first instruction of a kernel, s \| 0\.300 \| 0\.200 \|/);
   match(page, /resident memory above that, MiB \| 120 /);
+  match(page, /RDTSC \| 8 \| 12 \| 1\.50 \|/);
   match(page, /`crc32` \| compute \| 0\.500 \| 1\.000 \| 4\.000 \| 4\.00 \| 0\.500 \| agree \|/);
   match(page, /\| compute \| 2\.00 \| 1\.00 \| 0\.354 \| 2 of 2 \|/);
   match(page, /\| system \| 0\.25 \| 0\.25 \|/);
@@ -85,7 +87,7 @@ test('without QEMU the page and the picture have our own figures', () => {
   match(page, /wall time, s \| 5\.00 \(±20 %\) \| - \| - \|/);
   ok(!page.includes('NaN') && !page.includes('Infinity'));
   match(chart(alone, { ...setting, contenders: setting.contenders.slice(0, 1) })!, /5\.00 s/);
-  equal(chart({ firstBoots: [], boot: {}, start: {}, workloads: {}, native: [], failures: [] }, setting), undefined);
+  equal(chart({ firstBoots: [], boot: {}, start: {}, paths: {}, workloads: {}, native: [], failures: [] }, setting), undefined);
 });
 
 test('the picture has a bar for each ratio, faster ones to the right of 1', () => {

@@ -6,6 +6,7 @@ import { barChart, type Bar, type Section } from './chart.ts';
 import type { Contender } from './contenders.ts';
 import type { Workload, WorkloadResult } from './guest-program.ts';
 import type { BootRun, WorkloadsRun } from './measurements.ts';
+import type { PathTimes } from './paths.ts';
 import { geometricMean, median, spread } from './statistics.ts';
 
 type Name = Contender['name'];
@@ -17,6 +18,7 @@ export interface Results {
   readonly firstBoots: readonly BootRun[];
   readonly boot: RunsOf<BootRun>;
   readonly start: RunsOf<number>;
+  readonly paths: RunsOf<PathTimes>;
   readonly workloads: RunsOf<WorkloadsRun>;
   readonly native: readonly (readonly WorkloadResult[])[];
   /** What could not be measured, and why. */
@@ -100,6 +102,7 @@ export function markdownReport(results: Results, setting: Setting, picture: stri
     ...(picture === undefined ? [] : [`![TCG's time divided by tshyve's](${picture})`]),
     ...(setting.parts.has('boot') ? bootSection(results) : []),
     ...smallSection(results, setting),
+    ...(setting.parts.has('paths') ? pathsSection(results) : []),
     ...(setting.parts.has('guest') ? workloadSection(results, setting) : []),
     ...(results.failures.length === 0 ? [] : ['## Not measured', results.failures.map((failure) => `- ${oneLine(failure)}`).join('\n')]),
   ];
@@ -190,6 +193,25 @@ function smallSection({ boot, start, workloads }: Results, { parts }: Setting): 
     '## Start, memory, idling',
     table(['', OURS, THEIRS, 'goal of tshyve'], rows),
     ...(start[THEIRS] !== undefined ? ["QEMU's start includes its firmware, which tshyve does without."] : []),
+  ];
+}
+
+function pathsSection({ paths }: Results): string[] {
+  const runs = Object.values(paths).flat(),
+    names = [...new Set(runs.flatMap((times) => [...times.keys()]))];
+  if (names.length === 0) return [];
+  const of = (contender: Name, name: string): number[] => (paths[contender] ?? []).flatMap((times) => times.get(name) ?? []);
+  return [
+    '## System paths',
+    'Nanoseconds each, a round of the loop around it included: the last of four times half a million, when everything has been compiled. `bench/kernel/paths.S` has them.',
+    table(
+      ['', OURS, THEIRS, 'TCG / tshyve'],
+      names.map((name) => {
+        const ours = of(OURS, name),
+          theirs = of(THEIRS, name);
+        return [name, showRuns(ours, 0), showRuns(theirs, 0), show(median(theirs) / median(ours), 2)];
+      }),
+    ),
   ];
 }
 
