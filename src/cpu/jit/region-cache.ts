@@ -50,7 +50,7 @@ const WAIT_NS = 2e6;
 const KNOWN_BATCH = 16,
   KNOWN_WAIT_NS = 1e6;
 /** So long may a turn look up: what follows takes V8 a fraction of it. */
-const MAX_LOOKUP_NS = 4e6;
+const MAX_LOOKUP_NS = 8e6;
 /** Entries that the compiler has at a time: what waits beyond them goes by heat. */
 const MAX_COMPILING = 96;
 /** A region that was come to so often with another access class than its own goes. */
