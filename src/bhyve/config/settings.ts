@@ -3,8 +3,8 @@
  * Implements: bhyve_config(5); bhyverun's order of checks (topology, memory, then devices).
  * Runs on: main event loop. A variable of a feature that is not in this version is an error here, however it was set.
  */
+import { md5 } from '@noble/hashes/legacy.js';
 import { VmError } from '../../base/errors.ts';
-import { md5 } from '../../base/md5.ts';
 import { parseBackend } from '../chars/backend-name.ts';
 import { COM_NAMES, PCI_MAX_BUS, PCI_MAX_FUNCTION, PCI_MAX_SLOT, PCI_MODELS, unavailableModel } from './devices.ts';
 import type { ComName } from './devices.ts';
