@@ -9,7 +9,8 @@ import { openEngine } from './step-engine.ts';
 import type { EngineName, StepEngine } from './step-engine.ts';
 import type { StepAnswer, StepInput, Unsupported } from './vectors.ts';
 
-const START_MS = 20_000,
+/** An engine reads and compiles all handlers first: on a busy machine that takes its time. */
+const START_MS = 180_000,
   RUN_MS = 2_000;
 /** Slots of the shared words: answers given so far, and whether a request waits. */
 const ANSWERED = 0,
@@ -44,7 +45,10 @@ export class WatchedEngine implements StepEngine {
     worker.unref();
     worker.on('error', () => {});
     const thread = { worker, words, port: port1 };
-    Atomics.wait(words, ANSWERED, 0, START_MS);
+    if (Atomics.wait(words, ANSWERED, 0, START_MS) === 'timed-out') {
+      void worker.terminate();
+      throw new Error(`engine ${this.#engine} has not started after ${START_MS} ms`);
+    }
     const failure = receiveMessageOnPort(port1)?.message as Error | undefined;
     if (failure instanceof Error) throw failure;
     return thread;
