@@ -123,7 +123,8 @@ function enter(vcpu: usize, hva: u64, mode: u32, uop: u32): void {
 
 // --- finding ---
 
-function linearOfRip(vcpu: usize): u64 {
+/** Where rip is, in linear addresses. */
+export function linearOfRip(vcpu: usize): u64 {
   const rip = load<u64>(vcpu, VCPU_RIP);
   return (load<u32>(vcpu, VCPU_MODE) & 3) == MODE_64 ? rip : (rip + load<u64>(vcpu + 8, VCPU_SEG_BASE)) & 0xffffffff;
 }

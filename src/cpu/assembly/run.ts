@@ -15,11 +15,11 @@ import { FIRST_PAIR, FIRST_REGION, HANDLER_FPU_CHECK, HANDLER_STOP, HANDLER_STRA
 import { HEAT_PERIOD, LEAVE_FAULT, LEAVE_HOT, LEAVE_OTHER_CLASS, LEAVE_REGION_FAULT, LEAVE_STRADDLE, LEAVE_TRANSFER } from '../interp/leave.ts';
 import {
   VCPU_BUDGET, VCPU_CAPABILITIES, VCPU_COUNTERS, VCPU_CR0, VCPU_CR4, VCPU_DR, VCPU_EXIT_UOP, VCPU_FAULT, VCPU_FAULT_ERROR, VCPU_FAULT_HAS_ERROR, VCPU_HALTED, VCPU_INJECTED,
-  VCPU_LOOK, VCPU_MODE, VCPU_NMI_BLOCKED, VCPU_NMI_PENDING, VCPU_PENDING_DEBUG, VCPU_REQUESTS, VCPU_RETIRED, VCPU_RFLAGS, VCPU_RIP, VCPU_RIP_PAGE, VCPU_SEG_BASE, VCPU_SEG_LIMIT,
+  VCPU_LOOK, VCPU_MODE, VCPU_NMI_BLOCKED, VCPU_NMI_PENDING, VCPU_PENDING_DEBUG, VCPU_REQUESTS, VCPU_RETIRED, VCPU_RFLAGS, VCPU_RIP, VCPU_RIP_PAGE, VCPU_SEG_LIMIT,
   VCPU_SHADOW,
 } from '../../generated/vcpu-layout.ts';
 import { CR0_EM, CR0_TS, CR4_OSFXSR, VECTOR_DB, VECTOR_NM, VECTOR_UD } from './bits';
-import { cachedAt, codeLookup } from './code';
+import { cachedAt, codeLookup, linearOfRip } from './code';
 import { KIND_EXCEPTION, KIND_EXTERNAL, KIND_NMI, deliver } from './exceptions';
 import { raiseGp } from './faults';
 import { readFlags, writeFlags } from './flags';
@@ -73,13 +73,9 @@ export function settleFlags(vcpu: usize): void { writeFlags(vcpu, readFlags(vcpu
 
 // --- finding code ---
 
-function linearOfRip(vcpu: usize, rip: u64): u64 {
-  return (load<u32>(vcpu, VCPU_MODE) & 3) == MODE_64 ? rip : (rip + load<u64>(vcpu + 8, VCPU_SEG_BASE)) & 0xffffffff;
-}
-
 /** Micro-op at rip, with ripPage set; 0 with a fault raised. */
 function lookup(vcpu: usize): u32 {
-  const rip = load<u64>(vcpu, VCPU_RIP), mode = load<u32>(vcpu, VCPU_MODE), linear = linearOfRip(vcpu, rip);
+  const rip = load<u64>(vcpu, VCPU_RIP), mode = load<u32>(vcpu, VCPU_MODE), linear = linearOfRip(vcpu);
   if ((mode & 3) != MODE_64 && rip > <u64>load<u32>(vcpu + 4, VCPU_SEG_LIMIT)) {
     raiseGp(vcpu, 0);
     return 0;
@@ -197,7 +193,7 @@ export function run(vcpu: usize, instructions: i32): u32 {
     const rflags = load<u64>(vcpu, VCPU_RFLAGS), dr7 = load<u64>(vcpu + DR7, VCPU_DR) & DR7_ENABLES;
     const stepping = shadow != 0 || (rflags & (TF | RF)) != 0 || dr7 != 0 || (capabilities & CAPABILITY_STEP) != 0;
     if (dr7 != 0 && (rflags & RF) == 0) {
-      const hit = instructionBreakpoint(vcpu, linearOfRip(vcpu, load<u64>(vcpu, VCPU_RIP)));
+      const hit = instructionBreakpoint(vcpu, linearOfRip(vcpu));
       if (hit != 0) {
         store<u32>(vcpu, load<u32>(vcpu, VCPU_PENDING_DEBUG) | hit, VCPU_PENDING_DEBUG);
         if (deliver(vcpu, VECTOR_DB, KIND_EXCEPTION, 0, 0) != 0) return RUN_TRIPLE_FAULT;
@@ -224,7 +220,7 @@ export function run(vcpu: usize, instructions: i32): u32 {
         // The second page is not in the TLB in use, or not the one this was decoded from: prove it, and do this one instruction.
         left -= start - load<i32>(vcpu, VCPU_BUDGET);
         start = 1;
-        const hva = fetchTranslate(vcpu, linearOfRip(vcpu, load<u64>(vcpu, VCPU_RIP)));
+        const hva = fetchTranslate(vcpu, linearOfRip(vcpu));
         uop = hva == NEVER ? 0 : codeLookup(vcpu, hva);
         reason = executeOne(vcpu, uop != 0 && load<u16>(<usize>uop, UOP_HANDLER) == HANDLER_STRADDLE ? uop + UOP_BYTES : uop);
       }

@@ -3,6 +3,7 @@
  * which of them is meant. That block is the loop's only header. Where there is no such loop, nothing changes.
  * Implements: docs/jit.md "Forming"; Ramsey, Beyond Relooper (2022), 6 "Irreducible control flow". Runs on: where regions are compiled.
  */
+import { newBlock } from './block.ts';
 import type { Block } from './region.ts';
 
 /** Blocks that dispatch in a region, at most; edges for which there are none leave it. */
@@ -16,24 +17,16 @@ export const MAX_DISPATCHES = 8;
 export function dispatchInto(block: Block, blocks: readonly Block[], predecessors: readonly (readonly Block[])[]): Block {
   const loop = loopAround(block, blocks.length, predecessors),
     entries = blocks.filter(({ order }) => loop[order] === 1 && predecessors[order]!.some((from) => loop[from.order] === 0)),
-    dispatch: Block = {
+    dispatch = newBlock({
       context: block.context,
       start: block.start,
       instructions: [],
       ending: 'dispatches',
       targets: entries.map(({ start }) => start),
       edges: [...entries],
-      choices: [],
       mayLeave: false,
       pages: [],
-      unproved: [],
-      order: -1,
-      dominator: undefined,
-      children: [],
-      forwardIn: 0,
-      loopHeader: false,
-      flagsLiveIn: false,
-    };
+    });
   for (const from of blocks)
     for (const [edge, to] of from.edges.entries()) {
       const value = to ? entries.indexOf(to) : -1;

@@ -8,6 +8,7 @@ import type { Formattable } from '../decode/format.ts';
 import { ENV_LONG32, ENV_LONG64, PREFIX_PLAIN } from '../decode/variants.ts';
 import { LINES } from '../isa/index.ts';
 import type { Line } from '../isa/inst.ts';
+import { newBlock } from './block.ts';
 import { pageOf } from './code-window.ts';
 import type { CodeWindow } from './code-window.ts';
 import { ordered } from './flow-graph.ts';
@@ -359,24 +360,16 @@ function blockAt(context: Context, start: number): Block {
     instruction = found.get(next);
   }
   const ending = endingOf(last, context);
-  return {
+  return newBlock({
     context,
     start,
     instructions,
     ending,
     targets: targetsOf(ending, last, context),
     edges: [],
-    choices: [],
     mayLeave: LEAVING.has(ending),
     pages: pagesOf(instructions),
-    unproved: [],
-    order: -1,
-    dominator: undefined,
-    children: [],
-    forwardIn: 0,
-    loopHeader: false,
-    flagsLiveIn: false,
-  };
+  });
 }
 
 function pagesOf(instructions: readonly Instruction[]): readonly number[] {
